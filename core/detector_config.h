@@ -1,0 +1,33 @@
+// Built-in detector configurations and how a student's follows from its teacher's. No torch.
+#ifndef KD_CORE_DETECTOR_CONFIG_H_
+#define KD_CORE_DETECTOR_CONFIG_H_
+
+#include <array>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "kd/v1/detector.pb.h"
+#include "kd/v1/job.pb.h"
+
+namespace kd {
+
+// "centerpoint_pillar" (Waymo, SparseKD's CP-Pillar teacher), "centerpoint_pillar_kitti" (a KITTI range at 0.16 m),
+// "centerpoint_pillar_sim" (the small one of docs/benchmark.md). NOT_FOUND with the known names.
+absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name);
+
+// The student's detector: `base` (teacher's or built-in), then pair.student.detector's set fields, then
+// pair.student.compress. Widths are floor(w * c), at least 1; resolution r makes voxels 1/r as large in x and y.
+// INVALID_ARGUMENT: the resulting grid does not divide by the strides (names the nearest legal resolution).
+absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const v1::StudentSpec& student);
+
+// INVALID_ARGUMENT: lists of unequal length, empty range, grid not divisible by the backbone's strides, ...
+absl::Status ValidateDetector(const v1::Detector& detector);
+
+// Cells of the voxel grid along x, y, z.
+std::array<int, 3> GridCells(const v1::Detector& detector);
+
+}  // namespace kd
+
+#endif  // KD_CORE_DETECTOR_CONFIG_H_

@@ -1,0 +1,42 @@
+// Frames of a data set by name.
+#ifndef KD_DATA_DATASET_H_
+#define KD_DATA_DATASET_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "data/frame.h"
+#include "kd/v1/view.pb.h"
+
+namespace kd {
+
+// Thread-safe. Reads files on demand and keeps no frame.
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+
+  // Sample names of a split, in the order of ROOT/ImageSets/<split>.txt.
+  // NOT_FOUND: no such split, naming the ones that exist. INVALID_ARGUMENT: a line that is no frame name (with its number).
+  virtual absl::StatusOr<std::vector<std::string>> Split(const std::string& split) const = 0;
+
+  // The frame as recorded (view 0): points, cropped to the camera's view where the data set says so, and boxes of
+  // class_names() only.
+  // NOT_FOUND: a file of it is missing. DATA_LOSS: a file is damaged; the message names file, place and rule.
+  virtual absl::StatusOr<Frame> Read(const std::string& sample) const = 0;
+
+  virtual const std::vector<std::string>& class_names() const = 0;
+
+  // Names the content: "sha256:..." over format, class names, crop setting and, for each sample of the split in order,
+  // its name, the size of its points file and the bytes of its labels and calibration.
+  virtual absl::StatusOr<std::string> Digest(const std::string& split) const = 0;
+};
+
+// Opens `data.root` in the layout `data.format`.
+// NOT_FOUND: the folder or one of its parts is missing. INVALID_ARGUMENT: unknown format.
+absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data);
+
+}  // namespace kd
+
+#endif  // KD_DATA_DATASET_H_

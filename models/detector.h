@@ -1,0 +1,103 @@
+// Detectors as they are trained and served. Shapes: B frames, C classes, H x W cells of the output map (row = y).
+#ifndef KD_MODELS_DETECTOR_H_
+#define KD_MODELS_DETECTOR_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/safetensors.h"
+#include "data/frame.h"
+#include "kd/v1/detector.pb.h"
+#include "ops/voxelize.h"
+#include "torch/torch.h"
+
+namespace kd {
+
+// Frames of one step, voxelised for one detector.
+struct Batch {
+  torch::Tensor voxels;      // V x P x F float32
+  torch::Tensor coords;      // V x 4 int64: frame, z, y, x
+  torch::Tensor num_points;  // V int64
+  torch::Tensor gt_boxes;    // B x M x 8 float32: x y z dx dy dz yaw label (from 1), zero rows pad
+  int64_t batch_size = 0;
+};
+
+// Voxelises `views` for `detector`. `training` chooses the voxel cap. Safe to call from any thread.
+Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& detector, bool training);
+
+// Raw outputs of one CenterHead group, each B x channels x H x W: "center", "center_z", "dim", "rot"[, "vel"], "hm".
+using HeadOutputs = std::map<std::string, torch::Tensor>;
+
+struct Predictions {
+  torch::Tensor spatial_features_2d;  // B x Cf x H x W: output of the BEV backbone
+  std::vector<HeadOutputs> heads;
+};
+
+// Targets of one head (detectors.md section 6).
+struct HeadTargets {
+  torch::Tensor heatmaps;      // B x C x H x W
+  torch::Tensor target_boxes;  // B x K x codes: x and y offset, z, log dx dy dz, cos, sin[, velocity]
+  torch::Tensor inds;          // B x K int64: y * W + x
+  torch::Tensor masks;         // B x K int64
+};
+
+// CenterPoint on pillars. Parameter names are OpenPCDet's: vfe.pfn_layers.*, backbone_2d.*, dense_head.*.
+// Not thread-safe; forward passes of different objects may run at once.
+class CenterPointPillarImpl : public torch::nn::Module {
+ public:
+  explicit CenterPointPillarImpl(const v1::Detector& detector);
+  ~CenterPointPillarImpl() override;
+
+  Predictions Forward(const Batch& batch);
+
+  // Targets for `gt_boxes` (B x M x 8) on a map of height x width cells (this detector's own where 0).
+  std::vector<HeadTargets> AssignTargets(const torch::Tensor& gt_boxes, int64_t height = 0, int64_t width = 0) const;
+
+  // Detection loss and its weighted terms by name: "hm" and "loc", summed over heads. Also returns, per head, the
+  // clamped sigmoid of the heat map, which the distillation losses reuse.
+  struct Loss {
+    torch::Tensor total;
+    std::map<std::string, torch::Tensor> terms;
+    std::vector<torch::Tensor> probabilities;
+  };
+  Loss DetectionLoss(const Predictions& predictions, const std::vector<HeadTargets>& targets) const;
+
+  // Final boxes per frame: decoded, thresholded, suppressed (unless `nms` is false, as label distillation wants them).
+  // Detection::label counts from 0.
+  std::vector<std::vector<Detection>> Decode(const Predictions& predictions, bool nms = true) const;
+
+  const v1::Detector& config() const { return config_; }
+
+ private:
+  const v1::Detector config_;
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+TORCH_MODULE(CenterPointPillar);
+
+// The state dictionary of `module` with the detector message under metadata "kd.detector".
+std::string SaveWeights(CenterPointPillarImpl& module);
+
+struct LoadedDetector {
+  CenterPointPillar module{nullptr};
+  std::string digest;  // of the file
+};
+// A detector from a weights file of ours, in evaluation mode.
+// INVALID_ARGUMENT: no detector message, or names and shapes that do not match it (all listed).
+absl::StatusOr<LoadedDetector> LoadDetector(absl::string_view safetensors_bytes);
+
+// Copies every tensor of `file` into the entry of the same name. INVALID_ARGUMENT lists missing, unexpected and
+// mis-shaped names; nothing is changed then.
+absl::Status LoadStateDict(const SafeTensorsFile& file, torch::nn::Module& module);
+
+// Safetensors <-> torch. The result owns its memory.
+torch::Tensor ToTorch(const SafeTensor& tensor);
+SafeTensor FromTorch(const torch::Tensor& tensor);
+
+}  // namespace kd
+
+#endif  // KD_MODELS_DETECTOR_H_

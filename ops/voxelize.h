@@ -1,0 +1,41 @@
+// Hard voxelisation (detectors.md section 2.1).
+#ifndef KD_OPS_VOXELIZE_H_
+#define KD_OPS_VOXELIZE_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace kd {
+
+struct VoxelGrid {
+  // x_min, y_min, z_min, x_max, y_max, z_max.
+  std::array<float, 6> range;
+  std::array<float, 3> voxel_size;
+  int max_points_per_voxel;
+  int max_voxels;
+
+  // Cells along x, y, z: round((max - min) / voxel).
+  std::array<int, 3> Cells() const;
+};
+
+struct Voxels {
+  // V x max_points_per_voxel x num_features, zero padded.
+  std::vector<float> points;
+  // V x 3: z, y, x.
+  std::vector<int32_t> coords;
+  // V.
+  std::vector<int32_t> num_points;
+
+  size_t size() const { return num_points.size(); }
+};
+
+// Visits the points in order: a point opens a new cell while fewer than max_voxels exist and is kept while its cell has
+// room. Cells are numbered by their first point. A point on the upper border, or with a NaN coordinate, is outside.
+// `points` is num_points x num_features, row-major. Arithmetic in float32.
+Voxels Voxelize(const float* points, size_t num_points, int num_features, const VoxelGrid& grid);
+
+}  // namespace kd
+
+#endif  // KD_OPS_VOXELIZE_H_
