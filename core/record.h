@@ -22,7 +22,7 @@ struct DecodedRecord {
   std::vector<float> values;
 };
 
-// Encodes `values` as `header.dtype` and fills payload_bytes, crc32c, count and (INT8) scale and zero_point.
+// Encodes `values` as `header.dtype` and fills count and (INT8) scale and zero_point.
 // INVALID_ARGUMENT: sizes that do not fit header.shape and selection.
 absl::StatusOr<std::string> EncodeRecord(v1::RecordHeader header, const std::vector<uint32_t>& indices,
                                          const std::vector<float>& values);
@@ -34,7 +34,7 @@ struct RecordView {
   // Bytes of the whole record; the next one starts there.
   size_t size;
 };
-// DATA_LOSS: truncated, impossible sizes, or a payload whose CRC-32C differs.
+// DATA_LOSS: truncated, impossible sizes, or a CRC-32C that differs.
 absl::StatusOr<RecordView> ParseRecord(absl::string_view bytes);
 
 // DATA_LOSS as ParseRecord.
