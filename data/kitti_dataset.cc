@@ -1,0 +1,206 @@
+#include "data/kitti_dataset.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "data/kitti_label.h"
+
+namespace kd {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kPointFeatures = 4;
+constexpr uint64_t kMaxTextBytes = 16 << 20;
+constexpr uint64_t kMaxPointBytes = uint64_t{1} << 30;
+
+std::string PathOf(const std::string& root, absl::string_view folder, absl::string_view sample, absl::string_view ending) {
+  return absl::StrCat(root, "/training/", folder, "/", sample, ending);
+}
+
+// A damaged file of the data set is DATA_LOSS whatever the parser called it.
+absl::Status AsDataLoss(const absl::Status& status) { return absl::DataLossError(status.message()); }
+
+class KittiDataset : public Dataset {
+ public:
+  explicit KittiDataset(v1::Data data)
+      : root_(data.root()),
+        fov_crop_(data.fov_crop()),
+        class_names_(data.class_names().begin(), data.class_names().end()) {}
+
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+
+  absl::StatusOr<std::vector<std::string>> Split(const std::string& split) const override {
+    const std::string path = absl::StrCat(root_, "/ImageSets/", split, ".txt");
+    const absl::StatusOr<std::string> text = ReadFile(path, kMaxTextBytes);
+    if (absl::IsNotFound(text.status())) {
+      return absl::NotFoundError(absl::StrCat("no split \"", split, "\": ", path, " is missing; there are: ", ExistingSplits()));
+    }
+    KD_RETURN_IF_ERROR(text.status());
+    std::vector<std::string> names;
+    int line_number = 0;
+    for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+      ++line_number;
+      line = absl::StripAsciiWhitespace(line);
+      if (line.empty()) continue;
+      if (line.size() > 64 || !std::all_of(line.begin(), line.end(), [](unsigned char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-'; })) {
+        return absl::InvalidArgumentError(absl::StrCat(path, ":", line_number, ": \"", line.substr(0, 64),
+                                                       "\" is not a frame name; expected one like 000134"));
+      }
+      names.emplace_back(line);
+    }
+    return names;
+  }
+
+  absl::StatusOr<Frame> Read(const std::string& sample) const override {
+    Frame frame;
+    frame.sample = sample;
+    frame.num_features = kPointFeatures;
+    KD_ASSIGN_OR_RETURN(frame.points, ReadKittiPoints(PathOf(root_, "velodyne", sample, ".bin")));
+    KD_ASSIGN_OR_RETURN(const KittiCalib calib, ReadKittiCalib(root_, sample));
+    if (fov_crop_) {
+      KD_ASSIGN_OR_RETURN(const ImageSize image, ReadKittiImageSize(root_, sample));
+      CropToImage(calib, image, frame.points);
+    }
+    KD_ASSIGN_OR_RETURN(frame.boxes, ReadBoxes(sample, calib));
+    return frame;
+  }
+
+  absl::StatusOr<std::string> Digest(const std::string& split) const override {
+    KD_ASSIGN_OR_RETURN(const std::vector<std::string> names, Split(split));
+    Sha256 hasher;
+    hasher.Update(absl::StrCat("kitti\n", fov_crop_ ? "fov\n" : "all\n", absl::StrJoin(class_names_, "\n"), "\n"));
+    for (const std::string& name : names) {
+      const std::string points = PathOf(root_, "velodyne", name, ".bin");
+      std::error_code error;
+      const uintmax_t size = fs::file_size(points, error);
+      if (error) return absl::NotFoundError(absl::StrCat("frame ", name, " of split \"", split, "\": ", points, " is missing"));
+      KD_ASSIGN_OR_RETURN(const std::string calib, ReadFile(PathOf(root_, "calib", name, ".txt"), kMaxTextBytes));
+      KD_ASSIGN_OR_RETURN(const std::string labels, ReadFile(PathOf(root_, "label_2", name, ".txt"), kMaxTextBytes));
+      hasher.Update(absl::StrCat(name, " ", size, " ", calib.size(), " ", labels.size(), "\n"));
+      hasher.Update(calib);
+      hasher.Update(labels);
+    }
+    return hasher.Finish();
+  }
+
+ private:
+  std::string ExistingSplits() const {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(root_ + "/ImageSets", error)) names.push_back(entry.path().stem().string());
+    std::sort(names.begin(), names.end());
+    return names.empty() ? "none" : absl::StrJoin(names, ", ");
+  }
+
+  absl::StatusOr<std::vector<LabeledBox>> ReadBoxes(const std::string& sample, const KittiCalib& calib) const {
+    const std::string path = PathOf(root_, "label_2", sample, ".txt");
+    KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxTextBytes));
+    const absl::StatusOr<std::vector<KittiObject>> objects = ParseKittiObjects(text, KittiText::kLabels, path);
+    if (!objects.ok()) return AsDataLoss(objects.status());
+    std::vector<LabeledBox> boxes;
+    for (const KittiObject& object : *objects) {
+      const auto name = std::find(class_names_.begin(), class_names_.end(), object.type);
+      if (name == class_names_.end()) continue;
+      boxes.push_back({.box = KittiToLidar(object, calib), .label = static_cast<int32_t>(name - class_names_.begin())});
+    }
+    return boxes;
+  }
+
+  static void CropToImage(const KittiCalib& calib, const ImageSize& image, std::vector<float>& points) {
+    size_t kept = 0;
+    for (size_t i = 0; i < points.size(); i += kPointFeatures) {
+      const Vec3 camera = calib.LidarToCamera({points[i], points[i + 1], points[i + 2]});
+      if (camera[2] < 0) continue;
+      const Vec3 pixel = calib.CameraToImage(camera);
+      if (!(pixel[0] >= 0 && pixel[0] < image.width && pixel[1] >= 0 && pixel[1] < image.height)) continue;
+      std::copy_n(points.begin() + i, kPointFeatures, points.begin() + kept);
+      kept += kPointFeatures;
+    }
+    points.resize(kept);
+  }
+
+  const std::string root_;
+  const bool fov_crop_;
+  const std::vector<std::string> class_names_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data) {
+  for (const char* part : {"", "/ImageSets", "/training/velodyne", "/training/calib", "/training/label_2"}) {
+    const std::string path = data.root() + part;
+    if (!fs::is_directory(path)) {
+      return absl::NotFoundError(absl::StrCat("data.root \"", data.root(), "\": ", path,
+                                              " is not a folder; a KITTI data set has ImageSets/ and training/{velodyne,calib,label_2}/"));
+    }
+  }
+  if (data.class_names().empty()) {
+    return absl::InvalidArgumentError("data.class_names is empty; name the classes to learn, for example [Car, Pedestrian, Cyclist]");
+  }
+  return std::make_unique<KittiDataset>(data);
+}
+
+absl::StatusOr<KittiCalib> ReadKittiCalib(const std::string& root, const std::string& sample) {
+  const std::string path = PathOf(root, "calib", sample, ".txt");
+  KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxTextBytes));
+  absl::StatusOr<KittiCalib> calib = ParseKittiCalib(text, path);
+  if (!calib.ok()) return AsDataLoss(calib.status());
+  return calib;
+}
+
+absl::StatusOr<ImageSize> ReadKittiImageSize(const std::string& root, const std::string& sample) {
+  const std::string path = PathOf(root, "image_2", sample, ".png");
+  if (!fs::exists(path)) return ImageSize{};
+  // A PNG starts with an 8-byte signature and the IHDR chunk: length, type, width, height (big-endian).
+  constexpr size_t kHeaderBytes = 24;
+  std::array<unsigned char, kHeaderBytes> head{};
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  const size_t got = file == nullptr ? 0 : std::fread(head.data(), 1, kHeaderBytes, file);
+  if (file != nullptr) std::fclose(file);
+  if (got != kHeaderBytes || std::memcmp(head.data(), "\x89PNG\r\n\x1a\n", 8) != 0) {
+    return absl::DataLossError(absl::StrCat(path, " is not a PNG file; copy it anew"));
+  }
+  const auto big_endian = [&](size_t at) {
+    return (head[at] << 24) | (head[at + 1] << 16) | (head[at + 2] << 8) | head[at + 3];
+  };
+  return ImageSize{.width = big_endian(16), .height = big_endian(20)};
+}
+
+absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path) {
+  KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxPointBytes));
+  constexpr size_t kRow = kPointFeatures * sizeof(float);
+  if (bytes.size() % kRow != 0) {
+    return absl::DataLossError(absl::StrCat(path, ": ", bytes.size(), " bytes are not a whole number of points (", kRow,
+                                            " bytes each); the file is cut short, copy it anew"));
+  }
+  std::vector<float> points(bytes.size() / sizeof(float));
+  if (!bytes.empty()) std::memcpy(points.data(), bytes.data(), bytes.size());
+  size_t kept = 0;
+  for (size_t i = 0; i < points.size(); i += kPointFeatures) {
+    if (!std::isfinite(points[i]) || !std::isfinite(points[i + 1]) || !std::isfinite(points[i + 2]) || !std::isfinite(points[i + 3])) continue;
+    if (kept != i) std::copy_n(points.begin() + i, kPointFeatures, points.begin() + kept);
+    kept += kPointFeatures;
+  }
+  points.resize(kept);
+  return points;
+}
+
+absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data) {
+  if (data.format() == "kitti") return OpenKittiDataset(data);
+  return absl::InvalidArgumentError(absl::StrCat("data.format \"", data.format(), "\" is not known; use \"kitti\""));
+}
+
+}  // namespace kd

@@ -1,0 +1,37 @@
+// The solid world that the simulator's rays meet.
+#ifndef KD_DATA_STREET_SCENE_H_
+#define KD_DATA_STREET_SCENE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "base/rng.h"
+#include "data/frame.h"
+
+namespace kd {
+
+// An upright box or an elliptic cylinder (dx, dy its diameters) with one reflectivity.
+struct Primitive {
+  enum class Shape { kBox, kCylinder };
+  Shape shape = Shape::kBox;
+  Box3d box;
+  float reflectivity = 0.5f;
+  // Index into StreetScene::objects; -1: not labelled.
+  int object = -1;
+};
+
+struct StreetScene {
+  // Ground height at (x, y): ground_z + slope_x * x + slope_y * y.
+  double ground_z = -1.8, slope_x = 0, slope_y = 0;
+  std::vector<Primitive> primitives;
+  std::vector<LabeledBox> objects;
+
+  double GroundAt(double x, double y) const { return ground_z + slope_x * x + slope_y * y; }
+};
+
+// Draws a scene (sim-benchmark: table of objects, layout and distractors in docs/benchmark.md).
+StreetScene DrawStreetScene(CounterRng& rng);
+
+}  // namespace kd
+
+#endif  // KD_DATA_STREET_SCENE_H_

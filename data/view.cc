@@ -1,0 +1,74 @@
+#include "data/view.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/digest.h"
+#include "base/rng.h"
+
+namespace kd {
+namespace {
+
+float WrapAngle(float angle) {
+  constexpr double kTurn = 2 * M_PI;
+  return static_cast<float>(angle - kTurn * std::floor(angle / kTurn + 0.5));
+}
+
+void ShufflePoints(CounterRng& rng, int num_features, std::vector<float>& points) {
+  for (size_t i = points.size() / num_features; i > 1; --i) {
+    const size_t j = rng.Below(i);
+    if (j + 1 == i) continue;
+    std::swap_ranges(points.begin() + (i - 1) * num_features, points.begin() + i * num_features,
+                     points.begin() + j * num_features);
+  }
+}
+
+}  // namespace
+
+Frame MakeView(const Frame& frame, const v1::Data& data, uint32_t view) {
+  Frame result = frame;
+  if (view == 0) return result;
+  const v1::Augmentation& augmentation = data.augmentation();
+  CounterRng rng(RngKeyBuilder().Add("view").Add(data.seed()).Add(frame.sample).Add(view).key());
+  // All draws are made whatever the ranges are, so that changing one range leaves the others' values alone.
+  const bool flip = rng.Uniform() < augmentation.flip_y();
+  const float angle = static_cast<float>(rng.Uniform(-augmentation.rotation(), augmentation.rotation()));
+  const float scale = static_cast<float>(rng.Uniform(augmentation.scale_min(), augmentation.scale_max()));
+  const float c = static_cast<float>(std::cos(static_cast<double>(angle))) * scale;
+  const float s = static_cast<float>(std::sin(static_cast<double>(angle))) * scale;
+  const float mirror = flip ? -1.0f : 1.0f;
+
+  const auto move = [&](float& x, float& y, float& z) {
+    const float flipped = mirror * y;
+    const float x0 = x;
+    x = c * x0 - s * flipped;
+    y = s * x0 + c * flipped;
+    z *= scale;
+  };
+  for (size_t i = 0; i < result.points.size(); i += result.num_features) {
+    move(result.points[i], result.points[i + 1], result.points[i + 2]);
+  }
+  for (LabeledBox& labeled : result.boxes) {
+    Box3d& box = labeled.box;
+    move(box.x, box.y, box.z);
+    box.dx *= scale;
+    box.dy *= scale;
+    box.dz *= scale;
+    box.yaw = WrapAngle(mirror * box.yaw + angle);
+  }
+  ShufflePoints(rng, result.num_features, result.points);
+  return result;
+}
+
+uint32_t ViewChecksum(const Frame& view) {
+  uint32_t crc = Crc32c(absl::string_view(reinterpret_cast<const char*>(view.points.data()), view.points.size() * sizeof(float)));
+  for (const LabeledBox& labeled : view.boxes) {
+    const Box3d& b = labeled.box;
+    const float values[] = {b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw, static_cast<float>(labeled.label)};
+    crc = Crc32c(absl::string_view(reinterpret_cast<const char*>(values), sizeof(values)), crc);
+  }
+  return crc;
+}
+
+}  // namespace kd

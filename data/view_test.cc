@@ -1,0 +1,117 @@
+#include "data/view.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <vector>
+
+#include "base/rng.h"
+#include "gtest/gtest.h"
+
+namespace kd {
+namespace {
+
+v1::Data WithDefaults() {
+  v1::Data data;
+  data.set_seed(5);
+  data.mutable_augmentation()->set_flip_y(0.5f);
+  data.mutable_augmentation()->set_rotation(0.39f);
+  data.mutable_augmentation()->set_scale_min(0.95f);
+  data.mutable_augmentation()->set_scale_max(1.05f);
+  return data;
+}
+
+bool Inside(const float* p, const Box3d& b) {
+  const double c = std::cos(b.yaw), s = std::sin(b.yaw);
+  const double x = p[0] - b.x, y = p[1] - b.y;
+  return std::abs(c * x + s * y) <= b.dx / 2 && std::abs(-s * x + c * y) <= b.dy / 2 && std::abs(p[2] - b.z) <= b.dz / 2;
+}
+
+Frame RandomFrame() {
+  Frame frame;
+  frame.sample = "000042";
+  frame.boxes = {{.box = {.x = 10, .y = 3, .z = -1, .dx = 4, .dy = 2, .dz = 1.5f, .yaw = 0.7f}, .label = 0},
+                 {.box = {.x = 20, .y = -5, .z = -1, .dx = 0.8f, .dy = 0.6f, .dz = 1.7f, .yaw = -3.0f}, .label = 1}};
+  CounterRng rng(1);
+  for (int i = 0; i < 4000; ++i) {
+    frame.points.push_back(static_cast<float>(rng.Uniform(5, 25)));
+    frame.points.push_back(static_cast<float>(rng.Uniform(-8, 8)));
+    frame.points.push_back(static_cast<float>(rng.Uniform(-2, 1)));
+    frame.points.push_back(static_cast<float>(rng.Uniform()));
+  }
+  return frame;
+}
+
+int CountInside(const Frame& frame, const Box3d& box) {
+  int count = 0;
+  for (size_t i = 0; i < frame.num_points(); ++i) count += Inside(&frame.points[i * 4], box);
+  return count;
+}
+
+TEST(ViewTest, ViewZeroIsTheFrameAsRecorded) {
+  const Frame frame = RandomFrame();
+  const Frame view = MakeView(frame, WithDefaults(), 0);
+  EXPECT_EQ(view.points, frame.points);
+  EXPECT_EQ(view.boxes, frame.boxes);
+}
+
+TEST(ViewTest, TheSameNumberIsTheSameViewBitForBit) {
+  const Frame frame = RandomFrame();
+  const Frame a = MakeView(frame, WithDefaults(), 3);
+  const Frame b = MakeView(frame, WithDefaults(), 3);
+  EXPECT_EQ(a.points, b.points);
+  EXPECT_EQ(a.boxes, b.boxes);
+  EXPECT_EQ(ViewChecksum(a), ViewChecksum(b));
+}
+
+TEST(ViewTest, EveryViewSampleAndSeedHasItsOwnChecksum) {
+  Frame frame = RandomFrame();
+  v1::Data data = WithDefaults();
+  std::set<uint32_t> checksums;
+  for (uint32_t view = 0; view < 16; ++view) checksums.insert(ViewChecksum(MakeView(frame, data, view)));
+  EXPECT_EQ(checksums.size(), 16u);
+  data.set_seed(6);
+  checksums.insert(ViewChecksum(MakeView(frame, data, 1)));
+  frame.sample = "000043";
+  checksums.insert(ViewChecksum(MakeView(frame, data, 1)));
+  EXPECT_EQ(checksums.size(), 18u);
+}
+
+TEST(ViewTest, PointsStayInTheirBoxes) {
+  const Frame frame = RandomFrame();
+  for (uint32_t view = 1; view < 20; ++view) {
+    const Frame moved = MakeView(frame, WithDefaults(), view);
+    ASSERT_EQ(moved.num_points(), frame.num_points());
+    for (size_t i = 0; i < frame.boxes.size(); ++i) {
+      // Points on a face may fall to either side by rounding.
+      EXPECT_NEAR(CountInside(moved, moved.boxes[i].box), CountInside(frame, frame.boxes[i].box), 1) << view;
+      EXPECT_GE(moved.boxes[i].box.yaw, -static_cast<float>(M_PI) - 1e-6f);
+      EXPECT_LE(moved.boxes[i].box.yaw, static_cast<float>(M_PI));
+    }
+  }
+}
+
+TEST(ViewTest, DrawsCoverTheRanges) {
+  const Frame frame = RandomFrame();
+  int mirrored = 0;
+  double smallest = 2, largest = 0;
+  for (uint32_t view = 1; view <= 200; ++view) {
+    const Frame moved = MakeView(frame, WithDefaults(), view);
+    const double scale = moved.boxes[0].box.dx / frame.boxes[0].box.dx;
+    smallest = std::min(smallest, scale);
+    largest = std::max(largest, scale);
+    // Mirrored when the turn from box 0's direction to box 1's changes sign.
+    const Box3d& a = moved.boxes[0].box;
+    const Box3d& b = moved.boxes[1].box;
+    mirrored += a.x * b.y - a.y * b.x > 0;
+  }
+  EXPECT_GE(smallest, 0.95 - 1e-5);
+  EXPECT_LT(smallest, 0.96);
+  EXPECT_LE(largest, 1.05 + 1e-5);
+  EXPECT_GT(largest, 1.04);
+  EXPECT_GT(mirrored, 70);
+  EXPECT_LT(mirrored, 130);
+}
+
+}  // namespace
+}  // namespace kd
