@@ -1,0 +1,105 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "base/rng.h"
+#include "gtest/gtest.h"
+#include "ops/box_geometry.h"
+#include "ops/gaussian.h"
+#include "ops/nms.h"
+#include "ops/rotated_iou.h"
+#include "ops/voxelize.h"
+
+namespace kd {
+namespace {
+
+TEST(RotatedIouTest, HandComputedOverlaps) {
+  const float unit[7] = {0, 0, 0, 1, 1, 1, 0};
+  const float shifted[7] = {0.5f, 0, 0, 1, 1, 1, 0};
+  const float turned[7] = {0, 0, 0, 1, 1, 1, static_cast<float>(M_PI / 4)};
+  EXPECT_NEAR(BevIou(unit, unit), 1, 1e-12);
+  EXPECT_NEAR(BevIou(unit, shifted), 1.0 / 3, 1e-12);
+  // A square and itself turned by 45 degrees share a regular octagon of area 2 (sqrt 2 - 1).
+  EXPECT_NEAR(BevOverlap(unit, turned), 2 * (std::sqrt(2.0) - 1), 1e-6);
+  const float above[7] = {0, 0, 0.5f, 1, 1, 1, 0};
+  EXPECT_NEAR(Iou3d(unit, above), 1.0 / 3, 1e-12);
+}
+
+TEST(RotatedIouTest, SymmetricAndInvariantUnderMotion) {
+  CounterRng rng(4);
+  for (int round = 0; round < 500; ++round) {
+    float a[7], b[7];
+    for (float* box : {a, b}) {
+      for (int i = 0; i < 2; ++i) box[i] = static_cast<float>(rng.Uniform(-2, 2));
+      box[2] = 0;
+      for (int i = 3; i < 6; ++i) box[i] = static_cast<float>(rng.Uniform(0.3, 4));
+      box[6] = static_cast<float>(rng.Uniform(-4, 4));
+    }
+    const double iou = BevIou(a, b);
+    EXPECT_NEAR(iou, BevIou(b, a), 1e-9);
+    float turned[7];
+    std::copy_n(a, 7, turned);
+    turned[6] += static_cast<float>(M_PI);
+    EXPECT_NEAR(BevIou(turned, b), iou, 1e-5);
+    EXPECT_GE(iou, 0);
+    EXPECT_LE(iou, 1 + 1e-9);
+  }
+}
+
+TEST(RotatedIouTest, BoxesWithoutAreaOrWithNanOverlapNothing) {
+  const float unit[7] = {0, 0, 0, 1, 1, 1, 0};
+  const float flat[7] = {0, 0, 0, 0, 1, 1, 0};
+  const float nan[7] = {std::numeric_limits<float>::quiet_NaN(), 0, 0, 1, 1, 1, 0};
+  EXPECT_EQ(BevOverlap(unit, flat), 0);
+  EXPECT_EQ(BevOverlap(unit, nan), 0);
+}
+
+TEST(NmsTest, ABoxAtExactlyTheThresholdStays) {
+  const std::vector<float> boxes = {0, 0, 0, 1, 1, 1, 0, 0.5f, 0, 0, 1, 1, 1, 0, 9, 9, 0, 1, 1, 1, 0};
+  const std::vector<float> scores = {0.5f, 0.9f, 0.1f};
+  EXPECT_EQ(RotatedNms(boxes.data(), scores.data(), 3, {.iou_threshold = 0.34}), (std::vector<int64_t>{1, 0, 2}));
+  EXPECT_EQ(RotatedNms(boxes.data(), scores.data(), 3, {.iou_threshold = 0.33}), (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(RotatedNms(boxes.data(), scores.data(), 3, {.iou_threshold = 0.33, .pre_max = 2}), (std::vector<int64_t>{1}));
+}
+
+// The figures of detectors.md section 12.
+TEST(GaussianTest, RadiusOfAVehicle) {
+  for (const auto& [cell, radius] : {std::pair{0.8f, 1.65f}, {0.6f, 2.21f}, {0.4f, 3.31f}, {0.32f, 4.14f}}) {
+    EXPECT_NEAR(GaussianRadius(4.7f / cell, 2.1f / cell, 0.1f), radius, 0.006f);
+  }
+}
+
+TEST(ResidualCoderTest, DecodeInvertsEncode) {
+  const float anchor[7] = {10, -4, -1, 3.9f, 1.6f, 1.56f, 1.57f};
+  const float box[7] = {11, -3, -0.5f, 4.2f, 1.7f, 1.5f, 0.3f};
+  for (const bool sincos : {false, true}) {
+    const ResidualCoder coder{.angle_by_sincos = sincos};
+    float code[8], back[7];
+    coder.Encode(box, anchor, code);
+    coder.Decode(code, anchor, back);
+    for (int i = 0; i < 7; ++i) EXPECT_NEAR(back[i], box[i], 1e-5);
+  }
+}
+
+TEST(VoxelizeTest, PointsOutsideAndNanAreDropped) {
+  const VoxelGrid grid{.range = {0, 0, 0, 2, 2, 1}, .voxel_size = {1, 1, 1}, .max_points_per_voxel = 2, .max_voxels = 3};
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> points = {0.5f, 0.5f, 0.5f, 2.0f, 0.5f, 0.5f, nan, 0.5f, 0.5f, 1.5f, 0.5f, 0.5f, -0.1f, 0, 0};
+  const Voxels voxels = Voxelize(points.data(), 5, 3, grid);
+  EXPECT_EQ(voxels.num_points, (std::vector<int32_t>{1, 1}));
+  EXPECT_EQ(voxels.coords, (std::vector<int32_t>{0, 0, 0, 0, 0, 1}));
+  // The scratch memory of the thread was cleared: the same call gives the same voxels.
+  EXPECT_EQ(Voxelize(points.data(), 5, 3, grid).num_points, voxels.num_points);
+}
+
+TEST(VoxelizeTest, CapsDropLaterPoints) {
+  const VoxelGrid grid{.range = {0, 0, 0, 2, 2, 1}, .voxel_size = {1, 1, 1}, .max_points_per_voxel = 2, .max_voxels = 1};
+  const std::vector<float> points = {0.1f, 0, 0, 1.1f, 0, 0, 0.2f, 0, 0, 0.3f, 0, 0};
+  const Voxels voxels = Voxelize(points.data(), 4, 3, grid);
+  EXPECT_EQ(voxels.num_points, (std::vector<int32_t>{2}));
+  EXPECT_EQ(voxels.points, (std::vector<float>{0.1f, 0, 0, 0.2f, 0, 0}));
+}
+
+}  // namespace
+}  // namespace kd
