@@ -31,7 +31,7 @@ struct SafeTensorsFile {
 // that was not checked against the file.
 absl::StatusOr<SafeTensorsFile> ParseSafeTensors(absl::string_view bytes);
 
-// The file's bytes; tensors in name order, aligned to 8 bytes. The same input gives the same bytes.
+// The file's bytes; tensors in name order, the data starts at a multiple of 8. The same input gives the same bytes.
 std::string SerializeSafeTensors(const SafeTensorsFile& file);
 
 // Bytes per element; 0: unknown dtype.

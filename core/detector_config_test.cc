@@ -1,0 +1,66 @@
+#include "core/detector_config.h"
+
+#include "base/status_matchers.h"
+#include "gtest/gtest.h"
+
+namespace kd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(DetectorConfigTest, BuiltInsAreValid) {
+  for (const char* name : {"centerpoint_pillar", "centerpoint_pillar_kitti", "centerpoint_pillar_sim"}) {
+    const auto detector = BuiltInDetector(name);
+    ASSERT_THAT(detector, IsOk()) << name;
+    EXPECT_THAT(ValidateDetector(*detector), IsOk()) << name;
+  }
+  EXPECT_THAT(GridCells(*BuiltInDetector("centerpoint_pillar")), ElementsAre(464, 464, 1));
+  EXPECT_THAT(GridCells(*BuiltInDetector("centerpoint_pillar_sim")), ElementsAre(128, 128, 1));
+  EXPECT_THAT(BuiltInDetector("second"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("centerpoint_pillar_sim")));
+}
+
+TEST(DetectorConfigTest, WidthsAreMultipliedAndRoundedDown) {
+  v1::StudentSpec student;
+  student.mutable_compress()->mutable_width()->set_pfn(0.5f);
+  student.mutable_compress()->mutable_width()->set_backbone(0.25f);
+  student.mutable_compress()->mutable_width()->set_neck(0.25f);
+  student.mutable_compress()->mutable_width()->set_head(0.25f);
+  const auto detector = MakeStudentDetector(*BuiltInDetector("centerpoint_pillar_sim"), student);
+  ASSERT_THAT(detector, IsOk());
+  EXPECT_THAT(detector->vfe().num_filters(), ElementsAre(16));
+  EXPECT_THAT(detector->backbone_2d().num_filters(), ElementsAre(8, 16));
+  EXPECT_THAT(detector->backbone_2d().num_upsample_filters(), ElementsAre(8, 8));
+  EXPECT_EQ(detector->dense_head().shared_conv_channel(), 8u);
+  EXPECT_THAT(detector->backbone_2d().layer_nums(), ElementsAre(2, 3));
+}
+
+TEST(DetectorConfigTest, HalfTheResolutionDoublesPillarsAndTheirPoints) {
+  v1::StudentSpec student;
+  student.mutable_compress()->set_resolution(0.5f);
+  const auto detector = MakeStudentDetector(*BuiltInDetector("centerpoint_pillar_sim"), student);
+  ASSERT_THAT(detector, IsOk());
+  EXPECT_THAT(GridCells(*detector), ElementsAre(64, 64, 1));
+  EXPECT_EQ(detector->max_points_per_voxel(), 16u);
+}
+
+TEST(DetectorConfigTest, AGridThatDoesNotDivideNamesTheNearest) {
+  v1::StudentSpec student;
+  student.mutable_compress()->set_resolution(0.7f);
+  EXPECT_THAT(MakeStudentDetector(*BuiltInDetector("centerpoint_pillar_sim"), student),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the nearest that does has 92 cells")));
+}
+
+TEST(DetectorConfigTest, OwnSettingsReplaceLists) {
+  v1::StudentSpec student;
+  student.mutable_detector()->add_class_names("Car");
+  student.mutable_detector()->mutable_dense_head()->set_num_max_objs(50);
+  const auto detector = MakeStudentDetector(*BuiltInDetector("centerpoint_pillar_sim"), student);
+  ASSERT_THAT(detector, IsOk());
+  EXPECT_THAT(detector->class_names(), ElementsAre("Car"));
+  EXPECT_EQ(detector->dense_head().num_max_objs(), 50u);
+  EXPECT_EQ(detector->dense_head().shared_conv_channel(), 32u);
+}
+
+}  // namespace
+}  // namespace kd
