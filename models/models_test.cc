@@ -1,0 +1,146 @@
+#include <cmath>
+#include <fstream>
+#include <set>
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "base/status_matchers.h"
+#include "base/testing.h"
+#include "core/detector_config.h"
+#include "data/simulator.h"
+#include "gtest/gtest.h"
+#include "models/adam_onecycle.h"
+#include "models/center_head.h"
+#include "models/detector.h"
+#include "nlohmann/json.hpp"
+
+namespace kd {
+namespace {
+
+using ::testing::HasSubstr;
+
+CenterPointPillar SimDetector() {
+  torch::manual_seed(1);
+  return CenterPointPillar(*BuiltInDetector("centerpoint_pillar_sim"));
+}
+
+TEST(DetectorTest, NamesAndShapesAreThoseOfTheReleasedConfiguration) {
+  const auto manifest = nlohmann::json::parse(*ReadFile(SourceDir() + "/tests/golden/models/manifest_cp-pillar_sparsekd.json"));
+  CenterPointPillar model(*BuiltInDetector("centerpoint_pillar"));
+  const SafeTensorsFile state = StateDict(*model);
+  std::set<std::string> wanted;
+  for (const auto& entry : manifest["state"]) {
+    const std::string name = entry[0];
+    if (name == "global_step") continue;  // OpenPCDet's counter of the trainer
+    wanted.insert(name);
+    ASSERT_TRUE(state.tensors.count(name)) << name;
+    EXPECT_EQ(state.tensors.at(name).shape, entry[2].get<std::vector<int64_t>>()) << name;
+  }
+  EXPECT_EQ(state.tensors.size(), wanted.size());
+  int64_t parameters = 0;
+  for (const auto& parameter : model->parameters()) parameters += parameter.numel();
+  EXPECT_EQ(parameters, manifest["trainable_parameters"].get<int64_t>());
+}
+
+TEST(DetectorTest, WeightsComeBackWithTheirDetector) {
+  CenterPointPillar model = SimDetector();
+  const std::string bytes = SaveWeights(*model);
+  auto loaded = LoadDetector(bytes);
+  ASSERT_THAT(loaded, IsOk());
+  EXPECT_EQ(SaveWeights(*loaded->module), bytes);
+  EXPECT_FALSE(loaded->module->is_training());
+}
+
+TEST(DetectorTest, WeightsOfAnotherWidthAreRefusedByName) {
+  CenterPointPillar model = SimDetector();
+  SafeTensorsFile file = StateDict(*model);
+  file.tensors.erase("vfe.pfn_layers.0.norm.bias");
+  file.tensors["dense_head.extra"] = file.tensors["vfe.pfn_layers.0.norm.weight"];
+  file.tensors["vfe.pfn_layers.0.norm.weight"].shape = {16};
+  EXPECT_THAT(LoadStateDict(file, *model),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       ::testing::AllOf(HasSubstr("missing vfe.pfn_layers.0.norm.bias"), HasSubstr("unexpected dense_head.extra"),
+                                        HasSubstr("has shape [16], expected [32]"))));
+}
+
+TEST(DetectorTest, PerfectPredictionsDecodeToTheLabels) {
+  CenterPointPillar model = SimDetector();
+  const Frame frame = SimulateFrame(5).frame;
+  ASSERT_GT(frame.boxes.size(), 3u);
+  const Batch batch = MakeBatch({&frame}, model->config(), false);
+  const std::vector<HeadTargets> targets = model->AssignTargets(batch.gt_boxes);
+  Predictions perfect;
+  HeadOutputs head;
+  head["hm"] = torch::logit(targets[0].heatmaps.clamp(1e-4, 1 - 1e-4)) * (targets[0].heatmaps == 1) - 9.2 * (targets[0].heatmaps < 1);
+  const int64_t h = head["hm"].size(2), w = head["hm"].size(3);
+  torch::Tensor map = torch::zeros({1, 8, h * w});
+  for (int64_t k = 0; k < targets[0].inds.size(1); ++k) {
+    if (targets[0].masks[0][k].item<int64_t>()) map.select(2, targets[0].inds[0][k].item<int64_t>())[0] = targets[0].target_boxes[0][k];
+  }
+  map = map.view({1, 8, h, w});
+  head["center"] = map.slice(1, 0, 2);
+  head["center_z"] = map.slice(1, 2, 3);
+  head["dim"] = map.slice(1, 3, 6);
+  head["rot"] = map.slice(1, 6, 8);
+  perfect.heads = {head};
+  const std::vector<Detection> detections = model->Decode(perfect)[0];
+  for (const LabeledBox& want : frame.boxes) {
+    double nearest = 1e9;
+    for (const Detection& got : detections) {
+      if (got.label == want.label) nearest = std::min<double>(nearest, std::hypot(got.box.x - want.box.x, got.box.y - want.box.y));
+    }
+    EXPECT_LT(nearest, 0.01);
+  }
+  EXPECT_LT(model->DetectionLoss(perfect, targets).terms["loc"].item<float>(), 1e-5);
+}
+
+TEST(DetectorTest, AFrameWithoutPointsIsLegal) {
+  CenterPointPillar model = SimDetector();
+  model->eval();
+  Frame frame;
+  const Batch batch = MakeBatch({&frame}, model->config(), false);
+  const Predictions predictions = model->Forward(batch);
+  EXPECT_EQ(predictions.heads[0].at("hm").size(2), 64);
+  EXPECT_TRUE(torch::isfinite(model->DetectionLoss(predictions, model->AssignTargets(batch.gt_boxes)).total).item<bool>());
+}
+
+TEST(HeatmapFocalLossTest, GradientMatchesFiniteDifferences) {
+  torch::manual_seed(2);
+  const auto options = torch::TensorOptions().dtype(torch::kFloat64);
+  torch::Tensor p = (torch::rand({1, 2, 3, 3}, options) * 0.8 + 0.1).requires_grad_();
+  torch::Tensor target = torch::rand({1, 2, 3, 3}, options);
+  target[0][0][1][1] = 1;
+  HeatmapFocalLoss(p, target).backward();
+  torch::NoGradGuard no_grad;
+  for (int64_t i = 0; i < p.numel(); ++i) {
+    torch::Tensor up = p.detach().clone(), down = p.detach().clone();
+    up.view(-1)[i] += 1e-6;
+    down.view(-1)[i] -= 1e-6;
+    const double numeric = (HeatmapFocalLoss(up, target) - HeatmapFocalLoss(down, target)).item<double>() / 2e-6;
+    EXPECT_NEAR(p.grad().view(-1)[i].item<double>(), numeric, 1e-5);
+  }
+}
+
+TEST(AdamOneCycleTest, StateRestoresTheNextStepBitForBit) {
+  const AdamOneCycleOptions options{.total_steps = 10, .lr = 0.1};
+  torch::Tensor a = torch::ones({3}).requires_grad_();
+  AdamOneCycle first({{"a", a}}, options);
+  const auto step = [](AdamOneCycle& optimizer, torch::Tensor& x) {
+    optimizer.ZeroGrad();
+    (x * x).sum().backward();
+    optimizer.Step();
+  };
+  for (int i = 0; i < 4; ++i) step(first, a);
+  SafeTensorsFile saved;
+  first.SaveTo(saved);
+  torch::Tensor b = a.detach().clone().requires_grad_();
+  AdamOneCycle second({{"a", b}}, options);
+  ASSERT_THAT(second.LoadFrom(saved, 4), IsOk());
+  step(first, a);
+  step(second, b);
+  EXPECT_TRUE(torch::equal(a.detach(), b.detach()));
+  EXPECT_THAT(second.LoadFrom(SafeTensorsFile{}, 4), StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+}  // namespace
+}  // namespace kd

@@ -1,0 +1,106 @@
+#include "models/pillar_vfe.h"
+
+#include <string>
+
+namespace kd {
+
+int64_t PillarVfeOptions::input_width() const {
+  return num_point_features + (use_absolute_xyz ? 6 : 3) + (with_distance ? 1 : 0);
+}
+
+PillarVfeImpl::PillarVfeImpl(const PillarVfeOptions& options) : options_(options) {
+  torch::nn::ModuleList layers;
+  int64_t in = options.input_width();
+  for (size_t i = 0; i < options.num_filters.size(); ++i) {
+    // A layer that is not last appends the pillar's maximum to every point, so it computes half of its width.
+    const bool last = i + 1 == options.num_filters.size();
+    const int64_t out = last ? options.num_filters[i] : options.num_filters[i] / 2;
+    auto layer = torch::nn::ModuleDict();
+    linear_.push_back(torch::nn::Linear(torch::nn::LinearOptions(in, out).bias(!options.use_norm)));
+    layer->update({{"linear", linear_.back().ptr()}});
+    if (options.use_norm) {
+      norm_.push_back(torch::nn::BatchNorm1d(
+          torch::nn::BatchNorm1dOptions(out).eps(options.bn_eps).momentum(options.bn_momentum)));
+      layer->update({{"norm", norm_.back().ptr()}});
+    }
+    layers->push_back(layer.ptr());
+    in = options.num_filters[i];
+  }
+  register_module("pfn_layers", layers);
+}
+
+torch::Tensor PillarVfeImpl::RunLayer(size_t layer, const torch::Tensor& rows) {
+  torch::Tensor x = linear_[layer]->forward(rows);
+  if (options_.use_norm) x = norm_[layer]->forward(x);
+  return torch::relu(x);
+}
+
+torch::Tensor PillarVfeImpl::forward(const torch::Tensor& voxels, const torch::Tensor& num_points,
+                                     const torch::Tensor& coords) {
+  const int64_t pillars = voxels.size(0), slots = voxels.size(1);
+  torch::Tensor input;
+  {
+    torch::NoGradGuard no_grad;
+    const torch::Tensor xyz = voxels.slice(2, 0, 3);
+    const torch::Tensor count = num_points.to(voxels.dtype()).view({-1, 1, 1});
+    const torch::Tensor mean = xyz.sum(1, /*keepdim=*/true) / count;
+    const torch::Tensor size = torch::tensor({options_.voxel_size[0], options_.voxel_size[1], options_.voxel_size[2]}, voxels.options());
+    const torch::Tensor low = torch::tensor({options_.range[0], options_.range[1], options_.range[2]}, voxels.options());
+    const torch::Tensor cell = torch::stack({coords.select(1, 3), coords.select(1, 2), coords.select(1, 1)}, 1).to(voxels.dtype());
+    const torch::Tensor centre = (cell * size + (size / 2 + low)).unsqueeze(1);
+    std::vector<torch::Tensor> columns = {options_.use_absolute_xyz ? voxels : voxels.slice(2, 3), xyz - mean, xyz - centre};
+    if (options_.with_distance) columns.push_back(torch::norm(xyz, 2, {2}, /*keepdim=*/true));
+    const torch::Tensor used = torch::arange(slots, num_points.options()).view({1, -1}) < num_points.view({-1, 1});
+    input = torch::cat(columns, 2) * used.unsqueeze(2).to(voxels.dtype());
+  }
+  torch::Tensor x = input.view({pillars * slots, input.size(2)});
+  for (size_t i = 0; i < linear_.size(); ++i) {
+    x = RunLayer(i, x).view({pillars, slots, -1});
+    const torch::Tensor maximum = std::get<0>(x.max(1));
+    if (i + 1 == linear_.size()) return maximum;
+    x = torch::cat({x, maximum.unsqueeze(1).expand({-1, slots, -1})}, 2).view({pillars * slots, -1});
+  }
+  return x;
+}
+
+PillarVfeImpl::Pillars PillarVfeImpl::ForwardDynamic(const torch::Tensor& points, std::array<int64_t, 2> cells) {
+  const auto [nx, ny] = cells;
+  const auto low = torch::tensor({options_.range[0], options_.range[1]}, points.options());
+  const auto size = torch::tensor({options_.voxel_size[0], options_.voxel_size[1]}, points.options());
+  const torch::Tensor all_cells = torch::floor((points.slice(1, 1, 3) - low) / size).to(torch::kInt64);
+  const torch::Tensor limit = torch::tensor({nx, ny}, all_cells.options());
+  const torch::Tensor inside = ((all_cells >= 0) & (all_cells < limit)).all(1);
+  const torch::Tensor kept = points.index({inside});
+  const torch::Tensor cell = all_cells.index({inside});
+  const torch::Tensor id = kept.select(1, 0).to(torch::kInt64) * (nx * ny) + cell.select(1, 0) * ny + cell.select(1, 1);
+  const auto [unique, inverse, counts] = torch::_unique2(id, /*sorted=*/true, /*return_inverse=*/true, /*return_counts=*/true);
+
+  const torch::Tensor xyz = kept.slice(1, 1, 4);
+  const torch::Tensor mean = torch::zeros({unique.size(0), 3}, points.options()).index_add_(0, inverse, xyz) /
+                             counts.to(points.dtype()).unsqueeze(1);
+  const torch::Tensor centre_xy = cell.to(points.dtype()) * size + (size / 2 + low);
+  const torch::Tensor centre_z = torch::full({kept.size(0), 1}, options_.voxel_size[2] / 2 + options_.range[2], points.options());
+  std::vector<torch::Tensor> columns = {options_.use_absolute_xyz ? kept.slice(1, 1) : kept.slice(1, 4),
+                                        xyz - mean.index_select(0, inverse), xyz - torch::cat({centre_xy, centre_z}, 1)};
+  if (options_.with_distance) columns.push_back(torch::norm(xyz, 2, {1}, /*keepdim=*/true));
+  torch::Tensor x = torch::cat(columns, 1);
+  for (size_t i = 0; i < linear_.size(); ++i) {
+    x = RunLayer(i, x);
+    const torch::Tensor at = inverse.unsqueeze(1).expand({-1, x.size(1)});
+    const torch::Tensor maximum = torch::zeros({unique.size(0), x.size(1)}, x.options()).scatter_reduce(0, at, x, "amax", /*include_self=*/false);
+    x = i + 1 == linear_.size() ? maximum : torch::cat({x, maximum.index_select(0, inverse)}, 1);
+  }
+  const torch::Tensor frame = torch::floor_divide(unique, nx * ny);
+  const torch::Tensor rest = unique - frame * (nx * ny);
+  const torch::Tensor column = torch::floor_divide(rest, ny);
+  return {.features = x, .coords = torch::stack({frame, torch::zeros_like(frame), rest - column * ny, column}, 1)};
+}
+
+torch::Tensor ScatterPillars(const torch::Tensor& features, const torch::Tensor& coords, int64_t batch, int64_t ny,
+                             int64_t nx) {
+  const torch::Tensor at = (coords.select(1, 0) * ny + coords.select(1, 2)) * nx + coords.select(1, 3);
+  const torch::Tensor canvas = torch::zeros({batch * ny * nx, features.size(1)}, features.options());
+  return canvas.index_copy(0, at, features).view({batch, ny, nx, features.size(1)}).permute({0, 3, 1, 2});
+}
+
+}  // namespace kd

@@ -1,0 +1,131 @@
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/digest.h"
+#include "base/status.h"
+#include "core/detector_config.h"
+#include "google/protobuf/util/json_util.h"
+#include "models/detector.h"
+
+namespace kd {
+namespace {
+
+constexpr char kDetectorKey[] = "kd.detector";
+
+struct TypeName {
+  torch::ScalarType type;
+  const char* name;
+};
+constexpr TypeName kTypes[] = {{torch::kFloat32, "F32"}, {torch::kFloat64, "F64"}, {torch::kFloat16, "F16"},
+                               {torch::kBFloat16, "BF16"}, {torch::kInt64, "I64"},  {torch::kInt32, "I32"},
+                               {torch::kInt8, "I8"},       {torch::kUInt8, "U8"},   {torch::kBool, "BOOL"}};
+
+// Parameters and buffers under their full names.
+std::vector<std::pair<std::string, torch::Tensor>> StateOf(torch::nn::Module& module) {
+  std::vector<std::pair<std::string, torch::Tensor>> state;
+  for (const auto& item : module.named_parameters()) state.emplace_back(item.key(), item.value());
+  for (const auto& item : module.named_buffers()) state.emplace_back(item.key(), item.value());
+  return state;
+}
+
+std::string ShapeText(const std::vector<int64_t>& shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
+
+}  // namespace
+
+torch::Tensor ToTorch(const SafeTensor& tensor) {
+  torch::ScalarType type = torch::kFloat32;
+  for (const TypeName& entry : kTypes) {
+    if (tensor.dtype == entry.name) type = entry.type;
+  }
+  torch::Tensor result = torch::empty(tensor.shape, type);
+  std::memcpy(result.data_ptr(), tensor.bytes.data(), std::min<size_t>(tensor.bytes.size(), result.nbytes()));
+  return result;
+}
+
+SafeTensor FromTorch(const torch::Tensor& tensor) {
+  const torch::Tensor dense = tensor.detach().cpu().contiguous();
+  SafeTensor result;
+  for (const TypeName& entry : kTypes) {
+    if (dense.scalar_type() == entry.type) result.dtype = entry.name;
+  }
+  result.shape = dense.sizes().vec();
+  result.bytes.assign(static_cast<const char*>(dense.data_ptr()), dense.nbytes());
+  return result;
+}
+
+SafeTensorsFile StateDict(torch::nn::Module& module) {
+  SafeTensorsFile file;
+  for (const auto& [name, tensor] : StateOf(module)) file.tensors[name] = FromTorch(tensor);
+  return file;
+}
+
+std::string SaveWeights(CenterPointPillarImpl& module) {
+  SafeTensorsFile file = StateDict(module);
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  std::string json;
+  (void)google::protobuf::util::MessageToJsonString(module.config(), &json, options);
+  file.metadata[kDetectorKey] = json;
+  return SerializeSafeTensors(file);
+}
+
+absl::Status LoadStateDict(const SafeTensorsFile& file, torch::nn::Module& module) {
+  std::vector<std::string> problems;
+  const auto state = StateOf(module);
+  size_t matched = 0;
+  for (const auto& [name, tensor] : state) {
+    const auto found = file.tensors.find(name);
+    if (found == file.tensors.end()) {
+      problems.push_back(absl::StrCat("missing ", name));
+      continue;
+    }
+    ++matched;
+    if (found->second.shape != tensor.sizes().vec()) {
+      problems.push_back(absl::StrCat(name, " has shape ", ShapeText(found->second.shape), ", expected ", ShapeText(tensor.sizes().vec())));
+    }
+  }
+  if (matched < file.tensors.size()) {
+    for (const auto& [name, tensor] : file.tensors) {
+      const bool known = std::any_of(state.begin(), state.end(), [&](const auto& entry) { return entry.first == name; });
+      if (!known) problems.push_back(absl::StrCat("unexpected ", name));
+    }
+  }
+  if (!problems.empty()) {
+    const size_t shown = std::min<size_t>(problems.size(), 12);
+    return absl::InvalidArgumentError(absl::StrCat(
+        problems.size(), " tensors do not fit the detector: ",
+        absl::StrJoin(problems.begin(), problems.begin() + static_cast<long>(shown), "; "), shown < problems.size() ? "; ..." : ""));
+  }
+  torch::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : state) {
+    torch::Tensor target = tensor;
+    target.copy_(ToTorch(file.tensors.at(name)));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::Detector> DetectorOf(const SafeTensorsFile& file) {
+  const auto json = file.metadata.find(kDetectorKey);
+  if (json == file.metadata.end()) {
+    return absl::InvalidArgumentError("weights carry no detector description (metadata \"kd.detector\"); use a file that kdfleet wrote");
+  }
+  v1::Detector detector;
+  if (const auto status = google::protobuf::util::JsonStringToMessage(json->second, &detector); !status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("metadata \"kd.detector\" cannot be read: ", std::string(status.message())));
+  }
+  KD_RETURN_IF_ERROR(ValidateDetector(detector));
+  return detector;
+}
+
+absl::StatusOr<LoadedDetector> LoadDetector(absl::string_view safetensors_bytes) {
+  KD_ASSIGN_OR_RETURN(const SafeTensorsFile file, ParseSafeTensors(safetensors_bytes));
+  KD_ASSIGN_OR_RETURN(const v1::Detector detector, DetectorOf(file));
+  LoadedDetector loaded{.module = CenterPointPillar(detector), .digest = Sha256Digest(safetensors_bytes)};
+  KD_RETURN_IF_ERROR(LoadStateDict(file, *loaded.module));
+  loaded.module->eval();
+  return loaded;
+}
+
+}  // namespace kd
