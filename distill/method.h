@@ -52,17 +52,14 @@ absl::StatusOr<std::shared_ptr<DistillationMethod>> MakeMethod(const v1::Distill
                                                                const v1::Detector& teacher,
                                                                const v1::Detector& student);
 
+// The detections in a "boxes" record.
+std::vector<Detection> DetectionsOf(const DecodedRecord& boxes);
+
 // The teacher's half: turns the teacher's predictions for one view into the records that `plan` asks for.
 // `view` gives the boxes that pivotal selection and RoI pooling need. Runs beside the teacher, before cache and wire.
 absl::StatusOr<std::vector<std::string>> EncodeResponse(const v1::ResponsePlan& plan, CenterPointPillarImpl& teacher,
                                                         const Predictions& predictions, int64_t frame_in_batch,
                                                         const Frame& view, uint32_t view_crc32c);
-
-// Initial weights of a student from its teacher's state dictionary (kd-methods.md section 2.6).
-// `strategy` as in v1::Init. INVALID_ARGUMENT: a strategy that this architecture cannot use.
-absl::StatusOr<SafeTensorsFile> InheritWeights(const SafeTensorsFile& teacher, const SafeTensorsFile& student,
-                                               const v1::Detector& teacher_detector,
-                                               const v1::Detector& student_detector, const std::string& strategy);
 
 }  // namespace kd
 

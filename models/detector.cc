@@ -115,20 +115,24 @@ Predictions CenterPointPillarImpl::Forward(const Batch& batch) {
   return predictions;
 }
 
-std::vector<HeadTargets> CenterPointPillarImpl::AssignTargets(const torch::Tensor& gt_boxes, int64_t height,
-                                                              int64_t width) const {
-  const v1::CenterHead& head = config_.dense_head();
+std::vector<HeadTargets> AssignTargets(const v1::Detector& detector, const torch::Tensor& gt_boxes) {
+  const v1::CenterHead& head = detector.dense_head();
   const int64_t stride = head.feature_map_stride();
-  return AssignCenterTargets(gt_boxes, {.heads = parts_->head_classes,
-                                        .voxel_size = ToArray<3>(config_.voxel_size()),
-                                        .range = ToArray<6>(config_.point_cloud_range()),
+  const std::array<int, 3> cells = GridCells(detector);
+  return AssignCenterTargets(gt_boxes, {.heads = HeadClasses(detector),
+                                        .voxel_size = ToArray<3>(detector.voxel_size()),
+                                        .range = ToArray<6>(detector.point_cloud_range()),
                                         .stride = stride,
-                                        .height = height > 0 ? height : parts_->cells[1] / stride,
-                                        .width = width > 0 ? width : parts_->cells[0] / stride,
+                                        .height = cells[1] / stride,
+                                        .width = cells[0] / stride,
                                         .num_max_objs = head.num_max_objs(),
                                         .gaussian_overlap = head.gaussian_overlap(),
                                         .min_radius = head.min_radius(),
                                         .code_size = head.with_velocity() ? 10 : 8});
+}
+
+torch::Tensor RegressionMap(const v1::Detector& detector, const HeadOutputs& head) {
+  return ConcatRegression(head, detector.dense_head().with_velocity());
 }
 
 CenterPointPillarImpl::Loss CenterPointPillarImpl::DetectionLoss(const Predictions& predictions,

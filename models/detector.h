@@ -45,6 +45,12 @@ struct HeadTargets {
   torch::Tensor masks;         // B x K int64
 };
 
+// Targets for `gt_boxes` (B x M x 8) on the detector's own output map.
+std::vector<HeadTargets> AssignTargets(const v1::Detector& detector, const torch::Tensor& gt_boxes);
+
+// Regression branches of a head joined in code order, B x codes x H x W.
+torch::Tensor RegressionMap(const v1::Detector& detector, const HeadOutputs& head);
+
 // CenterPoint on pillars. Parameter names are OpenPCDet's: vfe.pfn_layers.*, backbone_2d.*, dense_head.*.
 // Not thread-safe; forward passes of different objects may run at once.
 class CenterPointPillarImpl : public torch::nn::Module {
@@ -53,9 +59,6 @@ class CenterPointPillarImpl : public torch::nn::Module {
   ~CenterPointPillarImpl() override;
 
   Predictions Forward(const Batch& batch);
-
-  // Targets for `gt_boxes` (B x M x 8) on a map of height x width cells (this detector's own where 0).
-  std::vector<HeadTargets> AssignTargets(const torch::Tensor& gt_boxes, int64_t height = 0, int64_t width = 0) const;
 
   // Detection loss and its weighted terms by name: "hm" and "loc", summed over heads. Also returns, per head, the
   // clamped sigmoid of the heat map, which the distillation losses reuse.

@@ -68,7 +68,7 @@ TEST(DetectorTest, PerfectPredictionsDecodeToTheLabels) {
   const Frame frame = SimulateFrame(5).frame;
   ASSERT_GT(frame.boxes.size(), 3u);
   const Batch batch = MakeBatch({&frame}, model->config(), false);
-  const std::vector<HeadTargets> targets = model->AssignTargets(batch.gt_boxes);
+  const std::vector<HeadTargets> targets = AssignTargets(model->config(), batch.gt_boxes);
   Predictions perfect;
   HeadOutputs head;
   head["hm"] = torch::logit(targets[0].heatmaps.clamp(1e-4, 1 - 1e-4)) * (targets[0].heatmaps == 1) - 9.2 * (targets[0].heatmaps < 1);
@@ -101,7 +101,7 @@ TEST(DetectorTest, AFrameWithoutPointsIsLegal) {
   const Batch batch = MakeBatch({&frame}, model->config(), false);
   const Predictions predictions = model->Forward(batch);
   EXPECT_EQ(predictions.heads[0].at("hm").size(2), 64);
-  EXPECT_TRUE(torch::isfinite(model->DetectionLoss(predictions, model->AssignTargets(batch.gt_boxes)).total).item<bool>());
+  EXPECT_TRUE(torch::isfinite(model->DetectionLoss(predictions, AssignTargets(model->config(), batch.gt_boxes)).total).item<bool>());
 }
 
 TEST(HeatmapFocalLossTest, GradientMatchesFiniteDifferences) {
