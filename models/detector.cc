@@ -188,14 +188,27 @@ std::vector<std::vector<Detection>> CenterPointPillarImpl::Decode(const Predicti
   return frames;
 }
 
+torch::Tensor BoxTensor(const std::vector<const Frame*>& views) {
+  size_t most = 1;
+  for (const Frame* view : views) most = std::max(most, view->boxes.size());
+  torch::Tensor boxes = torch::zeros({static_cast<int64_t>(views.size()), static_cast<int64_t>(most), 8});
+  for (size_t b = 0; b < views.size(); ++b) {
+    float* row = boxes.data_ptr<float>() + b * most * 8;
+    for (const LabeledBox& labeled : views[b]->boxes) {
+      const Box3d& box = labeled.box;
+      for (const float value : {box.x, box.y, box.z, box.dx, box.dy, box.dz, box.yaw, static_cast<float>(labeled.label + 1)}) *row++ = value;
+    }
+  }
+  return boxes;
+}
+
 Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& detector, bool training) {
   const VoxelGrid grid = GridOf(detector, training);
   std::vector<Voxels> voxels;
-  int64_t total = 0, most_boxes = 1;
+  int64_t total = 0;
   for (const Frame* view : views) {
     voxels.push_back(Voxelize(view->points.data(), view->num_points(), view->num_features, grid));
     total += static_cast<int64_t>(voxels.back().size());
-    most_boxes = std::max<int64_t>(most_boxes, static_cast<int64_t>(view->boxes.size()));
   }
   const int64_t features = views.empty() ? detector.num_point_features() : views[0]->num_features;
   Batch batch;
@@ -205,7 +218,7 @@ Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& dete
   batch.voxels = torch::zeros({rows, grid.max_points_per_voxel, features});
   batch.coords = torch::zeros({rows, 4}, torch::kInt64);
   batch.num_points = torch::ones({rows}, torch::kInt64);
-  batch.gt_boxes = torch::zeros({batch.batch_size, most_boxes, 8});
+  batch.gt_boxes = BoxTensor(views);
   int64_t row = 0;
   for (int64_t b = 0; b < batch.batch_size; ++b) {
     const Voxels& v = voxels[b];
@@ -217,11 +230,6 @@ Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& dete
     }
     std::copy(v.num_points.begin(), v.num_points.end(), batch.num_points.data_ptr<int64_t>() + row);
     row += static_cast<int64_t>(v.size());
-    float* boxes = batch.gt_boxes.data_ptr<float>() + b * most_boxes * 8;
-    for (const LabeledBox& labeled : views[b]->boxes) {
-      const Box3d& box = labeled.box;
-      for (const float value : {box.x, box.y, box.z, box.dx, box.dy, box.dz, box.yaw, static_cast<float>(labeled.label + 1)}) *boxes++ = value;
-    }
   }
   return batch;
 }

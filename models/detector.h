@@ -29,6 +29,9 @@ struct Batch {
 // Voxelises `views` for `detector`. `training` chooses the voxel cap. Safe to call from any thread.
 Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& detector, bool training);
 
+// The boxes alone, as Batch::gt_boxes.
+torch::Tensor BoxTensor(const std::vector<const Frame*>& views);
+
 // Raw outputs of one CenterHead group, each B x channels x H x W: "center", "center_z", "dim", "rot"[, "vel"], "hm".
 using HeadOutputs = std::map<std::string, torch::Tensor>;
 

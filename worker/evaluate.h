@@ -1,0 +1,26 @@
+// Runs a detector over a split and scores it.
+#ifndef KD_WORKER_EVALUATE_H_
+#define KD_WORKER_EVALUATE_H_
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "data/dataset.h"
+#include "models/detector.h"
+
+namespace kd {
+
+struct Evaluation {
+  // "center_distance/mAP", "center_distance/Car", ..., "kitti/Car/3d/moderate/R40" (strict overlaps). Percent.
+  std::map<std::string, double> metrics;
+};
+
+// Frames as recorded (view 0), one at a time. With a folder, writes KITTI result files SAMPLE.txt into it.
+absl::StatusOr<Evaluation> Evaluate(CenterPointPillarImpl& model, const Dataset& dataset, const std::string& root,
+                                    const std::vector<std::string>& samples, const std::string& detections_folder);
+
+}  // namespace kd
+
+#endif  // KD_WORKER_EVALUATE_H_

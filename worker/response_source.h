@@ -1,0 +1,39 @@
+// Where a worker's teacher responses come from: the fleet, or a teacher in the worker's own process.
+#ifndef KD_WORKER_RESPONSE_SOURCE_H_
+#define KD_WORKER_RESPONSE_SOURCE_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "data/frame.h"
+#include "distill/teacher_model.h"
+#include "kd/v1/plan.pb.h"
+#include "kd/v1/view.pb.h"
+
+namespace kd {
+
+struct ReceivedResponse {
+  std::vector<std::string> records;
+  bool from_cache = false;
+};
+
+// Used by one thread.
+class ResponseSource {
+ public:
+  virtual ~ResponseSource() = default;
+  // Announces what will be asked, in order; called once, first.
+  virtual absl::Status Start(const v1::ResponsePlan& plan, std::vector<v1::ViewRef> views) = 0;
+  // The response to the next view. `view` is what the worker sees itself; only a teacher in the own process looks at it.
+  // DEADLINE_EXCEEDED names what it waited for.
+  virtual absl::StatusOr<ReceivedResponse> Next(const Frame& view) = 0;
+};
+
+// Runs the teacher on the worker's thread, as libraries without a service do.
+std::unique_ptr<ResponseSource> NewInProcessSource(std::unique_ptr<TeacherModel> teacher);
+
+}  // namespace kd
+
+#endif  // KD_WORKER_RESPONSE_SOURCE_H_
