@@ -1,0 +1,150 @@
+#include "core/pair.h"
+
+#include <filesystem>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "base/status_matchers.h"
+#include "base/testing.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "gtest/gtest.h"
+
+namespace kd {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr char kGood[] = R"(apiVersion: kd/v1
+kind: Pair
+metadata: {name: half}
+teacher: {weights: "registry://teachers/sim:v1"}
+student:
+  compress: {width: {backbone: 0.5}}
+data: {format: kitti, root: /data, class_names: [Car, Pedestrian, Cyclist]}
+distill:
+  - {method: pivotal_logits, weight: 7}
+  - {method: label, score_thresh: [0.6, 0.5, 0.5]}
+train: {epochs: 2}
+)";
+
+std::string With(const std::string& from, const std::string& to) { return absl::StrReplaceAll(kGood, {{from, to}}); }
+
+TEST(PairTest, DefaultsAreFilledIn) {
+  const auto pair = ParsePair(kGood, "pair.yaml");
+  ASSERT_THAT(pair, IsOk());
+  EXPECT_EQ(pair->train().batch_size(), 4u);
+  EXPECT_EQ(pair->data().views(), 8u);
+  EXPECT_FLOAT_EQ(pair->student().compress().width().backbone(), 0.5f);
+  EXPECT_FLOAT_EQ(pair->student().compress().width().head(), 1.0f);
+  EXPECT_EQ(pair->distill(0).top_k(), 500u);
+  EXPECT_TRUE(pair->teacher().verify_views());
+  EXPECT_FLOAT_EQ(pair->data().augmentation().scale_max(), 1.05f);
+}
+
+TEST(PairTest, AZeroThatWasWrittenStaysZero) {
+  const auto pair = ParsePair(With("root: /data,", "root: /data, views: 0, augmentation: {flip_y: 0},"), "pair.yaml");
+  ASSERT_THAT(pair, IsOk());
+  EXPECT_EQ(pair->data().views(), 0u);
+  EXPECT_FLOAT_EQ(pair->data().augmentation().flip_y(), 0);
+  EXPECT_FLOAT_EQ(pair->data().augmentation().rotation(), 0.78539816f);
+}
+
+struct BadFile {
+  const char* name;
+  std::string yaml;
+  const char* message;
+};
+
+class PairErrors : public ::testing::TestWithParam<BadFile> {};
+
+TEST_P(PairErrors, NamesPlaceValueAndRemedy) {
+  const auto pair = ParsePair(GetParam().yaml, "pair.yaml");
+  EXPECT_THAT(pair, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(GetParam().message)));
+  EXPECT_THAT(std::string(pair.status().message()), StartsWith("pair.yaml"));
+  EXPECT_EQ(std::string(pair.status().message()).find('\n'), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, PairErrors,
+    ::testing::Values(
+        BadFile{"misspelt", With("compress: {width:", "compress: {widht:"), "pair.yaml:6:21: unknown key \"widht\" in student.compress; did you mean \"width\"?"},
+        BadFile{"type", With("epochs: 2", "epochs: soon"), "pair.yaml:11:17: train.epochs is \"soon\", expected a whole number (epochs)"},
+        BadFile{"negative", With("epochs: 2", "epochs: -1"), "train.epochs is \"-1\", expected a whole number"},
+        BadFile{"quoted", With("epochs: 2", "epochs: \"2\""), "expected a whole number"},
+        BadFile{"limit", With("backbone: 0.5", "backbone: 2"), "student.compress.width.backbone is 2, expected at most 1"},
+        BadFile{"duplicate", With("kind: Pair\n", "kind: Pair\nkind: Pair\n"), "pair.yaml:3:1: key \"kind\" appears twice"},
+        BadFile{"anchor", With("metadata: {", "metadata: &a {"), "anchors (&name) are not allowed"},
+        BadFile{"alias", With("metadata: {name: half}", "metadata: *a"), "pair.yaml:3:"},
+        BadFile{"tag", With("epochs: 2", "epochs: !!python/object 2"), "is not allowed; leave it out"},
+        BadFile{"depth", With("epochs: 2", "epochs: " + std::string(40, '[') + std::string(40, ']')), "nested deeper than 32"},
+        BadFile{"method", With("method: pivotal_logits", "method: pivotal_logit"), "did you mean \"pivotal_logits\"?"},
+        BadFile{"foreign_key", With("weight: 7", "weight: 7, score_thresh: [1]"), "does not know this key; it belongs to label"},
+        BadFile{"missing", With("train: {epochs: 2}", "train: {}"), "pair.yaml:11:8: train.epochs is missing"},
+        BadFile{"classes", With("[0.6, 0.5, 0.5]", "[0.6]"), "has 1 values, expected one per class (3)"},
+        BadFile{"no_teacher", With("teacher: {weights: \"registry://teachers/sim:v1\"}\n", ""), "name a built-in model"},
+        BadFile{"second_document", std::string(kGood) + "---\na: 1\n", "a second document"},
+        BadFile{"empty", "", "the file is empty"},
+        BadFile{"nul", std::string("a: \0b", 5), "NUL byte"},
+        BadFile{"broken", "a: [1, 2", "not valid YAML"},
+        BadFile{"list", "- 1\n", "pair.yaml:1:1: the file is a list, expected a group of keys"},
+        BadFile{"name", With("name: half", "name: Half"), "is not a job name"}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(PairTest, AnAliasBombIsRefusedAtItsFirstAnchor) {
+  std::string bomb = "a: &a [x, x, x, x, x, x, x, x]\n";
+  for (char c = 'b'; c < 'z'; ++c) absl::StrAppend(&bomb, std::string(1, c), ": &", std::string(1, c), " [*", std::string(1, c - 1), ", *", std::string(1, c - 1), "]\n");
+  EXPECT_THAT(ParsePair(bomb, "pair.yaml"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("pair.yaml:1:")));
+}
+
+TEST(PairTest, WrittenYamlReadsBackAsTheSameMessage) {
+  const auto pair = ParsePair(kGood, "pair.yaml");
+  ASSERT_THAT(pair, IsOk());
+  const auto again = ParsePair(PairToYaml(*pair), "again.yaml");
+  ASSERT_THAT(again, IsOk()) << PairToYaml(*pair);
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*pair, *again)) << PairToYaml(*pair);
+}
+
+TEST(PairTest, NoMutationCrashesTheParser) {
+  CounterRng rng(9);
+  int refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string text = kGood;
+    for (uint64_t i = 1 + rng.Below(4); i > 0; --i) {
+      constexpr absl::string_view kBytes = "{}[]:,-&*!|>'\"\n\t #%?x0\xff";
+      text[rng.Below(text.size())] = kBytes[rng.Below(kBytes.size())];
+    }
+    refused += !ParsePair(text, "f").ok();
+  }
+  EXPECT_GT(refused, 1000);
+}
+
+TEST(PairTest, ExplainShowsTypeUnitDefaultAndComment) {
+  const auto text = ExplainPair("pair.train.lr");
+  ASSERT_THAT(text, IsOk());
+  EXPECT_THAT(*text, HasSubstr("default 3.0e-3"));
+  EXPECT_THAT(*text, HasSubstr("Peak learning rate."));
+  EXPECT_THAT(*ExplainPair("pair.distill"), HasSubstr("top_k"));
+  EXPECT_THAT(ExplainPair("pair.train.l"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("did you mean pair.train.lr?")));
+}
+
+TEST(PairTest, EveryExampleIsValid) {
+  int examples = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(SourceDir() + "/examples")) {
+    if (entry.path().extension() != ".yaml") continue;
+    EXPECT_THAT(ParsePair(*ReadFile(entry.path().string()), entry.path().filename().string()), IsOk());
+    ++examples;
+  }
+  EXPECT_GE(examples, 3);
+}
+
+TEST(PairTest, TheSchemaKnowsEveryTopLevelKey) {
+  const std::string schema = PairJsonSchema();
+  for (const char* key : {"\"apiVersion\"", "\"teacher\"", "\"distill\"", "\"additionalProperties\": false"}) EXPECT_THAT(schema, HasSubstr(key));
+}
+
+}  // namespace
+}  // namespace kd

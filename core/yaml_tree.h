@@ -1,0 +1,36 @@
+// YAML as a tree with positions, read through a guard. yaml-cpp alone follows alias bombs and lets the first of two equal
+// keys win; here anchors, aliases, tags, duplicate keys, second documents and deep nesting are refused as they are read.
+#ifndef KD_CORE_YAML_TREE_H_
+#define KD_CORE_YAML_TREE_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace kd {
+
+struct YamlNode {
+  enum class Kind { kNull, kScalar, kList, kMap };
+  Kind kind = Kind::kNull;
+  // From 1.
+  int line = 1, column = 1;
+  std::string scalar;
+  // "true" in quotes is text.
+  bool quoted = false;
+  std::vector<YamlNode> items;
+  // In file order.
+  std::vector<std::pair<std::string, YamlNode>> entries;
+
+  // "a number", "a list" ..., for messages; scalars are quoted.
+  std::string Describe() const;
+};
+
+// INVALID_ARGUMENT: "<file>:<line>:<column>: ...".
+absl::StatusOr<YamlNode> ParseYamlTree(absl::string_view text, absl::string_view file_name);
+
+}  // namespace kd
+
+#endif  // KD_CORE_YAML_TREE_H_
