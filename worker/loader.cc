@@ -82,10 +82,8 @@ void Loader::Run() {
     status = options_.source->Start(JointPlan(options_.methods), std::move(views));
   }
   for (uint64_t step = options_.first_step;; ++step) {
-    absl::StatusOr<StepInput> input = status;
-    if (status.ok()) {
-      input = step < total_steps_ ? Prepare(step) : absl::StatusOr<StepInput>(absl::OutOfRangeError("the job's steps are done"));
-    }
+    if (status.ok() && step >= total_steps_) status = absl::OutOfRangeError("the job's steps are done");
+    absl::StatusOr<StepInput> input = status.ok() ? Prepare(step) : absl::StatusOr<StepInput>(status);
     const bool last = !input.ok();
     absl::MutexLock lock(&mutex_);
     const auto has_room = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_ || ready_.size() < options_.ahead; };

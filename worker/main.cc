@@ -1,0 +1,78 @@
+// kd-worker: trains a student for the fleet, alone, or just evaluates one.
+#include <iostream>
+#include <string>
+#include <thread>
+
+#include "CLI/CLI.hpp"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "core/pair.h"
+#include "nlohmann/json.hpp"
+#include "torch/torch.h"
+#include "worker/evaluate.h"
+#include "worker/standalone.h"
+
+namespace kd {
+namespace {
+
+struct EvaluateFlags {
+  std::string weights, root, split = "val", detections_out;
+  bool fov_crop = true;
+};
+
+absl::Status RunEvaluate(const EvaluateFlags& flags) {
+  KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
+  KD_ASSIGN_OR_RETURN(LoadedDetector loaded, LoadDetector(bytes));
+  v1::Data data;
+  data.set_format("kitti");
+  data.set_root(flags.root);
+  data.set_fov_crop(flags.fov_crop);
+  *data.mutable_class_names() = loaded.module->config().class_names();
+  KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
+  KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset->Split(flags.split));
+  KD_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(*loaded.module, *dataset, flags.root, samples, flags.detections_out));
+  const nlohmann::ordered_json json = {{"weights", loaded.digest}, {"frames", samples.size()}, {"metrics", evaluation.metrics}};
+  std::cout << json.dump(1) << std::endl;
+  return absl::OkStatus();
+}
+
+absl::Status RunTrainAlone(const std::string& pair_path, const std::string& folder) {
+  KD_ASSIGN_OR_RETURN(const std::string yaml, ReadFile(pair_path));
+  KD_ASSIGN_OR_RETURN(const v1::Pair pair, ParsePair(yaml, pair_path));
+  if (pair.train().threads() > 0) torch::set_num_threads(static_cast<int>(pair.train().threads()));
+  KD_ASSIGN_OR_RETURN(const StandaloneResult result, RunStandalone(pair, folder));
+  std::cout << nlohmann::json{{"weights", result.weights_path}, {"metrics", result.metrics}}.dump(1) << std::endl;
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  InitLog("kd-worker");
+  CLI::App app{"Trains and evaluates students"};
+  app.require_subcommand(1);
+
+  EvaluateFlags evaluate;
+  CLI::App* evaluate_command = app.add_subcommand("evaluate", "Score a weights file on a split; metrics go to stdout as JSON");
+  evaluate_command->add_option("--weights", evaluate.weights, "model.safetensors")->required();
+  evaluate_command->add_option("--data", evaluate.root, "Folder of the data set")->required();
+  evaluate_command->add_option("--split", evaluate.split, "Name of a file in ImageSets");
+  evaluate_command->add_option("--detections-out", evaluate.detections_out, "Also write KITTI result files here");
+
+  std::string pair_path, folder;
+  CLI::App* alone_command = app.add_subcommand("train-alone", "Run a whole job in this process, without a fleet");
+  alone_command->add_option("--pair", pair_path, "Job file; its teacher must be a weights file")->required();
+  alone_command->add_option("--folder", folder, "Where checkpoints, weights and metrics go")->required();
+  CLI11_PARSE(app, argc, argv);
+
+  absl::Status status;
+  if (evaluate_command->parsed()) status = RunEvaluate(evaluate);
+  if (alone_command->parsed()) status = RunTrainAlone(pair_path, folder);
+  if (status.ok()) return 0;
+  std::cerr << "kd-worker: " << status.message() << std::endl;
+  return 1;
+}
+
+}  // namespace
+}  // namespace kd
+
+int main(int argc, char** argv) { return kd::Main(argc, argv); }

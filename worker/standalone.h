@@ -1,0 +1,29 @@
+// A whole job in one process, without a fleet: for tests, measurements and looking around.
+#ifndef KD_WORKER_STANDALONE_H_
+#define KD_WORKER_STANDALONE_H_
+
+#include <map>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "kd/v1/coordinator.pb.h"
+#include "kd/v1/job.pb.h"
+
+namespace kd {
+
+struct StandaloneResult {
+  // worker/evaluate.h
+  std::map<std::string, double> metrics;
+  std::string weights_path;
+};
+
+// Trains `pair`, whose teacher (if any) must be a weights file, with the teacher answering in this process; evaluates on
+// the validation split and writes model.safetensors and metrics.json into `folder`.
+absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::string& folder);
+
+// One log line.
+std::string ProgressLine(const v1::Progress& progress);
+
+}  // namespace kd
+
+#endif  // KD_WORKER_STANDALONE_H_
