@@ -120,6 +120,7 @@ v1::Detector Sim() {
   // AP counts the low scores too.
   post->set_score_thresh(0.02f);
   post->set_max_obj_per_sample(100);
+  post->set_nms_per_class(true);
   post->set_nms_thresh(0.1f);
   return d;
 }

@@ -5,13 +5,22 @@
 namespace kd {
 namespace {
 
-// Rows of `boxes` that suppression keeps.
-torch::Tensor KeptRows(const CenterBoxes& frame, const NmsOptions& options) {
-  const torch::Tensor boxes = frame.boxes.slice(1, 0, 7).contiguous();
-  const torch::Tensor scores = frame.scores.contiguous();
+// Rows of `frame` among `candidates` that suppression keeps.
+torch::Tensor Suppress(const CenterBoxes& frame, const torch::Tensor& candidates, const NmsOptions& options) {
+  const torch::Tensor boxes = frame.boxes.index_select(0, candidates).slice(1, 0, 7).contiguous();
+  const torch::Tensor scores = frame.scores.index_select(0, candidates).contiguous();
   const std::vector<int64_t> kept =
       RotatedNms(boxes.data_ptr<float>(), scores.data_ptr<float>(), static_cast<size_t>(boxes.size(0)), options);
-  return torch::tensor(kept, torch::kInt64);
+  return candidates.index_select(0, torch::tensor(kept, torch::kInt64));
+}
+
+torch::Tensor KeptRows(const CenterBoxes& frame, const CenterDecodeOptions& options, size_t num_classes) {
+  if (!options.nms_per_class) return Suppress(frame, torch::arange(frame.boxes.size(0)), options.nms);
+  std::vector<torch::Tensor> kept;
+  for (size_t label = 0; label < num_classes; ++label) {
+    kept.push_back(Suppress(frame, torch::nonzero(frame.labels == static_cast<int64_t>(label)).squeeze(1), options.nms));
+  }
+  return torch::cat(kept);
 }
 
 }  // namespace
@@ -57,7 +66,7 @@ std::vector<CenterBoxes> DecodeCenterHead(const HeadOutputs& head, const CenterD
 CenterBoxes JoinHeads(const std::vector<CenterBoxes>& heads, const CenterDecodeOptions& options, bool nms) {
   std::vector<torch::Tensor> boxes, scores, labels;
   for (size_t h = 0; h < heads.size(); ++h) {
-    const torch::Tensor rows = nms ? KeptRows(heads[h], options.nms) : torch::arange(heads[h].boxes.size(0));
+    const torch::Tensor rows = nms ? KeptRows(heads[h], options, options.heads[h].size()) : torch::arange(heads[h].boxes.size(0));
     const torch::Tensor ids = torch::tensor(options.heads[h], torch::kInt64) + 1;
     boxes.push_back(heads[h].boxes.index_select(0, rows));
     scores.push_back(heads[h].scores.index_select(0, rows));

@@ -90,6 +90,8 @@ struct CenterDecodeOptions {
   std::vector<float> post_center_limit_range;
   int64_t max_obj_per_sample = 500;
   NmsOptions nms;
+  // Suppress within a class only.
+  bool nms_per_class = false;
   bool with_velocity = false;
 };
 

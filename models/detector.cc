@@ -169,6 +169,7 @@ std::vector<std::vector<Detection>> CenterPointPillarImpl::Decode(const Predicti
       .post_center_limit_range = ToVector<float>(post.post_center_limit_range()),
       .max_obj_per_sample = post.max_obj_per_sample(),
       .nms = {.iou_threshold = post.nms_thresh(), .pre_max = post.nms_pre_maxsize(), .post_max = post.nms_post_maxsize()},
+      .nms_per_class = post.nms_per_class(),
       .with_velocity = config_.dense_head().with_velocity()};
   std::vector<std::vector<CenterBoxes>> heads;
   for (const HeadOutputs& head : predictions.heads) heads.push_back(DecodeCenterHead(head, options));
