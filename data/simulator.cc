@@ -144,6 +144,11 @@ SimulatedFrame SimulateFrame(uint64_t seed) {
       if (pixel.primitive >= 0 && scene.primitives[pixel.primitive].object >= 0) ++hits[scene.primitives[pixel.primitive].object];
     }
   }
+  // Detectors keep the first points of a full voxel: in the order of the beams that would be the lowest ones.
+  std::vector<float>& points = result.frame.points;
+  for (size_t i = points.size() / 4; i > 1; --i) {
+    if (const size_t j = rng.Below(i); j + 1 < i) std::swap_ranges(&points[(i - 1) * 4], &points[i * 4 - 1] + 1, &points[j * 4]);
+  }
   for (size_t i = 0; i < scene.objects.size(); ++i) {
     const Box3d& b = scene.objects[i].box;
     if (hits[i] < kMinHits || b.x < kMinX || b.x >= kMaxX || std::abs(b.y) >= kMaxY || b.z < kMinZ || b.z >= kMaxZ) continue;

@@ -24,7 +24,7 @@ struct SimulatedFrame {
 
 // One frame as a function of `seed` alone: 32 beams from -22 to +3 degrees, 320 azimuths over +-50 degrees, sensor 1.8 m
 // above a gently sloping street with facades, parked and moving cars, pedestrians, cyclists and distractors of their
-// sizes; range noise, drop-out, reflectivity. Labels: objects with at least 4 hits and their centre in
+// sizes; range noise, drop-out, reflectivity. Points come in random order. Labels: objects with at least 4 hits and their centre in
 // x 0..38.4, y -19.2..19.2, z -3..2 m.
 SimulatedFrame SimulateFrame(uint64_t seed);
 

@@ -1,0 +1,214 @@
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "base/file.h"
+#include "base/status_matchers.h"
+#include "base/testing.h"
+#include "core/detector_config.h"
+#include "core/pair.h"
+#include "data/simulator.h"
+#include "data/view.h"
+#include "gtest/gtest.h"
+#include "worker/evaluate.h"
+#include "worker/trainer.h"
+
+namespace kd {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint32_t kFrames = 8;
+
+// A simulated folder, a small teacher with random weights, and jobs on them.
+class WorkerTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    torch::set_num_threads(2);
+    folder_ = new TemporaryFolder;
+    ASSERT_THAT(WriteSimulatedKitti({.root = *folder_ / "sim", .train_frames = kFrames, .val_frames = 4, .seed = 2}, nullptr), IsOk());
+    torch::manual_seed(3);
+    CenterPointPillar teacher(*MakeStudentDetector(*BuiltInDetector("centerpoint_pillar_sim"), Quarter()));
+    teacher_weights_ = new std::string(SaveWeights(*teacher));
+  }
+  static void TearDownTestSuite() {
+    delete teacher_weights_;
+    delete folder_;
+  }
+
+  static v1::StudentSpec Quarter() {
+    v1::StudentSpec spec;
+    spec.set_model("centerpoint_pillar_sim");
+    auto* width = spec.mutable_compress()->mutable_width();
+    width->set_pfn(0.25f);
+    width->set_backbone(0.25f);
+    width->set_neck(0.25f);
+    width->set_head(0.25f);
+    return spec;
+  }
+
+  static v1::Pair Job() {
+    v1::Pair pair;
+    pair.set_api_version("kd/v1");
+    pair.set_kind("Pair");
+    pair.mutable_metadata()->set_name("test");
+    *pair.mutable_student() = Quarter();
+    pair.mutable_data()->set_format("kitti");
+    pair.mutable_data()->set_root(*folder_ / "sim");
+    for (const char* name : kSimulatedClasses) pair.mutable_data()->add_class_names(name);
+    pair.mutable_data()->set_views(2);
+    pair.mutable_train()->set_epochs(3);
+    pair.mutable_train()->set_batch_size(2);
+    pair.mutable_train()->set_lr(0.01);
+    pair.mutable_train()->set_checkpoint_every(5);
+    FillPairDefaults(pair);
+    return pair;
+  }
+  static v1::Pair DistilJob() {
+    v1::Pair pair = Job();
+    pair.mutable_teacher()->set_weights("teacher.safetensors");
+    v1::DistillMethod* logits = pair.add_distill();
+    logits->set_method("pivotal_logits");
+    v1::DistillMethod* label = pair.add_distill();
+    label->set_method("label");
+    for (int i = 0; i < 3; ++i) label->add_score_thresh(0.6f);
+    FillPairDefaults(pair);
+    logits->set_reg_weight(0.2f);
+    return pair;
+  }
+
+  TrainerOptions Options(const v1::Pair& pair, const std::string& folder) {
+    dataset_ = *OpenDataset(pair.data());
+    TrainerOptions options;
+    options.pair = pair;
+    options.folder = *folder_ / folder;
+    options.dataset = dataset_.get();
+    if (pair.has_teacher()) {
+      options.teacher_weights = *teacher_weights_;
+      options.source = NewInProcessSource(*TeacherModel::Create(*teacher_weights_));
+    }
+    return options;
+  }
+
+  static TemporaryFolder* folder_;
+  static std::string* teacher_weights_;
+  std::unique_ptr<Dataset> dataset_;
+};
+TemporaryFolder* WorkerTest::folder_ = nullptr;
+std::string* WorkerTest::teacher_weights_ = nullptr;
+
+TEST_F(WorkerTest, TheLossFalls) {
+  const auto last_loss = [&](uint32_t epochs) {
+    v1::Pair pair = Job();
+    pair.mutable_train()->set_epochs(epochs);
+    TrainerOptions options = Options(pair, "falls");
+    double loss = 0;
+    options.on_progress = [&](const v1::Progress& progress) { loss = progress.losses().at("hm"); };
+    EXPECT_THAT(Train(std::move(options)), IsOk());
+    return loss;
+  };
+  const double early = last_loss(1), late = last_loss(12);
+  EXPECT_GT(early, 0);
+  EXPECT_LT(late, 0.8 * early);
+}
+
+TEST_F(WorkerTest, AStoppedRunGoesOnBitForBit) {
+  auto whole = Train(Options(DistilJob(), "whole"));
+  ASSERT_THAT(whole, IsOk());
+
+  TrainerOptions first = Options(DistilJob(), "parts");
+  int steps = 0;
+  first.should_go_on = [&]() -> absl::Status { return steps++ < 7 ? absl::OkStatus() : absl::CancelledError("stopped"); };
+  EXPECT_THAT(Train(std::move(first)), StatusIs(absl::StatusCode::kCancelled));
+  TrainerOptions second = Options(DistilJob(), "parts");
+  second.checkpoint = *folder_ / "parts/checkpoints/step-5.safetensors";
+  auto resumed = Train(std::move(second));
+  ASSERT_THAT(resumed, IsOk());
+  EXPECT_TRUE(SaveWeights(**whole) == SaveWeights(**resumed));
+}
+
+TEST_F(WorkerTest, ADamagedCheckpointIsDataLossWithARemedy) {
+  ASSERT_THAT(Train(Options(Job(), "damaged")), IsOk());
+  const std::string path = *folder_ / "damaged/checkpoints/step-5.safetensors";
+  std::string bytes = *ReadFile(path);
+  bytes.resize(bytes.size() / 2);
+  ASSERT_THAT(WriteFileAtomically(path, bytes), IsOk());
+  TrainerOptions options = Options(Job(), "damaged");
+  options.checkpoint = path;
+  EXPECT_THAT(Train(std::move(options)), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("delete it to go on from an earlier one")));
+}
+
+// Answers every view with the response to another one, as a teacher with other settings would.
+class MisalignedSource : public ResponseSource {
+ public:
+  MisalignedSource(std::unique_ptr<ResponseSource> inner, v1::Data data) : inner_(std::move(inner)), data_(std::move(data)) {}
+  absl::Status Start(const v1::ResponsePlan& plan, std::vector<v1::ViewRef> views) override { return inner_->Start(plan, std::move(views)); }
+  absl::StatusOr<ReceivedResponse> Next(const Frame& view) override { return inner_->Next(MakeView(view, data_, 7)); }
+
+ private:
+  const std::unique_ptr<ResponseSource> inner_;
+  const v1::Data data_;
+};
+
+TEST_F(WorkerTest, AResponseToAnotherViewIsRefused) {
+  const v1::Pair pair = DistilJob();
+  TrainerOptions options = Options(pair, "misaligned");
+  options.source = std::make_unique<MisalignedSource>(std::move(options.source), pair.data());
+  EXPECT_THAT(Train(std::move(options)), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the teacher answered another view")));
+}
+
+TEST_F(WorkerTest, TheNegativeControlMayPassWhenForced) {
+  v1::Pair pair = DistilJob();
+  pair.mutable_teacher()->set_verify_views(false);
+  TrainerOptions options = Options(pair, "forced");
+  options.source = std::make_unique<MisalignedSource>(std::move(options.source), pair.data());
+  EXPECT_THAT(Train(std::move(options)), IsOk());
+}
+
+TEST_F(WorkerTest, ATruncatedPointFileEndsTheJobWithItsName) {
+  const std::string path = *folder_ / "sim/training/velodyne/000003.bin";
+  const std::string bytes = *ReadFile(path);
+  ASSERT_THAT(WriteFileAtomically(path, bytes.substr(0, bytes.size() - 3)), IsOk());
+  EXPECT_THAT(Train(Options(Job(), "truncated")), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("000003.bin")));
+  ASSERT_THAT(WriteFileAtomically(path, bytes), IsOk());
+}
+
+TEST_F(WorkerTest, ALossThatIsNotANumberNamesStepAndFrames) {
+  v1::Pair pair = Job();
+  pair.mutable_train()->set_lr(1e30);
+  pair.mutable_train()->set_grad_clip(0);
+  EXPECT_THAT(Train(Options(pair, "nan")), StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::AllOf(HasSubstr("at step"), HasSubstr(" view "))));
+}
+
+TEST_F(WorkerTest, EveryMethodTrains) {
+  for (const char* name : {"pivotal_logits", "uniform_logits", "feature_roi", "feature_fg"}) {
+    v1::Pair pair = Job();
+    pair.mutable_train()->set_epochs(1);
+    pair.mutable_teacher()->set_weights("teacher.safetensors");
+    pair.mutable_student()->mutable_compress()->mutable_width()->set_neck(0.125f);
+    pair.mutable_student()->mutable_init()->set_from("teacher");
+    pair.add_distill()->set_method(name);
+    FillPairDefaults(pair);
+    TrainerOptions options = Options(pair, name);
+    bool has_term = false;
+    options.on_progress = [&](const v1::Progress& progress) { has_term = progress.losses().count(name) > 0; };
+    EXPECT_THAT(Train(std::move(options)), IsOk()) << name;
+    EXPECT_TRUE(has_term) << name;
+  }
+}
+
+TEST_F(WorkerTest, EvaluationWritesResultFilesThatScoreTheSame) {
+  auto student = Train(Options(Job(), "evaluated"));
+  ASSERT_THAT(student, IsOk());
+  const std::string root = *folder_ / "sim";
+  const std::vector<std::string> samples = *dataset_->Split("val");
+  const auto evaluation = Evaluate(**student, *dataset_, root, samples, *folder_ / "results");
+  ASSERT_THAT(evaluation, IsOk());
+  EXPECT_GE(evaluation->metrics.at("center_distance/mAP"), 0);
+  for (const std::string& sample : samples) EXPECT_TRUE(std::filesystem::exists(*folder_ / ("results/" + sample + ".txt")));
+}
+
+}  // namespace
+}  // namespace kd
