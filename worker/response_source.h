@@ -2,15 +2,18 @@
 #ifndef KD_WORKER_RESPONSE_SOURCE_H_
 #define KD_WORKER_RESPONSE_SOURCE_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "data/frame.h"
 #include "distill/teacher_model.h"
 #include "kd/v1/plan.pb.h"
+#include "kd/v1/teacher.pb.h"
 #include "kd/v1/view.pb.h"
 
 namespace kd {
@@ -33,6 +36,14 @@ class ResponseSource {
 
 // Runs the teacher on the worker's thread, as libraries without a service do.
 std::unique_ptr<ResponseSource> NewInProcessSource(std::unique_ptr<TeacherModel> teacher);
+
+// Reads from the fleet. `address` tells where the teacher is, now; a teacher that is lost may come back within `patience`.
+struct RemoteSourceOptions {
+  v1::StreamResponsesRequest request;  // without plan and views
+  std::function<absl::StatusOr<std::string>()> address;
+  absl::Duration patience = absl::Minutes(2);
+};
+std::unique_ptr<ResponseSource> NewRemoteSource(RemoteSourceOptions options);
 
 }  // namespace kd
 

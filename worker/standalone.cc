@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -21,7 +22,7 @@ std::string ProgressLine(const v1::Progress& progress) {
   return line;
 }
 
-absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::string& folder) {
+absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::string& folder, const std::string& teacher_address) {
   KD_RETURN_IF_ERROR(CreateFolders(folder));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(pair.data()));
   TrainerOptions options;
@@ -30,8 +31,20 @@ absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::
   options.dataset = dataset.get();
   if (pair.has_teacher()) {
     KD_ASSIGN_OR_RETURN(options.teacher_weights, ReadFile(pair.teacher().weights()));
-    KD_ASSIGN_OR_RETURN(std::unique_ptr<TeacherModel> teacher, TeacherModel::Create(options.teacher_weights));
-    options.source = NewInProcessSource(std::move(teacher));
+    if (teacher_address.empty()) {
+      KD_ASSIGN_OR_RETURN(std::unique_ptr<TeacherModel> teacher, TeacherModel::Create(options.teacher_weights));
+      options.source = NewInProcessSource(std::move(teacher));
+    } else {
+      RemoteSourceOptions remote;
+      remote.request.set_job_id(pair.metadata().name());
+      remote.request.set_teacher_digest(Sha256Digest(options.teacher_weights));
+      *remote.request.mutable_data() = pair.data();
+      KD_ASSIGN_OR_RETURN(const std::string digest, dataset->Digest(pair.data().train_split()));
+      remote.request.set_dataset_digest(digest);
+      remote.request.set_view_offset(pair.teacher().view_offset());
+      remote.address = [teacher_address]() -> absl::StatusOr<std::string> { return teacher_address; };
+      options.source = NewRemoteSource(std::move(remote));
+    }
   }
   options.on_progress = [](const v1::Progress& progress) { LogInfo(ProgressLine(progress)); };
   KD_ASSIGN_OR_RETURN(CenterPointPillar student, Train(std::move(options)));

@@ -17,9 +17,10 @@ struct StandaloneResult {
   std::string weights_path;
 };
 
-// Trains `pair`, whose teacher (if any) must be a weights file, with the teacher answering in this process; evaluates on
-// the validation split and writes model.safetensors and metrics.json into `folder`.
-absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::string& folder);
+// Trains `pair`, whose teacher (if any) must be a weights file; evaluates on the validation split and writes
+// model.safetensors and metrics.json into `folder`. The teacher answers from the service at `teacher_address`, or in this
+// process when that is empty.
+absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::string& folder, const std::string& teacher_address);
 
 // One log line.
 std::string ProgressLine(const v1::Progress& progress);

@@ -1,0 +1,108 @@
+// kd-teacher: serves a frozen detector's answers.
+#include <csignal>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "distill/teacher_model.h"
+#include "prometheus/exposer.h"
+#include "prometheus/registry.h"
+#include "server/teacher/response_engine.h"
+#include "server/teacher/teacher_service.h"
+#include "storage/memory/memory_response_store.h"
+#include "storage/rocksdb/rocksdb_response_store.h"
+
+namespace kd {
+namespace {
+
+struct Flags {
+  std::string weights, digest, listen = "127.0.0.1:0", metrics, cache_folder, address_file;
+  uint64_t memory_cache_bytes = uint64_t{256} << 20, disk_cache_bytes = uint64_t{20} << 30;
+  size_t max_batch = 4;
+};
+
+constexpr uint32_t kBaseTopK = 500;
+
+// Cheap records that students of most methods share.
+v1::ResponsePlan BasePlan(const v1::Detector& detector) {
+  v1::ResponsePlan plan;
+  const auto add = [&](const std::string& tensor, v1::Selection selection, uint32_t top_k) {
+    v1::ResponsePlan::Item* item = plan.add_items();
+    item->set_tensor(tensor);
+    item->set_selection(selection);
+    item->set_dtype(v1::DATA_TYPE_FLOAT32);
+    item->set_top_k(top_k);
+  };
+  const int heads = std::max(1, detector.dense_head().class_names_each_head_size());
+  for (int head = 0; head < heads; ++head) add(absl::StrCat("hm.", head), v1::SELECTION_PIVOTAL, kBaseTopK);
+  add("boxes", v1::SELECTION_OBJECTS, 0);
+  return plan;
+}
+
+absl::Status Serve(const Flags& flags, const sigset_t& stop_signals) {
+  KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
+  KD_ASSIGN_OR_RETURN(const std::unique_ptr<TeacherModel> model, TeacherModel::Create(bytes));
+  if (!flags.digest.empty() && flags.digest != model->digest()) {
+    return absl::FailedPreconditionError(absl::StrCat("\"", flags.weights, "\" is ", model->digest(), ", not ", flags.digest, " as asked for"));
+  }
+  const bool invariant = model->AnswersAreBatchInvariant();
+  if (!invariant) LogWarning("answers differ between batches: every view is computed alone");
+
+  const std::unique_ptr<ResponseStore> memory = NewMemoryResponseStore(flags.memory_cache_bytes);
+  KD_ASSIGN_OR_RETURN(const std::unique_ptr<ResponseStore> disk, OpenRocksDbResponseStore(flags.cache_folder, flags.disk_cache_bytes));
+  const std::unique_ptr<ResponseStore> store = NewTieredResponseStore(*memory, *disk);
+  const auto registry = std::make_shared<prometheus::Registry>();
+  ResponseEngine engine({.max_batch = invariant ? flags.max_batch : 1, .base_plan = BasePlan(model->detector())},
+                        [&](const std::vector<const Frame*>& views, const v1::ResponsePlan& plan) { return model->Answer(views, plan); },
+                        *store, *registry);
+  KD_ASSIGN_OR_RETURN(const std::unique_ptr<TeacherServer> server,
+                      TeacherServer::Start({.listen = flags.listen, .digest = model->digest(), .detector = model->detector(), .batch_invariant = invariant},
+                                           engine, *memory, *disk));
+  std::unique_ptr<prometheus::Exposer> exposer;
+  if (!flags.metrics.empty()) {
+    exposer = std::make_unique<prometheus::Exposer>(flags.metrics);
+    exposer->RegisterCollectable(registry);
+  }
+  if (!flags.address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.address_file, server->address()));
+  LogInfo("serving ", model->digest(), " on ", server->address());
+  int signal = 0;
+  sigwait(&stop_signals, &signal);
+  LogInfo("stopping; the cache in ", flags.cache_folder, " is kept");
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  InitLog("kd-teacher");
+  Flags flags;
+  CLI::App app{"Serves a frozen detector's answers"};
+  app.add_option("--weights", flags.weights, "Weights file (model.safetensors)")->required();
+  app.add_option("--digest", flags.digest, "Refuse weights with another digest");
+  app.add_option("--listen", flags.listen, "Address of the Teacher service; port 0 picks a free one")->capture_default_str();
+  app.add_option("--address-file", flags.address_file, "Write the address here once it serves");
+  app.add_option("--metrics", flags.metrics, "Address of /metrics, for example 127.0.0.1:9100; none by default");
+  app.add_option("--cache-folder", flags.cache_folder, "Folder of the disk cache")->required();
+  app.add_option("--memory-cache-bytes", flags.memory_cache_bytes, "Budget of the memory tier")->capture_default_str();
+  app.add_option("--disk-cache-bytes", flags.disk_cache_bytes, "Budget of the disk tier")->capture_default_str();
+  app.add_option("--max-batch", flags.max_batch, "Views per run of the model")->capture_default_str()->check(CLI::Range(1, 1024));
+  CLI11_PARSE(app, argc, argv);
+
+  // Threads inherit the mask: only sigwait() sees these.
+  sigset_t stop_signals;
+  sigemptyset(&stop_signals);
+  sigaddset(&stop_signals, SIGINT);
+  sigaddset(&stop_signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
+  const absl::Status status = Serve(flags, stop_signals);
+  if (status.ok()) return 0;
+  LogError(status.message());
+  return 1;
+}
+
+}  // namespace
+}  // namespace kd
+
+int main(int argc, char** argv) { return kd::Main(argc, argv); }

@@ -1,0 +1,183 @@
+#include "server/teacher/teacher_service.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <deque>
+#include <future>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/digest.h"
+#include "base/grpc_status.h"
+#include "base/status.h"
+#include "kd/v1/teacher.grpc.pb.h"
+
+namespace kd {
+namespace {
+
+constexpr size_t kChunkBytes = 1 << 20;
+constexpr uint32_t kMaxWindow = 64;
+
+class Service final : public v1::Teacher::Service {
+ public:
+  Service(const TeacherServerOptions& options, ResponseEngine& engine, const ResponseStore& memory, const ResponseStore& disk)
+      : options_(options), engine_(engine), memory_(memory), disk_(disk) {}
+
+  grpc::Status StreamResponses(grpc::ServerContext* context, const v1::StreamResponsesRequest* request,
+                               grpc::ServerWriter<v1::ResponseChunk>* writer) override {
+    return ToGrpcStatus(Stream(*context, *request, *writer));
+  }
+
+  grpc::Status GetTeacher(grpc::ServerContext*, const v1::GetTeacherRequest*, v1::TeacherInfo* info) override {
+    info->set_digest(options_.digest);
+    *info->mutable_detector() = options_.detector;
+    info->set_batch_invariant(options_.batch_invariant);
+    info->set_forwards_total(engine_.forwards_total());
+    return grpc::Status::OK;
+  }
+
+  grpc::Status GetCacheStats(grpc::ServerContext*, const v1::GetCacheStatsRequest*, v1::CacheStats* stats) override {
+    AddTier("memory", memory_.stats(), *stats);
+    AddTier("disk", disk_.stats(), *stats);
+    stats->set_forwards_total(engine_.forwards_total());
+    return grpc::Status::OK;
+  }
+
+ private:
+  static void AddTier(const char* name, const ResponseStoreStats& from, v1::CacheStats& stats) {
+    v1::CacheStats::Tier* tier = stats.add_tiers();
+    tier->set_name(name);
+    tier->set_records(from.records);
+    tier->set_bytes(from.bytes);
+    tier->set_capacity_bytes(from.capacity_bytes);
+    tier->set_hits_total(from.hits_total);
+    tier->set_misses_total(from.misses_total);
+    tier->set_corrupt_total(from.corrupt_total);
+    tier->set_read_only(from.read_only);
+  }
+
+  // The data set of a request, opened once for all jobs that use it.
+  absl::StatusOr<std::shared_ptr<const ResponseData>> Data(const v1::StreamResponsesRequest& request) {
+    const std::string name = request.data().SerializeAsString();
+    {
+      absl::MutexLock lock(&mutex_);
+      if (const auto found = data_.find(name); found != data_.end()) return found->second;
+    }
+    auto data = std::make_shared<ResponseData>();
+    data->data = request.data();
+    KD_ASSIGN_OR_RETURN(data->dataset, OpenDataset(request.data()));
+    data->scope.teacher_digest = options_.digest;
+    KD_ASSIGN_OR_RETURN(data->scope.dataset_digest, data->dataset->Digest(request.data().train_split()));
+    data->scope.view_profile = Sha256Digest(absl::StrCat(request.data().seed(), "/", request.data().augmentation().SerializeAsString()));
+    absl::MutexLock lock(&mutex_);
+    return data_.emplace(name, std::move(data)).first->second;
+  }
+
+  absl::Status Check(const v1::StreamResponsesRequest& request, const ResponseData& data) const {
+    if (request.teacher_digest() != options_.digest) {
+      return absl::FailedPreconditionError(absl::StrCat("this teacher is ", options_.digest, ", not ", request.teacher_digest(),
+                                                        "; ask the coordinator for the right one"));
+    }
+    if (!request.dataset_digest().empty() && request.dataset_digest() != data.scope.dataset_digest) {
+      return absl::FailedPreconditionError(absl::StrCat("data set \"", request.data().root(), "\" is ", data.scope.dataset_digest,
+                                                        " here and ", request.dataset_digest(),
+                                                        " at the worker; both must read the same files with the same settings"));
+    }
+    for (const v1::ViewRef& view : request.views()) {
+      if (view.view() > request.data().views()) {
+        return absl::InvalidArgumentError(absl::StrCat("frame ", view.sample(), " view ", view.view(), ": the job has views 0..", request.data().views()));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Stream(grpc::ServerContext& context, const v1::StreamResponsesRequest& request, grpc::ServerWriter<v1::ResponseChunk>& writer) {
+    if (request.plan().items().empty()) return absl::InvalidArgumentError("the plan is empty");
+    KD_ASSIGN_OR_RETURN(const std::shared_ptr<const ResponseData> data, Data(request));
+    KD_RETURN_IF_ERROR(Check(request, *data));
+    const int window = static_cast<int>(std::clamp(request.window() == 0 ? options_.window : request.window(), 1u, kMaxWindow));
+    // Answers worked on ahead of the wire, in order. A slow reader stops its own stream only: nothing is started beyond the
+    // window.
+    std::deque<std::future<absl::StatusOr<EngineResponse>>> ahead;
+    int started = 0;
+    for (int index = 0; index < request.views_size(); ++index) {
+      while (started < request.views_size() && started < index + window) {
+        const v1::ViewRef& view = request.views(started++);
+        ahead.push_back(std::async(std::launch::async, [this, data, &request, &view] {
+          return engine_.Answer(*data, view.sample(), view.view() + request.view_offset(), request.plan());
+        }));
+      }
+      absl::StatusOr<EngineResponse> response = ahead.front().get();
+      ahead.pop_front();
+      KD_RETURN_IF_ERROR(response.status());
+      if (context.IsCancelled()) return absl::CancelledError("the worker closed the stream");
+      KD_RETURN_IF_ERROR(Send(static_cast<uint32_t>(index), *response, writer));
+    }
+    return absl::OkStatus();
+  }
+
+  static absl::Status Send(uint32_t index, const EngineResponse& response, grpc::ServerWriter<v1::ResponseChunk>& writer) {
+    uint64_t total = 0;
+    for (const auto& record : response.records) total += record->size();
+    v1::ResponseChunk chunk;
+    chunk.set_index(index);
+    chunk.set_total_bytes(total);
+    chunk.set_from_cache(response.from_cache);
+    const auto flush = [&]() -> absl::Status {
+      if (!writer.Write(chunk)) return absl::CancelledError("the worker closed the stream");
+      chunk.Clear();
+      chunk.set_index(index);
+      return absl::OkStatus();
+    };
+    for (const auto& record : response.records) {
+      for (size_t at = 0; at < record->size();) {
+        const size_t room = std::min(kChunkBytes - chunk.data().size(), record->size() - at);
+        chunk.mutable_data()->append(*record, at, room);
+        at += room;
+        if (chunk.data().size() == kChunkBytes) KD_RETURN_IF_ERROR(flush());
+      }
+    }
+    return chunk.data().empty() && total > 0 ? absl::OkStatus() : flush();
+  }
+
+  const TeacherServerOptions options_;
+  ResponseEngine& engine_;
+  const ResponseStore& memory_;
+  const ResponseStore& disk_;
+  absl::Mutex mutex_;
+  absl::flat_hash_map<std::string, std::shared_ptr<const ResponseData>> data_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+struct TeacherServer::Impl {
+  std::unique_ptr<Service> service;
+  std::unique_ptr<grpc::Server> server;
+};
+
+TeacherServer::TeacherServer(std::unique_ptr<Impl> impl, std::string address) : impl_(std::move(impl)), address_(std::move(address)) {}
+
+TeacherServer::~TeacherServer() {
+  // Streams in progress get a moment to notice.
+  impl_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
+}
+
+absl::StatusOr<std::unique_ptr<TeacherServer>> TeacherServer::Start(const TeacherServerOptions& options, ResponseEngine& engine,
+                                                                    const ResponseStore& memory, const ResponseStore& disk) {
+  auto impl = std::make_unique<Impl>();
+  impl->service = std::make_unique<Service>(options, engine, memory, disk);
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(impl->service.get());
+  grpc::EnableDefaultHealthCheckService(true);
+  impl->server = builder.BuildAndStart();
+  if (impl->server == nullptr || port == 0) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on \"", options.listen, "\"; is the port taken?"));
+  }
+  const std::string address = absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port);
+  return std::unique_ptr<TeacherServer>(new TeacherServer(std::move(impl), address));
+}
+
+}  // namespace kd

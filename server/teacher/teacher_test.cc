@@ -1,0 +1,253 @@
+// Engine, service and client stream together, with a model that only counts.
+#include <atomic>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "base/status_matchers.h"
+#include "base/testing.h"
+#include "core/record.h"
+#include "data/simulator.h"
+#include "data/view.h"
+#include "gtest/gtest.h"
+#include "server/teacher/response_engine.h"
+#include "server/teacher/response_stream.h"
+#include "server/teacher/teacher_service.h"
+#include "storage/memory/memory_response_store.h"
+#include "storage/rocksdb/rocksdb_response_store.h"
+
+namespace kd {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kDigest[] = "sha256:teacher";
+constexpr uint32_t kFrames = 6;
+
+v1::ResponsePlan::Item* AddItem(v1::ResponsePlan& plan, const std::string& tensor, uint32_t top_k = 0) {
+  v1::ResponsePlan::Item* item = plan.add_items();
+  item->set_tensor(tensor);
+  item->set_selection(top_k > 0 ? v1::SELECTION_PIVOTAL : v1::SELECTION_OBJECTS);
+  item->set_top_k(top_k);
+  item->set_dtype(v1::DATA_TYPE_FLOAT32);
+  return item;
+}
+
+v1::ResponsePlan BasePlan() {
+  v1::ResponsePlan plan;
+  AddItem(plan, "hm.0", 500);
+  AddItem(plan, "boxes");
+  return plan;
+}
+
+// Writes the view's checksum into records of a few hundred KiB, so that responses span chunks.
+class CountingModel {
+ public:
+  absl::StatusOr<std::vector<std::vector<std::string>>> Answer(const std::vector<const Frame*>& views, const v1::ResponsePlan& plan) {
+    std::vector<std::vector<std::string>> answers;
+    for (const Frame* view : views) {
+      const uint32_t checksum = ViewChecksum(*view);
+      if (view->sample == "000005") return absl::InternalError("this frame breaks the model");
+      ++counts_[checksum];
+      auto& records = answers.emplace_back();
+      for (const v1::ResponsePlan::Item& item : plan.items()) {
+        v1::RecordHeader header;
+        header.set_tensor(item.tensor());
+        header.set_dtype(item.dtype());
+        header.set_selection(item.selection());
+        header.set_top_k(item.top_k());
+        header.set_view_crc32c(checksum);
+        constexpr uint32_t kCells = 100'000;
+        header.add_shape(item.selection() == v1::SELECTION_PIVOTAL ? 2 : kCells);
+        if (item.selection() == v1::SELECTION_PIVOTAL) header.add_shape(kCells);
+        std::vector<uint32_t> indices;
+        for (uint32_t i = 0; item.selection() == v1::SELECTION_PIVOTAL && i < kCells; ++i) indices.push_back(i);
+        records.push_back(*EncodeRecord(header, indices, std::vector<float>(item.selection() == v1::SELECTION_PIVOTAL ? 2 * kCells : kCells, 1)));
+      }
+    }
+    return answers;
+  }
+  const std::map<uint32_t, int>& counts() const { return counts_; }
+
+ private:
+  std::map<uint32_t, int> counts_;
+};
+
+class TeacherTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_THAT(WriteSimulatedKitti({.root = folder_ / "sim", .train_frames = kFrames, .val_frames = 0, .seed = 4}, nullptr), IsOk());
+    memory_ = NewMemoryResponseStore(64 << 20);
+    disk_ = *OpenRocksDbResponseStore(folder_ / "cache", uint64_t{1} << 30);
+    Start();
+  }
+  void TearDown() override { Stop(); }
+
+  void Start() {
+    store_ = NewTieredResponseStore(*memory_, *disk_);
+    registry_ = std::make_unique<prometheus::Registry>();
+    engine_ = std::make_unique<ResponseEngine>(
+        ResponseEngineOptions{.max_batch = 3, .base_plan = BasePlan()},
+        [this](const std::vector<const Frame*>& views, const v1::ResponsePlan& plan) { return model_.Answer(views, plan); }, *store_, *registry_);
+    server_ = *TeacherServer::Start({.digest = kDigest, .window = 4}, *engine_, *memory_, *disk_);
+  }
+  void Stop() {
+    server_.reset();
+    engine_.reset();
+  }
+
+  v1::StreamResponsesRequest Request(uint32_t frames, uint32_t views) const {
+    v1::StreamResponsesRequest request;
+    request.set_teacher_digest(kDigest);
+    v1::Data* data = request.mutable_data();
+    data->set_format("kitti");
+    data->set_root(folder_ / "sim");
+    data->set_train_split("train");
+    data->set_views(views);
+    data->mutable_augmentation()->set_rotation(0.3f);
+    data->mutable_augmentation()->set_scale_min(1);
+    data->mutable_augmentation()->set_scale_max(1);
+    for (const char* name : kSimulatedClasses) data->add_class_names(name);
+    *request.mutable_plan() = BasePlan();
+    for (uint32_t view = 1; view <= views; ++view) {
+      for (uint32_t frame = 0; frame < frames; ++frame) {
+        v1::ViewRef* ref = request.add_views();
+        ref->set_sample(absl::StrCat("00000", frame));
+        ref->set_view(view);
+      }
+    }
+    return request;
+  }
+
+  std::function<absl::StatusOr<std::string>()> Address() {
+    return [this]() -> absl::StatusOr<std::string> { return server_->address(); };
+  }
+
+  // Reads everything and checks every checksum against the view that was asked for.
+  int ReadAll(const v1::StreamResponsesRequest& request) {
+    const auto dataset = *OpenDataset(request.data());
+    ResponseStream stream(request, Address());
+    int cached = 0;
+    for (const v1::ViewRef& view : request.views()) {
+      const auto response = stream.Next(absl::Now() + absl::Seconds(30));
+      EXPECT_THAT(response, IsOk());
+      if (!response.ok()) return -1;
+      const uint32_t own = ViewChecksum(MakeView(*dataset->Read(view.sample()), request.data(), view.view()));
+      EXPECT_EQ(response->records.size(), static_cast<size_t>(request.plan().items_size()));
+      for (const std::string& record : response->records) EXPECT_EQ(ParseRecord(record)->header.view_crc32c(), own);
+      cached += response->from_cache;
+    }
+    EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kOutOfRange));
+    return cached;
+  }
+
+  TemporaryFolder folder_;
+  CountingModel model_;
+  std::unique_ptr<ResponseStore> memory_, disk_, store_;
+  std::unique_ptr<prometheus::Registry> registry_;
+  std::unique_ptr<ResponseEngine> engine_;
+  std::unique_ptr<TeacherServer> server_;
+};
+
+TEST_F(TeacherTest, ThreeStudentsCostOnePassOfTheTeacher) {
+  const v1::StreamResponsesRequest request = Request(5, 3);
+  std::thread second([&] { ReadAll(request); });
+  ReadAll(request);
+  second.join();
+  EXPECT_EQ(engine_->forwards_total(), 15u);
+  for (const auto& [checksum, count] : model_.counts()) EXPECT_EQ(count, 1);
+  EXPECT_EQ(model_.counts().size(), 15u);
+  EXPECT_EQ(ReadAll(request), 15);
+  EXPECT_EQ(engine_->forwards_total(), 15u);
+}
+
+TEST_F(TeacherTest, ANarrowerPlanIsServedFromTheSharedRecords) {
+  v1::StreamResponsesRequest request = Request(2, 1);
+  ReadAll(request);
+  request.mutable_plan()->clear_items();
+  AddItem(*request.mutable_plan(), "hm.0", 100);
+  EXPECT_EQ(ReadAll(request), 2);
+  EXPECT_EQ(engine_->forwards_total(), 2u);
+}
+
+TEST_F(TeacherTest, TheDiskKeepsResponsesAcrossARestart) {
+  const v1::StreamResponsesRequest request = Request(4, 2);
+  ReadAll(request);
+  Stop();
+  disk_.reset();
+  memory_ = NewMemoryResponseStore(64 << 20);
+  disk_ = *OpenRocksDbResponseStore(folder_ / "cache", uint64_t{1} << 30);
+  Start();
+  EXPECT_EQ(ReadAll(request), 8);
+  EXPECT_EQ(engine_->forwards_total(), 0u);
+}
+
+TEST_F(TeacherTest, AStreamGoesOnWhereALostTeacherStopped) {
+  const v1::StreamResponsesRequest request = Request(5, 4);
+  ResponseStream stream(request, Address(), /*buffered=*/2);
+  for (int i = 0; i < 5; ++i) ASSERT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), IsOk());
+  Stop();
+  Start();
+  for (int i = 5; i < 20; ++i) ASSERT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), IsOk()) << i;
+  EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kOutOfRange));
+}
+
+TEST_F(TeacherTest, AnotherTeacherOrDataSetIsRefusedWithBothNames) {
+  v1::StreamResponsesRequest request = Request(1, 1);
+  request.set_teacher_digest("sha256:other");
+  {
+    ResponseStream stream(request, Address());
+    EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)),
+                StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::AllOf(HasSubstr("sha256:other"), HasSubstr(kDigest))));
+  }
+  request.set_teacher_digest(kDigest);
+  request.set_dataset_digest("sha256:else");
+  ResponseStream stream(request, Address());
+  EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("sha256:else")));
+}
+
+TEST_F(TeacherTest, BadRequestsAreRefused) {
+  v1::StreamResponsesRequest request = Request(1, 1);
+  request.mutable_views(0)->set_view(9);
+  {
+    ResponseStream stream(request, Address());
+    EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("views 0..1")));
+  }
+  request = Request(1, 1);
+  request.mutable_views(0)->set_sample("999999");
+  {
+    ResponseStream stream(request, Address());
+    EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kNotFound, HasSubstr("999999")));
+  }
+  request = Request(1, 1);
+  request.clear_plan();
+  ResponseStream stream(request, Address());
+  EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("plan is empty")));
+}
+
+TEST_F(TeacherTest, ALostTeacherThatStaysAwayIsNamedAtTheDeadline) {
+  const v1::StreamResponsesRequest request = Request(1, 1);
+  ResponseStream stream(request, []() -> absl::StatusOr<std::string> { return absl::UnavailableError("no teacher is registered"); });
+  EXPECT_THAT(stream.Next(absl::Now() + absl::Milliseconds(300)), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("no teacher is registered")));
+}
+
+TEST_F(TeacherTest, TheNegativeControlAnswersAnotherView) {
+  v1::StreamResponsesRequest request = Request(1, 2);
+  request.mutable_views()->DeleteSubrange(1, 1);
+  request.set_view_offset(1);
+  ResponseStream stream(request, Address());
+  const auto response = stream.Next(absl::Now() + absl::Seconds(30));
+  ASSERT_THAT(response, IsOk());
+  const auto dataset = *OpenDataset(request.data());
+  const Frame frame = *dataset->Read("000000");
+  EXPECT_EQ(ParseRecord(response->records[0])->header.view_crc32c(), ViewChecksum(MakeView(frame, request.data(), 2)));
+  EXPECT_NE(ParseRecord(response->records[0])->header.view_crc32c(), ViewChecksum(MakeView(frame, request.data(), 1)));
+}
+
+}  // namespace
+}  // namespace kd
