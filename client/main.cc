@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "base/file.h"
 #include "client/output.h"
+#include "client/show.h"
 #include "core/pair.h"
 #include "data/simulator.h"
 #include "eval/kitti.h"
@@ -120,6 +121,20 @@ int Main(int argc, char** argv) {
   CLI::App* validate = app.add_subcommand("validate", "Check a job file and print it with all defaults");
   validate->add_option("FILE", file, "Job file")->required();
   validate->callback([&] { code = Validate(file); });
+
+  ShowOptions show;
+  CLI::App* show_command = app.add_subcommand("show", "Draw a frame: points, labels, detections");
+  show_command->add_option("FRAME", show.sample, "Name of the frame, such as 000134")->required();
+  show_command->add_option("--root", show.root, "Folder of the data set")->required();
+  show_command->add_option("-o,--out", show.out, "PNG to write")->required();
+  show_command->add_option("--teacher", show.teacher, "Folder of the teacher's result files (blue)");
+  show_command->add_option("--student", show.student, "Folder of the student's result files (orange)");
+  show_command->add_option("--min-score", show.min_score, "Leave out detections below this score")->capture_default_str();
+  show_command->callback([&] {
+    const absl::Status status = ShowFrame(show);
+    code = status.ok() ? kExitOk : ReportError(status, "name a frame of ROOT/training and folders with one FRAME.txt per frame");
+    if (status.ok()) std::cout << show.out << "\n";
+  });
 
   std::string path = "pair";
   CLI::App* explain = app.add_subcommand("explain", "Document the job file");
