@@ -18,12 +18,14 @@ class Dataset {
   virtual ~Dataset() = default;
 
   // Sample names of a split, in the order of ROOT/ImageSets/<split>.txt.
-  // NOT_FOUND: no such split, naming the ones that exist. INVALID_ARGUMENT: a line that is no frame name (with its number).
+  // NOT_FOUND: no such split, naming the ones that exist. INVALID_ARGUMENT: a line that is no frame name (with its
+  // number).
   virtual absl::StatusOr<std::vector<std::string>> Split(const std::string& split) const = 0;
 
   // The frame as recorded (view 0): points, cropped to the camera's view where the data set says so, and boxes of
   // class_names() only.
-  // NOT_FOUND: a file of it is missing. DATA_LOSS: a file is damaged; the message names file, place and rule.
+  // NOT_FOUND: a file of it is missing, or `sample` cannot be a name. DATA_LOSS: a file is damaged; the message names
+  // file, place and rule.
   virtual absl::StatusOr<Frame> Read(const std::string& sample) const = 0;
 
   virtual const std::vector<std::string>& class_names() const = 0;

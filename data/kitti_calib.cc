@@ -13,6 +13,11 @@
 namespace kd {
 namespace {
 
+constexpr double kLargestNumber = 1e9;
+constexpr double kRotationTolerance = 0.01;
+// Nearer to the camera's plane than this, in metres, projections are meaningless.
+constexpr double kNear = 0.1;
+
 double WrapAngle(double angle) { return angle - 2 * M_PI * std::floor(angle / (2 * M_PI) + 0.5); }
 
 // Rows of a 3x3 matrix times a vector; `stride` is the row length.
@@ -22,16 +27,23 @@ Vec3 Rotate(const double* m, int stride, const Vec3& v) {
   return out;
 }
 
+double Det3(double a, double b, double c, double d, double e, double f, double g, double h, double i) {
+  return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
+}
+
+// Determinant of the left 3x3 part of rows of `stride`.
+double Determinant(const double* m, int stride) {
+  const double *r0 = m, *r1 = m + stride, *r2 = m + 2 * stride;
+  return Det3(r0[0], r0[1], r0[2], r1[0], r1[1], r1[2], r2[0], r2[1], r2[2]);
+}
+
 // Solves m * x = v by Cramer's rule.
 Vec3 Solve(const double* m, int stride, const Vec3& v) {
   const auto at = [&](int r, int c) { return m[r * stride + c]; };
-  const auto det3 = [](double a, double b, double c, double d, double e, double f, double g, double h, double i) {
-    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
-  };
-  const double det = det3(at(0, 0), at(0, 1), at(0, 2), at(1, 0), at(1, 1), at(1, 2), at(2, 0), at(2, 1), at(2, 2));
-  return {det3(v[0], at(0, 1), at(0, 2), v[1], at(1, 1), at(1, 2), v[2], at(2, 1), at(2, 2)) / det,
-          det3(at(0, 0), v[0], at(0, 2), at(1, 0), v[1], at(1, 2), at(2, 0), v[2], at(2, 2)) / det,
-          det3(at(0, 0), at(0, 1), v[0], at(1, 0), at(1, 1), v[1], at(2, 0), at(2, 1), v[2]) / det};
+  const double det = Determinant(m, stride);
+  return {Det3(v[0], at(0, 1), at(0, 2), v[1], at(1, 1), at(1, 2), v[2], at(2, 1), at(2, 2)) / det,
+          Det3(at(0, 0), v[0], at(0, 2), at(1, 0), v[1], at(1, 2), at(2, 0), v[2], at(2, 2)) / det,
+          Det3(at(0, 0), at(0, 1), v[0], at(1, 0), at(1, 1), v[1], at(2, 0), at(2, 1), v[2]) / det};
 }
 
 template <size_t N>
@@ -67,7 +79,7 @@ absl::StatusOr<KittiCalib> ParseKittiCalib(absl::string_view text, absl::string_
     absl::string_view key;
     double* values;
     size_t count;
-    bool found = false;
+    int line = 0;  // 0: not found
   };
   std::array<Wanted, 3> wanted = {Wanted{"P2", calib.p2.data(), calib.p2.size()},
                                   Wanted{"R0_rect", calib.r0_rect.data(), calib.r0_rect.size()},
@@ -77,25 +89,38 @@ absl::StatusOr<KittiCalib> ParseKittiCalib(absl::string_view text, absl::string_
     ++line_number;
     const size_t colon = line.find(':');
     if (colon == absl::string_view::npos) continue;
-    const auto entry = std::find_if(wanted.begin(), wanted.end(), [&](const Wanted& w) { return w.key == line.substr(0, colon); });
+    const auto entry = std::find_if(wanted.begin(), wanted.end(),
+                                    [&](const Wanted& w) { return w.key == line.substr(0, colon); });
     if (entry == wanted.end()) continue;
     const std::vector<absl::string_view> fields =
         absl::StrSplit(line.substr(colon + 1), absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
     if (fields.size() != entry->count) {
-      return absl::InvalidArgumentError(absl::StrCat(file_name, ":", line_number, ": ", entry->key, " has ", fields.size(),
-                                                     " values, expected ", entry->count, "; copy the file anew"));
+      return absl::InvalidArgumentError(absl::StrCat(file_name, ":", line_number, ": ", entry->key, " has ",
+                                                     fields.size(), " values, expected ", entry->count,
+                                                     "; copy the file anew"));
     }
     for (size_t i = 0; i < fields.size(); ++i) {
-      if (!absl::SimpleAtod(fields[i], &entry->values[i]) || !std::isfinite(entry->values[i])) {
+      if (!absl::SimpleAtod(fields[i], &entry->values[i]) || !(std::abs(entry->values[i]) <= kLargestNumber)) {
         return absl::InvalidArgumentError(absl::StrCat(file_name, ":", line_number, ": \"", fields[i].substr(0, 40),
-                                                       "\" in ", entry->key, " is not a finite number"));
+                                                       "\" in ", entry->key,
+                                                       " is not a number of at most 1e9; copy the file anew"));
       }
     }
-    entry->found = true;
+    entry->line = line_number;
   }
   for (const Wanted& entry : wanted) {
-    if (!entry.found) {
-      return absl::InvalidArgumentError(absl::StrCat(file_name, ": no line \"", entry.key, ": ...\"; copy the file anew"));
+    if (entry.line == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(file_name, ": no line \"", entry.key, ": ...\"; copy the file anew"));
+    }
+  }
+  // Boxes go through the inverse: it must exist. Rounding in the files moves a determinant by 1e-5.
+  for (const Wanted& entry : {wanted[1], wanted[2]}) {
+    const double determinant = Determinant(entry.values, static_cast<int>(entry.count / 3));
+    if (!(std::abs(determinant - 1) < kRotationTolerance)) {
+      return absl::InvalidArgumentError(absl::StrCat(file_name, ":", entry.line, ": ", entry.key,
+                                                     " is no rotation (determinant ", determinant,
+                                                     ", expected 1); copy the file anew"));
     }
   }
   return calib;
@@ -134,19 +159,33 @@ KittiObject LidarToKitti(const Box3d& box, const std::string& type, double score
   object.rotation_y = WrapAngle(-box.yaw - M_PI / 2);
   object.alpha = WrapAngle(object.rotation_y - std::atan2(object.x, object.z));
 
-  double left = 1e9, top = 1e9, right = -1e9, bottom = -1e9;
+  std::array<Vec3, 8> corners;
+  const double c = std::cos(object.rotation_y), s = std::sin(object.rotation_y);
   for (int corner = 0; corner < 8; ++corner) {
     const double lx = (corner & 1 ? 0.5 : -0.5) * object.length;
     const double lz = (corner & 2 ? 0.5 : -0.5) * object.width;
     const double ly = corner & 4 ? -object.height : 0;
-    const double c = std::cos(object.rotation_y), s = std::sin(object.rotation_y);
-    const Vec3 point = {object.x + c * lx + s * lz, object.y + ly, object.z - s * lx + c * lz};
-    if (point[2] < 0.1) continue;
+    corners[corner] = {object.x + c * lx + s * lz, object.y + ly, object.z - s * lx + c * lz};
+  }
+  double left = 1e9, top = 1e9, right = -1e9, bottom = -1e9;
+  const auto include = [&](const Vec3& point) {
     const Vec3 pixel = calib.CameraToImage(point);
     left = std::min(left, pixel[0]);
     right = std::max(right, pixel[0]);
     top = std::min(top, pixel[1]);
     bottom = std::max(bottom, pixel[1]);
+  };
+  for (int corner = 0; corner < 8; ++corner) {
+    const Vec3& from = corners[corner];
+    if (from[2] < kNear) continue;
+    include(from);
+    // Edges join corners that differ in one bit; one that goes behind the camera is cut where it comes too near.
+    for (const int bit : {1, 2, 4}) {
+      const Vec3& to = corners[corner ^ bit];
+      if (to[2] >= kNear) continue;
+      const double t = (from[2] - kNear) / (from[2] - to[2]);
+      include({from[0] + t * (to[0] - from[0]), from[1] + t * (to[1] - from[1]), kNear});
+    }
   }
   left = std::clamp(left, 0.0, image.width - 1.0);
   right = std::clamp(right, 0.0, image.width - 1.0);

@@ -30,15 +30,16 @@ struct KittiCalib {
   Vec3 CameraToImage(const Vec3& camera) const;
 };
 
-// INVALID_ARGUMENT: "<file>:<line>: ..." for a key that is missing or has the wrong number of values.
+// INVALID_ARGUMENT: "<file>:<line>: ..." for a key that is missing or has the wrong number of values, and for a matrix
+// that must be a rotation and is none.
 absl::StatusOr<KittiCalib> ParseKittiCalib(absl::string_view text, absl::string_view file_name);
 std::string FormatKittiCalib(const KittiCalib& calib);
 
 // Centre, heading -rotation_y - pi/2 wrapped to [-pi, pi).
 Box3d KittiToLidar(const KittiObject& object, const KittiCalib& calib);
 
-// A label or result line for a LiDAR box: bottom centre, rotation_y, alpha and the 2D box, which is the projection of the
-// eight corners clipped to the image (all zero when the box is behind the camera or outside the image).
+// A label or result line for a LiDAR box: bottom centre, rotation_y, alpha and the 2D box, which is the projection of
+// the part before the camera clipped to the image (all zero when nothing of the box is in the image).
 KittiObject LidarToKitti(const Box3d& box, const std::string& type, double score, const KittiCalib& calib,
                          const ImageSize& image);
 

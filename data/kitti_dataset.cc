@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -24,10 +25,19 @@ namespace fs = std::filesystem;
 
 constexpr int kPointFeatures = 4;
 constexpr uint64_t kMaxTextBytes = 16 << 20;
+constexpr uint32_t kMaxImageSide = 16384;
 constexpr uint64_t kMaxPointBytes = uint64_t{1} << 30;
 
-std::string PathOf(const std::string& root, absl::string_view folder, absl::string_view sample, absl::string_view ending) {
+std::string PathOf(const std::string& root, absl::string_view folder, absl::string_view sample,
+                   absl::string_view ending) {
   return absl::StrCat(root, "/training/", folder, "/", sample, ending);
+}
+
+// Frame names become parts of paths, and samples arrive from other machines.
+bool IsFrameName(absl::string_view name) {
+  return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '_' || c == '-';
+  });
 }
 
 // A damaged file of the data set is DATA_LOSS whatever the parser called it.
@@ -46,7 +56,8 @@ class KittiDataset : public Dataset {
     const std::string path = absl::StrCat(root_, "/ImageSets/", split, ".txt");
     const absl::StatusOr<std::string> text = ReadFile(path, kMaxTextBytes);
     if (absl::IsNotFound(text.status())) {
-      return absl::NotFoundError(absl::StrCat("no split \"", split, "\": ", path, " is missing; there are: ", ExistingSplits()));
+      return absl::NotFoundError(
+          absl::StrCat("no split \"", split, "\": ", path, " is missing; there are: ", ExistingSplits()));
     }
     KD_RETURN_IF_ERROR(text.status());
     std::vector<std::string> names;
@@ -55,8 +66,9 @@ class KittiDataset : public Dataset {
       ++line_number;
       line = absl::StripAsciiWhitespace(line);
       if (line.empty()) continue;
-      if (line.size() > 64 || !std::all_of(line.begin(), line.end(), [](unsigned char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-'; })) {
-        return absl::InvalidArgumentError(absl::StrCat(path, ":", line_number, ": \"", line.substr(0, 64),
+      if (!IsFrameName(line)) {
+        return absl::InvalidArgumentError(absl::StrCat(path, ":", line_number, ": \"",
+                                                       absl::CEscape(line.substr(0, 64)),
                                                        "\" is not a frame name; expected one like 000134"));
       }
       names.emplace_back(line);
@@ -65,6 +77,10 @@ class KittiDataset : public Dataset {
   }
 
   absl::StatusOr<Frame> Read(const std::string& sample) const override {
+    if (!IsFrameName(sample)) {
+      return absl::NotFoundError(absl::StrCat("no frame \"", absl::CEscape(sample.substr(0, 64)), "\" in ", root_,
+                                              "; names look like 000134"));
+    }
     Frame frame;
     frame.sample = sample;
     frame.num_features = kPointFeatures;
@@ -86,7 +102,10 @@ class KittiDataset : public Dataset {
       const std::string points = PathOf(root_, "velodyne", name, ".bin");
       std::error_code error;
       const uintmax_t size = fs::file_size(points, error);
-      if (error) return absl::NotFoundError(absl::StrCat("frame ", name, " of split \"", split, "\": ", points, " is missing"));
+      if (error) {
+        return absl::NotFoundError(absl::StrCat("frame ", name, " of split \"", split, "\": ", points,
+                                                " is missing; add it or take the name out of the split"));
+      }
       KD_ASSIGN_OR_RETURN(const std::string calib, ReadFile(PathOf(root_, "calib", name, ".txt"), kMaxTextBytes));
       KD_ASSIGN_OR_RETURN(const std::string labels, ReadFile(PathOf(root_, "label_2", name, ".txt"), kMaxTextBytes));
       hasher.Update(absl::StrCat(name, " ", size, " ", calib.size(), " ", labels.size(), "\n"));
@@ -100,7 +119,9 @@ class KittiDataset : public Dataset {
   std::string ExistingSplits() const {
     std::vector<std::string> names;
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(root_ + "/ImageSets", error)) names.push_back(entry.path().stem().string());
+    for (fs::directory_iterator it(root_ + "/ImageSets", error), end; !error && it != end; it.increment(error)) {
+      names.push_back(it->path().stem().string());
+    }
     std::sort(names.begin(), names.end());
     return names.empty() ? "none" : absl::StrJoin(names, ", ");
   }
@@ -114,6 +135,11 @@ class KittiDataset : public Dataset {
     for (const KittiObject& object : *objects) {
       const auto name = std::find(class_names_.begin(), class_names_.end(), object.type);
       if (name == class_names_.end()) continue;
+      if (!(object.length > 0 && object.width > 0 && object.height > 0)) {
+        return absl::DataLossError(absl::StrCat(path, ": object ", &object - objects->data() + 1, " (", object.type,
+                                                ") is ", object.height, " x ", object.width, " x ", object.length,
+                                                " m, sizes must be positive; mend or remove the line"));
+      }
       boxes.push_back({.box = KittiToLidar(object, calib), .label = static_cast<int32_t>(name - class_names_.begin())});
     }
     return boxes;
@@ -142,13 +168,16 @@ class KittiDataset : public Dataset {
 absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data) {
   for (const char* part : {"", "/ImageSets", "/training/velodyne", "/training/calib", "/training/label_2"}) {
     const std::string path = data.root() + part;
-    if (!fs::is_directory(path)) {
-      return absl::NotFoundError(absl::StrCat("data.root \"", data.root(), "\": ", path,
-                                              " is not a folder; a KITTI data set has ImageSets/ and training/{velodyne,calib,label_2}/"));
+    std::error_code error;
+    if (!fs::is_directory(path, error)) {
+      return absl::NotFoundError(
+          absl::StrCat("data.root \"", data.root(), "\": ", path,
+                       " is not a folder; a KITTI data set has ImageSets/ and training/{velodyne,calib,label_2}/"));
     }
   }
   if (data.class_names().empty()) {
-    return absl::InvalidArgumentError("data.class_names is empty; name the classes to learn, for example [Car, Pedestrian, Cyclist]");
+    return absl::InvalidArgumentError(
+        "data.class_names is empty; name the classes to learn, for example [Car, Pedestrian, Cyclist]");
   }
   return std::make_unique<KittiDataset>(data);
 }
@@ -163,7 +192,8 @@ absl::StatusOr<KittiCalib> ReadKittiCalib(const std::string& root, const std::st
 
 absl::StatusOr<ImageSize> ReadKittiImageSize(const std::string& root, const std::string& sample) {
   const std::string path = PathOf(root, "image_2", sample, ".png");
-  if (!fs::exists(path)) return ImageSize{};
+  std::error_code error;
+  if (!fs::exists(path, error)) return ImageSize{};
   // A PNG starts with an 8-byte signature and the IHDR chunk: length, type, width, height (big-endian).
   constexpr size_t kHeaderBytes = 24;
   std::array<unsigned char, kHeaderBytes> head{};
@@ -174,9 +204,16 @@ absl::StatusOr<ImageSize> ReadKittiImageSize(const std::string& root, const std:
     return absl::DataLossError(absl::StrCat(path, " is not a PNG file; copy it anew"));
   }
   const auto big_endian = [&](size_t at) {
-    return (head[at] << 24) | (head[at + 1] << 16) | (head[at + 2] << 8) | head[at + 3];
+    uint32_t value = 0;
+    for (size_t i = at; i < at + 4; ++i) value = value << 8 | head[i];
+    return value;
   };
-  return ImageSize{.width = big_endian(16), .height = big_endian(20)};
+  const uint32_t width = big_endian(16), height = big_endian(20);
+  if (width == 0 || height == 0 || width > kMaxImageSide || height > kMaxImageSide) {
+    return absl::DataLossError(absl::StrCat(path, ": the header says ", width, " x ", height, " pixels, expected 1 to ",
+                                            kMaxImageSide, " a side; copy it anew"));
+  }
+  return ImageSize{.width = static_cast<int>(width), .height = static_cast<int>(height)};
 }
 
 absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path) {
@@ -190,7 +227,8 @@ absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path) {
   if (!bytes.empty()) std::memcpy(points.data(), bytes.data(), bytes.size());
   size_t kept = 0;
   for (size_t i = 0; i < points.size(); i += kPointFeatures) {
-    if (!std::isfinite(points[i]) || !std::isfinite(points[i + 1]) || !std::isfinite(points[i + 2]) || !std::isfinite(points[i + 3])) continue;
+    const bool finite = std::all_of(&points[i], &points[i] + kPointFeatures, [](float v) { return std::isfinite(v); });
+    if (!finite) continue;
     if (kept != i) std::copy_n(points.begin() + i, kPointFeatures, points.begin() + kept);
     kept += kPointFeatures;
   }

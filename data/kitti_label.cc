@@ -12,6 +12,8 @@ namespace kd {
 namespace {
 
 constexpr size_t kLabelFields = 15;
+// Beyond it no length, angle, pixel or score makes sense, and float32 products of two numbers stay finite below it.
+constexpr double kLargestNumber = 1e9;
 
 absl::StatusOr<KittiObject> ParseLine(absl::string_view line, KittiText kind) {
   const std::vector<absl::string_view> fields = absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
@@ -24,13 +26,14 @@ absl::StatusOr<KittiObject> ParseLine(absl::string_view line, KittiText kind) {
   }
   std::array<double, kLabelFields + 1> numbers{};
   for (size_t i = 1; i < fields.size(); ++i) {
-    if (!absl::SimpleAtod(fields[i], &numbers[i]) || !std::isfinite(numbers[i])) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("field ", i + 1, " is \"", absl::string_view(fields[i]).substr(0, 40), "\", expected a finite number"));
+    if (!absl::SimpleAtod(fields[i], &numbers[i]) || !(std::abs(numbers[i]) <= kLargestNumber)) {
+      return absl::InvalidArgumentError(absl::StrCat("field ", i + 1, " is \"", fields[i].substr(0, 40),
+                                                     "\", expected a number of at most 1e9; mend or remove the line"));
     }
   }
   if (std::abs(numbers[2]) > 1000) {
-    return absl::InvalidArgumentError(absl::StrCat("occlusion is ", numbers[2], ", expected -1, 0, 1, 2 or 3"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("occlusion is ", numbers[2], ", expected -1, 0, 1, 2 or 3; mend or remove the line"));
   }
   KittiObject object;
   object.type = std::string(fields[0]);

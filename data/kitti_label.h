@@ -1,5 +1,5 @@
-// KITTI's label and result text: one object a line (datasets.md section 1.2). Numbers stay doubles, because the official
-// evaluation compares them exactly.
+// KITTI's label and result text: one object a line (datasets.md section 1.2). Numbers stay doubles, because the
+// official evaluation compares them exactly.
 #ifndef KD_DATA_KITTI_LABEL_H_
 #define KD_DATA_KITTI_LABEL_H_
 
@@ -30,7 +30,7 @@ struct KittiObject {
 // 15 fields a line.
 enum class KittiText { kLabels, kResults };  // kResults: 16 fields, the last one is the score
 
-// INVALID_ARGUMENT: "<file>:<line>: ..." for a wrong number of fields or something that is no finite number.
+// INVALID_ARGUMENT: "<file>:<line>: ..." for a wrong number of fields or something that is no number up to 1e9.
 absl::StatusOr<std::vector<KittiObject>> ParseKittiObjects(absl::string_view text, KittiText kind,
                                                            absl::string_view file_name);
 

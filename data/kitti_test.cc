@@ -1,7 +1,9 @@
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "base/file.h"
 #include "base/rng.h"
@@ -33,7 +35,8 @@ KittiCalib TurnedAxes() {
 class KittiFolder {
  public:
   KittiFolder() {
-    for (const char* part : {"ImageSets", "training/velodyne", "training/calib", "training/label_2"}) {
+    for (const char* part :
+         {"ImageSets", "training/velodyne", "training/calib", "training/label_2", "training/image_2"}) {
       std::filesystem::create_directories(folder_ / part);
     }
     Write("ImageSets/train.txt", "000001\n");
@@ -41,7 +44,9 @@ class KittiFolder {
     Write("training/calib/000001.txt", FormatKittiCalib(TurnedAxes()));
     Write("training/label_2/000001.txt", kLabel);
   }
-  void Write(const std::string& name, const std::string& bytes) { std::ofstream(folder_ / name) << bytes; }
+  void Write(const std::string& name, const std::string& bytes) {
+    std::ofstream(folder_ / name, std::ios::binary) << bytes;
+  }
   v1::Data data() const {
     v1::Data data;
     data.set_format("kitti");
@@ -67,25 +72,72 @@ TEST(KittiLabelTest, AWordWhereANumberBelongsIsQuoted) {
 TEST(KittiLabelTest, FormattedObjectsParseToTheSameNumbers) {
   const auto objects = ParseKittiObjects(kLabel, KittiText::kLabels, "f");
   ASSERT_THAT(objects, IsOk());
-  const auto again = ParseKittiObjects(FormatKittiObject(objects->front(), KittiText::kLabels), KittiText::kLabels, "g");
+  const std::string line = FormatKittiObject(objects->front(), KittiText::kLabels);
+  const auto again = ParseKittiObjects(line, KittiText::kLabels, "g");
   ASSERT_THAT(again, IsOk());
   EXPECT_DOUBLE_EQ(again->front().z, 58.49);
   EXPECT_DOUBLE_EQ(again->front().rotation_y, 1.57);
   EXPECT_EQ(again->front().type, "Car");
 }
 
-TEST(KittiLabelTest, MutatedTextNeverCrashes) {
+TEST(KittiLabelTest, ANumberBeyondAnyLengthIsRefused) {
+  EXPECT_THAT(ParseKittiObjects("Car 0 0 0 1 2 3 4 1 1 1 1e300 0 5 0\n", KittiText::kLabels, "f"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("f:1: field 12 is \"1e300\"")));
+}
+
+TEST(KittiLabelTest, AResultNeedsItsScore) {
+  EXPECT_THAT(ParseKittiObjects(kLabel, KittiText::kResults, "data/000001.txt"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("data/000001.txt:1: 15 fields, expected 16")));
+  const auto results = ParseKittiObjects("Car -1 -1 -10 1 2 3 4 1 1 1 0 0 5 0 0.25\n", KittiText::kResults, "f");
+  ASSERT_THAT(results, IsOk());
+  EXPECT_EQ(results->front().score, 0.25);
+}
+
+// A few bytes changed, and sometimes the end cut off.
+std::string Mutate(std::string text, CounterRng& rng) {
+  constexpr char kBytes[] = "0123456789.-+einfa:/ \n\t\r\0x\xff";
+  for (int i = 0; i < 3 && !text.empty(); ++i) text[rng.Below(text.size())] = kBytes[rng.Below(sizeof(kBytes) - 1)];
+  if (rng.Below(4) == 0) text.resize(rng.Below(text.size() + 1));
+  return text;
+}
+
+TEST(KittiLabelTest, MutatedTextIsParsedToUsableNumbersOrRefused) {
   CounterRng rng(11);
   int parsed = 0;
-  for (int round = 0; round < 5000; ++round) {
-    std::string text = kLabel;
-    constexpr absl::string_view kBytes = "0123456789.-+e \n\t\0x\xff";
-    for (int i = 0; i < 2; ++i) text[rng.Below(text.size())] = kBytes[rng.Below(kBytes.size())];
-    parsed += ParseKittiObjects(text, KittiText::kLabels, "f").ok();
-    (void)ParseKittiCalib(text, "f");
+  constexpr int kRounds = 5000;
+  for (int round = 0; round < kRounds; ++round) {
+    const auto objects = ParseKittiObjects(Mutate(kLabel, rng), KittiText::kLabels, "f");
+    if (!objects.ok()) {
+      ASSERT_THAT(objects, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("f:")));
+      continue;
+    }
+    ++parsed;
+    for (const KittiObject& object : *objects) {
+      ASSERT_TRUE(std::isfinite(object.x * object.length) && std::isfinite(object.rotation_y)) << round;
+    }
   }
   EXPECT_GT(parsed, 0);
-  EXPECT_LT(parsed, 5000);
+  EXPECT_LT(parsed, kRounds);
+}
+
+TEST(KittiCalibTest, MutatedTextIsParsedToAnInvertibleTransformOrRefused) {
+  CounterRng rng(12);
+  const std::string good = FormatKittiCalib(TurnedAxes());
+  int parsed = 0;
+  constexpr int kRounds = 5000;
+  for (int round = 0; round < kRounds; ++round) {
+    const auto calib = ParseKittiCalib(Mutate(good, rng), "f");
+    if (!calib.ok()) {
+      ASSERT_THAT(calib, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("f:")));
+      continue;
+    }
+    ++parsed;
+    const Vec3 back = calib->CameraToLidar(calib->LidarToCamera({10, 2, -1}));
+    // A translation of up to 1e9 m leaves 1e-7 m of ten.
+    ASSERT_NEAR(back[0], 10, 1e-3) << round;
+  }
+  EXPECT_GT(parsed, 0);
+  EXPECT_LT(parsed, kRounds);
 }
 
 TEST(KittiCalibTest, LidarAndCameraAreInverse) {
@@ -115,6 +167,34 @@ TEST(KittiCalibTest, ABoxSurvivesTheRoundTrip) {
 TEST(KittiCalibTest, AMissingKeyIsNamed) {
   EXPECT_THAT(ParseKittiCalib("P2: 1 2 3 4 5 6 7 8 9 10 11 12\n", "calib.txt"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("R0_rect")));
+}
+
+TEST(KittiCalibTest, AMatrixThatIsNoRotationIsNamed) {
+  KittiCalib calib = TurnedAxes();
+  calib.tr_velo_to_cam = {};
+  EXPECT_THAT(ParseKittiCalib(FormatKittiCalib(calib), "calib.txt"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("calib.txt:6: Tr_velo_to_cam is no rotation")));
+}
+
+TEST(KittiCalibTest, AWrongNumberOfValuesIsCounted) {
+  EXPECT_THAT(ParseKittiCalib("\nP2: 1 2 3\n", "calib.txt"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("calib.txt:2: P2 has 3 values, expected 12")));
+}
+
+TEST(KittiCalibTest, ABoxThatReachesBehindTheCameraFillsTheImageToItsBorder) {
+  // 1 m to the right of the camera, from 8 m behind to 8 m before it, as high as the camera.
+  const Box3d box{.x = 0, .y = -2, .z = 0, .dx = 16, .dy = 2, .dz = 2, .yaw = 0};
+  const KittiObject object = LidarToKitti(box, "Truck", 1, TurnedAxes(), {});
+  // Its far inner edge is 1 m to the right at 8 m, and the near part runs out of the image on three sides.
+  EXPECT_NEAR(object.box2d[0], 600 + 700 * 1.0 / 8, 1e-6);
+  EXPECT_EQ(object.box2d[1], 0);
+  EXPECT_EQ(object.box2d[2], 1241);
+  EXPECT_EQ(object.box2d[3], 374);
+}
+
+TEST(KittiCalibTest, ABoxBehindTheCameraHasNo2dBox) {
+  const Box3d box{.x = -20, .y = 0, .z = 0, .dx = 4, .dy = 2, .dz = 2, .yaw = 1};
+  EXPECT_EQ(LidarToKitti(box, "Car", 1, TurnedAxes(), {}).box2d, (std::array<double, 4>{}));
 }
 
 TEST(KittiDatasetTest, ATruncatedPointFileIsDataLoss) {
@@ -152,6 +232,87 @@ TEST(KittiDatasetTest, ASplitLineThatIsAPathIsRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("train.txt:2")));
 }
 
+TEST(KittiDatasetTest, MutatedSplitsHoldFrameNamesOrAreRefused) {
+  KittiFolder folder;
+  const auto dataset = *OpenDataset(folder.data());
+  CounterRng rng(13);
+  int refused = 0;
+  for (int round = 0; round < 300; ++round) {
+    folder.Write("ImageSets/train.txt", Mutate("000001\n000002\r\n000003\n", rng));
+    const auto names = dataset->Split("train");
+    if (!names.ok()) {
+      ++refused;
+      ASSERT_THAT(names, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("train.txt:")));
+      continue;
+    }
+    for (const std::string& name : *names) ASSERT_EQ(name.find_first_of("./:\\"), std::string::npos) << name;
+  }
+  EXPECT_GT(refused, 0);
+}
+
+TEST(KittiDatasetTest, MutatedPointFilesAreWholeAndFiniteOrRefused) {
+  KittiFolder folder;
+  const auto dataset = *OpenDataset(folder.data());
+  CounterRng rng(14);
+  int refused = 0;
+  for (int round = 0; round < 300; ++round) {
+    std::string bytes(rng.Below(200), '\0');
+    for (char& byte : bytes) byte = static_cast<char>(rng.Below(3) == 0 ? 0xff : rng.Below(256));
+    folder.Write("training/velodyne/000001.bin", bytes);
+    const auto frame = dataset->Read("000001");
+    ASSERT_EQ(frame.ok(), bytes.size() % 16 == 0);
+    refused += !frame.ok();
+    if (!frame.ok()) continue;
+    ASSERT_LE(frame->num_points(), bytes.size() / 16);
+    for (const float value : frame->points) ASSERT_TRUE(std::isfinite(value));
+  }
+  EXPECT_GT(refused, 100);
+}
+
+TEST(KittiDatasetTest, PointsThatAreNotFiniteAreDropped) {
+  KittiFolder folder;
+  const float points[] = {1, 2, 3, 0.5f, std::nanf(""), 2, 3, 0.5f, 4, 5, 6, 0.25f, 7, 8, INFINITY, 0};
+  folder.Write("training/velodyne/000001.bin", std::string(reinterpret_cast<const char*>(points), sizeof(points)));
+  EXPECT_EQ((*OpenDataset(folder.data()))->Read("000001")->points, (std::vector<float>{1, 2, 3, 0.5f, 4, 5, 6, 0.25f}));
+}
+
+TEST(KittiDatasetTest, ASampleThatIsAPathIsNotFound) {
+  KittiFolder folder;
+  EXPECT_THAT((*OpenDataset(folder.data()))->Read("../velodyne/000001"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no frame \"../velodyne/000001\"")));
+}
+
+TEST(KittiDatasetTest, ABoxWithoutSizeIsDataLoss) {
+  KittiFolder folder;
+  folder.Write("training/label_2/000001.txt", "Car 0 0 0 1 2 3 4 -1 -1 -1 0 0 5 0\n");
+  EXPECT_THAT((*OpenDataset(folder.data()))->Read("000001"),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("000001.txt: object 1 (Car)")));
+}
+
+TEST(KittiDatasetTest, DontCareAndOtherClassesAreDropped) {
+  KittiFolder folder;
+  folder.Write("training/label_2/000001.txt",
+               std::string("DontCare -1 -1 -10 1 2 3 4 -1 -1 -1 -1000 -1000 -1000 -10\n"
+                           "Van 0 0 0 1 2 3 4 1 1 1 0 0 5 0\n") + kLabel);
+  const auto frame = (*OpenDataset(folder.data()))->Read("000001");
+  ASSERT_THAT(frame, IsOk());
+  ASSERT_EQ(frame->boxes.size(), 1u);
+  EXPECT_EQ(frame->boxes[0].label, 0);
+  EXPECT_FLOAT_EQ(frame->boxes[0].box.dx, 3.69f);
+}
+
+TEST(KittiDatasetTest, AnImageThatIsNoPngIsDataLoss) {
+  KittiFolder folder;
+  folder.Write("training/image_2/000001.png", "JFIF");
+  v1::Data data = folder.data();
+  data.set_fov_crop(true);
+  EXPECT_THAT((*OpenDataset(data))->Read("000001"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("000001.png")));
+  folder.Write("training/image_2/000001.png",
+               std::string("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xff\xff\xff\0\0\1\0", 24));
+  EXPECT_THAT((*OpenDataset(data))->Read("000001"),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("4294967295 x 256 pixels")));
+}
+
 TEST(KittiDatasetTest, TheDigestChangesWithALabel) {
   KittiFolder folder;
   const auto dataset = *OpenDataset(folder.data());
@@ -161,51 +322,87 @@ TEST(KittiDatasetTest, TheDigestChangesWithALabel) {
   EXPECT_NE(*dataset->Digest("train"), *before);
 }
 
+// In the camera frame, where a label's box stands upright: the LiDAR is tilted against it by up to a degree, so that
+// its upright box holds some other points of the ground.
+int CountInside(const std::vector<float>& points, const KittiObject& o, const KittiCalib& calib) {
+  const double c = std::cos(o.rotation_y), s = std::sin(o.rotation_y);
+  int count = 0;
+  for (size_t i = 0; i < points.size(); i += 4) {
+    const Vec3 camera = calib.LidarToCamera({points[i], points[i + 1], points[i + 2]});
+    const double x = camera[0] - o.x, y = camera[1] - o.y, z = camera[2] - o.z;
+    count += std::abs(c * x - s * z) <= o.length / 2 && std::abs(s * x + c * z) <= o.width / 2 &&
+             y <= 0 && y >= -o.height;
+  }
+  return count;
+}
+
+size_t CountInImage(const std::vector<float>& points, const KittiCalib& calib, const ImageSize& image) {
+  size_t count = 0;
+  for (size_t i = 0; i < points.size(); i += 4) {
+    const Vec3 camera = calib.LidarToCamera({points[i], points[i + 1], points[i + 2]});
+    const Vec3 pixel = calib.CameraToImage(camera);
+    count += camera[2] >= 0 && pixel[0] >= 0 && pixel[0] < image.width && pixel[1] >= 0 && pixel[1] < image.height;
+  }
+  return count;
+}
+
+// Two of the frames are only there as points already cropped to the image.
 TEST(KittiDatasetTest, RealFramesMatchTheirKnownFacts) {
   KD_REQUIRE_FILE(SharedPath("data/kitti/training/velodyne/000000.bin"));
   KD_REQUIRE_FILE(SharedPath("golden/kitti/readers.json"));
   const auto facts = nlohmann::json::parse(*ReadFile(SharedPath("golden/kitti/readers.json")));
   const std::string root = SharedPath("data/kitti");
-  int checked = 0;
   for (const auto& [sample, fact] : facts.items()) {
-    const std::string path = root + "/training/velodyne/" + sample + ".bin";
-    if (!std::filesystem::exists(path)) continue;
-    const auto points = ReadKittiPoints(path);
+    const std::string whole = root + "/training/velodyne/" + sample + ".bin";
+    const bool cropped = !std::filesystem::exists(whole);
+    const auto points = ReadKittiPoints(cropped ? root + "/training/velodyne_reduced/" + sample + ".bin" : whole);
     ASSERT_THAT(points, IsOk());
     EXPECT_NEAR(static_cast<double>(points->size() / 4), fact["points"], 2) << sample;
-    for (int i = 0; i < 4; ++i) EXPECT_NEAR((*points)[i], fact["first_point"][i], 1e-5);
+    for (int i = 0; i < 4; ++i) EXPECT_NEAR((*points)[i], fact["first_point"][i], 1e-5) << sample;
     const ImageSize image = *ReadKittiImageSize(root, sample);
-    EXPECT_EQ(image.width, fact["image"][0]);
-    EXPECT_EQ(image.height, fact["image"][1]);
-
-    v1::Data data;
-    data.set_format("kitti");
-    data.set_root(root);
-    data.set_fov_crop(true);
-    data.add_class_names("Car");
-    const auto frame = (*OpenDataset(data))->Read(sample);
-    ASSERT_THAT(frame, IsOk());
-    EXPECT_NEAR(static_cast<double>(frame->num_points()), fact["points_in_image"], 2) << sample;
-
+    EXPECT_EQ(image.width, fact["image"][0]) << sample;
+    EXPECT_EQ(image.height, fact["image"][1]) << sample;
     const KittiCalib calib = *ReadKittiCalib(root, sample);
-    const auto objects = *ParseKittiObjects(*ReadFile(root + "/training/label_2/" + sample + ".txt"), KittiText::kLabels, "f");
+    EXPECT_NEAR(static_cast<double>(CountInImage(*points, calib, image)), fact["points_in_image"], 2) << sample;
+
+    const std::string label_path = root + "/training/label_2/" + sample + ".txt";
+    const auto objects = *ParseKittiObjects(*ReadFile(label_path), KittiText::kLabels, label_path);
     size_t n = 0;
     for (const KittiObject& object : objects) {
       if (object.type == "DontCare") continue;
-      ASSERT_LT(n, fact["objects"].size());
+      ASSERT_LT(n, fact["objects"].size()) << sample;
       const auto& want = fact["objects"][n++];
-      EXPECT_EQ(object.type, want["type"]);
+      EXPECT_EQ(object.type, want["type"]) << sample;
       const Box3d box = KittiToLidar(object, calib);
-      EXPECT_NEAR(box.x, want["center_lidar"][0], 1e-5);
-      EXPECT_NEAR(box.y, want["center_lidar"][1], 1e-5);
-      EXPECT_NEAR(box.z, want["center_lidar"][2], 1e-5);
-      EXPECT_NEAR(box.yaw, want["heading_lidar"], 1e-5);
-      EXPECT_NEAR(box.dx, want["lwh"][0], 1e-5);
+      EXPECT_NEAR(box.x, want["center_lidar"][0], 1e-5) << sample;
+      EXPECT_NEAR(box.y, want["center_lidar"][1], 1e-5) << sample;
+      EXPECT_NEAR(box.z, want["center_lidar"][2], 1e-5) << sample;
+      EXPECT_NEAR(box.yaw, want["heading_lidar"], 1e-5) << sample;
+      EXPECT_NEAR(box.dx, want["lwh"][0], 1e-5) << sample;
+      EXPECT_NEAR(box.dy, want["lwh"][1], 1e-5) << sample;
+      EXPECT_NEAR(box.dz, want["lwh"][2], 1e-5) << sample;
+      EXPECT_NEAR(CountInside(*points, object, calib), want["points_in_box"], 2) << sample << " object " << n;
     }
-    EXPECT_EQ(n, fact["objects"].size());
-    ++checked;
+    EXPECT_EQ(n, fact["objects"].size()) << sample;
   }
-  EXPECT_GE(checked, 4);
+  EXPECT_EQ(facts.size(), 6u);
+}
+
+TEST(KittiDatasetTest, RealFramesAreCroppedToTheirImage) {
+  KD_REQUIRE_FILE(SharedPath("data/kitti/training/velodyne/000000.bin"));
+  KD_REQUIRE_FILE(SharedPath("golden/kitti/readers.json"));
+  const auto facts = nlohmann::json::parse(*ReadFile(SharedPath("golden/kitti/readers.json")));
+  v1::Data data;
+  data.set_format("kitti");
+  data.set_root(SharedPath("data/kitti"));
+  data.set_fov_crop(true);
+  data.add_class_names("Car");
+  const auto dataset = *OpenDataset(data);
+  for (const char* sample : {"000000", "000001", "000002", "000003"}) {
+    const auto frame = dataset->Read(sample);
+    ASSERT_THAT(frame, IsOk());
+    EXPECT_NEAR(static_cast<double>(frame->num_points()), facts[sample]["points_in_image"], 2) << sample;
+  }
 }
 
 }  // namespace

@@ -256,13 +256,18 @@ KittiResult EvaluateKitti(const std::vector<KittiFrame>& frames) {
 absl::StatusOr<std::vector<KittiFrame>> ReadKittiFrames(const std::string& labels_folder, const std::string& detections_folder,
                                                         const std::string& frames_file) {
   for (const std::string& folder : {labels_folder, detections_folder}) {
-    if (!std::filesystem::is_directory(folder)) return absl::NotFoundError(absl::StrCat("\"", folder, "\" is not a folder"));
+    std::error_code error;
+    if (!std::filesystem::is_directory(folder, error)) {
+      return absl::NotFoundError(absl::StrCat("\"", folder, "\" is not a folder; name one that holds FRAME.txt files"));
+    }
   }
   std::vector<std::string> names;
   if (frames_file.empty()) {
-    for (const auto& entry : std::filesystem::directory_iterator(detections_folder)) {
-      if (entry.path().extension() == ".txt") names.push_back(entry.path().stem().string());
+    std::error_code error;
+    for (std::filesystem::directory_iterator it(detections_folder, error), end; !error && it != end; it.increment(error)) {
+      if (it->path().extension() == ".txt") names.push_back(it->path().stem().string());
     }
+    if (error) return absl::UnavailableError(absl::StrCat("cannot list \"", detections_folder, "\": ", error.message()));
   } else {
     KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(frames_file));
     for (const absl::string_view line : absl::StrSplit(text, '\n')) {
