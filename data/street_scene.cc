@@ -215,11 +215,10 @@ class Builder {
         {2.5, Shape::kBox, 3.6, 5.0, 1.6, 2.1, 1.2, 2.0},       // car-sized boxes
         {2, Shape::kBox, 2.0, 5.0, 0.6, 1.0, 0.9, 1.5},         // hedges
         {4, Shape::kCylinder, 0.12, 0.3, 0.12, 0.3, 3.0, 6.0},  // poles
-        {2, Shape::kCylinder, 0.25, 0.6, 0.25, 0.6, 0.5, 1.2},  // bollards
-        {2, Shape::kCylinder, 0.3, 0.7, 0.3, 0.7, 2.0, 3.2},    // columns
-        {3, Shape::kBox, 0.5, 0.8, 0.5, 0.8, 0.9, 1.3},         // bins
-        {3, Shape::kCylinder, 0.6, 1.4, 0.6, 1.4, 0.5, 1.3},    // shrubs
-        {2.5, Shape::kBox, 1.5, 2.2, 0.5, 0.9, 0.7, 1.3},       // cyclist-sized boxes and bushes
+        {4, Shape::kCylinder, 0.3, 0.7, 0.3, 0.7, 0.9, 1.9},    // bollards and columns
+        {3, Shape::kBox, 0.5, 0.8, 0.5, 0.8, 1.0, 1.4},         // bins
+        {3, Shape::kCylinder, 0.6, 1.4, 0.6, 1.4, 0.9, 1.9},    // shrubs
+        {2.5, Shape::kBox, 1.5, 2.2, 0.5, 0.9, 1.3, 1.8},       // cyclist-sized boxes and bushes
     };
     for (const Distractor& kind : kinds) {
       for (int i = rng_.Poisson(kind.mean); i > 0; --i) {
