@@ -73,7 +73,8 @@ void SetHead(const HttpResponse& response, bool keep_alive, Message& message) {
 
 }  // namespace
 
-// Everything of one connection runs on its strand.
+// Everything of one connection runs on its strand. (GCC 12 copies temporaries of an awaited expression bit by bit into the
+// coroutine's frame, which breaks strings: what is awaited here takes named objects only.)
 class HttpConnection {
  public:
   HttpConnection(Tcp::socket socket, const HttpServerOptions& options, const HttpHandler& handler)
@@ -90,7 +91,9 @@ class HttpConnection {
   }
 
   net::awaitable<void> Refuse() {
-    co_await Send({}, TextResponse(503, "too many connections; try again later"), false);
+    const HttpRequest unread;
+    const HttpResponse refusal = TextResponse(503, "too many connections; try again later");
+    co_await Send(unread, refusal, false);
   }
 
   // Ends the connection after the request in flight, at once if there is none. Only on the strand.
@@ -117,7 +120,7 @@ class HttpConnection {
     co_await http::async_read_header(stream_, buffer_, parser, net::redirect_error(net::use_awaitable, error));
     idle_ = false;
     if (error) {
-      co_await Reject(StatusOfReadError(error), error.message());
+      co_await Reject(error);
       co_return false;
     }
     HttpRequest request;
@@ -126,7 +129,8 @@ class HttpConnection {
     if (parser.content_length()) request.content_length = *parser.content_length();
     const absl::Status target = ParseHttpTarget(View(parser.get().target()), request);
     if (!target.ok()) {
-      co_await Reject(400, target.message());
+      const HttpResponse refusal = TextResponse(400, target.message());
+      co_await SendLast(refusal);
       co_return false;
     }
 
@@ -134,7 +138,7 @@ class HttpConnection {
     if (exchange->WantsBody() && !parser.is_done()) {
       error = co_await ReadBody(parser, *exchange);
       if (error) {
-        co_await Reject(StatusOfReadError(error), error.message());
+        co_await Reject(error);
         co_return false;
       }
     }
@@ -167,10 +171,18 @@ class HttpConnection {
     co_return error_code{};
   }
 
-  net::awaitable<void> Reject(int status, absl::string_view why) {
+  // Answers what could not be read, if anybody is there to be answered.
+  net::awaitable<void> Reject(const error_code& error) {
+    const int status = StatusOfReadError(error);
     if (status == 0) co_return;
-    const HttpResponse response = TextResponse(status, why);
-    if (co_await Send({}, response, false)) co_await Linger();
+    const HttpResponse refusal = TextResponse(status, error.message());
+    co_await SendLast(refusal);
+  }
+
+  net::awaitable<void> SendLast(const HttpResponse& response) {
+    const HttpRequest unread;
+    const bool sent = co_await Send(unread, response, false);
+    if (sent) co_await Linger();
   }
 
   // False: the client is gone.
@@ -200,7 +212,8 @@ class HttpConnection {
     const uint64_t total = error ? 0 : file.size(error);
     if (error) {
       LogError("cannot open \"", response.file->path, "\": ", error.message());
-      co_return co_await Send(request, TextResponse(500, "the file cannot be read; see the server's log"), keep_alive);
+      const HttpResponse refusal = TextResponse(500, "the file cannot be read; see the server's log");
+      co_return co_await Send(request, refusal, keep_alive);
     }
     const bool wants_body = request.method != "HEAD";
     const absl::StatusOr<ByteRange> range = SelectByteRange(wants_body ? request.headers.Get("Range") : "", total);
@@ -299,10 +312,7 @@ class HttpServer::Impl {
 
   void Stop() {
     if (threads_.empty()) return;
-    net::post(acceptor_.get_executor(), [this] {
-      error_code ignored;
-      acceptor_.close(ignored);
-    });
+    net::post(acceptor_.get_executor(), [this] { CloseAcceptor(); });
     {
       absl::MutexLock lock(&mutex_);
       stopping_ = true;
@@ -315,9 +325,15 @@ class HttpServer::Impl {
     io_.stop();
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
+    CloseAcceptor();  // Its turn may not have come before the threads ended.
   }
 
  private:
+  void CloseAcceptor() {
+    error_code ignored;
+    acceptor_.close(ignored);
+  }
+
   net::awaitable<void> Accept() {
     while (acceptor_.is_open()) {
       const net::any_io_executor strand = net::make_strand(io_);
