@@ -67,9 +67,8 @@ absl::Status RemoveDurably(const std::string& path) {
 }
 
 absl::Status CreateFolderDurably(const std::string& path) {
-  if (::mkdir(path.c_str(), 0755) == 0) return SyncParent(path);
-  if (errno == EEXIST) return absl::OkStatus();
-  return LastError("create folder", path);
+  if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return LastError("create folder", path);
+  return SyncParent(path);  // Also when it is there: whoever made it may not have come so far yet.
 }
 
 }  // namespace kd
