@@ -134,7 +134,7 @@ class HttpConnection {
       co_return false;
     }
 
-    const std::unique_ptr<HttpExchange> exchange = handler_(request);
+    std::unique_ptr<HttpExchange> exchange = handler_(request);
     if (exchange->WantsBody() && !parser.is_done()) {
       error = co_await ReadBody(parser, *exchange);
       if (error) {
@@ -144,6 +144,7 @@ class HttpConnection {
     }
     const bool keep_alive = parser.is_done() && parser.keep_alive() && !leaving_;
     const HttpResponse response = exchange->Finish();
+    exchange.reset();  // What it held is free by the time the client acts on the answer.
     const bool sent = co_await Send(request, response, keep_alive);
     if (sent && !parser.is_done()) co_await Linger();
     co_return sent && keep_alive;

@@ -17,7 +17,7 @@
 namespace kd {
 
 // One request being answered. Its calls come one after another, though from several threads; they may block on a disk.
-// It is destroyed without Finish() when the client leaves before the end of its body.
+// It is destroyed before its answer is sent; without Finish() when the client leaves before the end of its body.
 class HttpExchange {
  public:
   virtual ~HttpExchange() = default;

@@ -216,6 +216,17 @@ TEST_F(HttpTest, AClientThatLeavesMidwayEndsTheExchangeUnfinished) {
   EXPECT_FALSE(finished);
 }
 
+TEST_F(HttpTest, AnExchangeIsGoneBeforeItsAnswerArrives) {
+  for (int round = 0; round < 100; ++round) {
+    std::atomic<bool> finished{false};
+    absl::Notification gone;
+    Serve([&](const HttpRequest&) { return std::make_unique<Recorder>(finished, gone); });
+    ASSERT_THAT(Call({.method = "PUT", .body = "x"}), IsOk());
+    EXPECT_TRUE(gone.HasBeenNotified());
+    server_->Stop();
+  }
+}
+
 TEST_F(HttpTest, ASilentClientIsDropped) {
   Serve(Echo, {.silence_timeout = absl::Milliseconds(50)});
   RawConnection headless(server_->address());
