@@ -64,9 +64,10 @@ std::string RegistryReference::ToString() const {
 
 absl::StatusOr<RegistryReference> ParseRegistryReference(absl::string_view text) {
   const auto error = [text](absl::string_view problem) {
-    return absl::InvalidArgumentError(absl::StrCat("registry reference \"", absl::CEscape(text), "\": ", problem,
-                                                   "; write registry://REPOSITORY:TAG or registry://REPOSITORY@sha256:HEX, "
-                                                   "for example registry://students/cp-half:v1"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("registry reference \"", absl::CEscape(text), "\": ", problem,
+                     "; write registry://REPOSITORY:TAG or registry://REPOSITORY@sha256:HEX, "
+                     "for example registry://students/cp-half:v1"));
   };
   absl::string_view rest = text;
   if (!absl::ConsumePrefix(&rest, "registry://")) return error("it does not begin with registry://");
@@ -81,7 +82,8 @@ absl::StatusOr<RegistryReference> ParseRegistryReference(absl::string_view text)
     return error("what follows '@' must be sha256: and 64 lower-case hexadecimal digits");
   }
   if (at == absl::string_view::npos && !IsTag(reference)) {
-    return error("the tag must be of at most 128 letters, digits, '_', '.' or '-', and begin with none of the last two");
+    return error(
+        "the tag must be of at most 128 letters, digits, '_', '.' or '-', and begin with none of the last two");
   }
   return RegistryReference{std::string(repository), std::string(reference)};
 }

@@ -21,8 +21,8 @@ struct RegistryReference {
 // INVALID_ARGUMENT quotes `text`, names the broken rule and shows a right form.
 absl::StatusOr<RegistryReference> ParseRegistryReference(absl::string_view text);
 
-// Parts joined by '/', each of lower-case letters and digits, with single '.', '_', "__" or dashes between them; at most
-// 255 characters.
+// Parts joined by '/', each of lower-case letters and digits, with single '.', '_', "__" or dashes between them; at
+// most 255 characters.
 bool IsRepositoryName(absl::string_view name);
 
 // Letters, digits, '_', '.', '-'; the first is none of the last two; at most 128 characters.

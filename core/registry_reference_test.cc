@@ -35,20 +35,22 @@ TEST(RegistryReferenceTest, QuotesWhatItRefusesAndShowsARightForm) {
                            "registry://students/x@v1", "registry://students/x@sha256:12", "registry://students//x:v1",
                            "registry://students/x:v1@sha256:aa", "registry://../x:v1", "registry://students/x:v/1"}) {
     EXPECT_THAT(ParseRegistryReference(text),
-                StatusIs(absl::StatusCode::kInvalidArgument,
-                         AllOf(HasSubstr(absl::StrCat("\"", text, "\"")), HasSubstr("registry://students/cp-half:v1"))));
+                StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(absl::StrCat("\"", text, "\"")),
+                                                                   HasSubstr("registry://students/cp-half:v1"))));
   }
 }
 
 TEST(RegistryReferenceTest, EscapesUnprintableInput) {
-  EXPECT_THAT(ParseRegistryReference("registry://a\n:v1"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a\\n:v1")));
+  EXPECT_THAT(ParseRegistryReference("registry://a\n:v1"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a\\n:v1")));
 }
 
 TEST(RegistryReferenceTest, RepositoryNamesFollowTheStandard) {
   for (const char* name : {"a", "a/b/c", "a.b", "a_b", "a__b", "a-b", "a---b", "0", "a/0.1_2__3-4"}) {
     EXPECT_TRUE(IsRepositoryName(name)) << name;
   }
-  for (const char* name : {"", "/", "a/", "/a", "a//b", "A", "a..b", "a___b", "a._b", "-a", "a-", ".", "..", "a/../b", "a b", "a:b"}) {
+  for (const char* name :
+       {"", "/", "a/", "/a", "a//b", "A", "a..b", "a___b", "a._b", "-a", "a-", ".", "..", "a/../b", "a b", "a:b"}) {
     EXPECT_FALSE(IsRepositoryName(name)) << name;
   }
   EXPECT_TRUE(IsRepositoryName(std::string(255, 'a')));

@@ -18,8 +18,8 @@ std::string HttpAddress::ToString() const {
 
 absl::StatusOr<HttpAddress> ParseHttpAddress(absl::string_view text) {
   const auto error = [text](absl::string_view problem) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("address \"", absl::CEscape(text), "\": ", problem, "; write HOST:PORT, for example 127.0.0.1:7071"));
+    return absl::InvalidArgumentError(absl::StrCat("address \"", absl::CEscape(text), "\": ", problem,
+                                                   "; write HOST:PORT, for example 127.0.0.1:7071"));
   };
   const size_t colon = text.rfind(':');
   if (colon == absl::string_view::npos) return error("it has no port");
@@ -35,8 +35,9 @@ absl::StatusOr<HttpAddress> ParseHttpAddress(absl::string_view text) {
     if (!absl::ConsumeSuffix(&host, "]") || inet_pton(AF_INET6, std::string(host).c_str(), &ignored) != 1) {
       return error("what stands in brackets must be an IPv6 address");
     }
-  } else if (host.empty() || host.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") !=
-                                 absl::string_view::npos) {
+  } else if (host.empty() ||
+             host.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") !=
+                 absl::string_view::npos) {
     return error("the host must be a name or an IP address (IPv6 in brackets)");
   }
   return HttpAddress{std::string(host), static_cast<uint16_t>(port)};

@@ -31,6 +31,8 @@ using boost::system::error_code;
 using TimePoint = std::chrono::steady_clock::time_point;
 
 constexpr size_t kPieceBytes = 256 << 10;
+// Beast reads as much at once as its buffer has room for: 512 bytes unless told otherwise.
+constexpr size_t kReadBytes = 128 << 10;
 constexpr uint32_t kMaxHeaderBytes = 64 << 10;
 
 class Exchange {
@@ -44,7 +46,8 @@ class Exchange {
     if (!status.ok()) co_return status;
     // A server that refuses midway closes its side while we still write: its answer is worth more than our error.
     const absl::Status sent = co_await SendRequest();
-    if (sent.code() == absl::StatusCode::kDeadlineExceeded || sent.code() == absl::StatusCode::kDataLoss) co_return sent;
+    if (sent.code() == absl::StatusCode::kDeadlineExceeded || sent.code() == absl::StatusCode::kDataLoss)
+      co_return sent;
     absl::StatusOr<HttpAnswer> answer = co_await ReadAnswer();
     if (!sent.ok() && absl::IsUnavailable(answer.status())) co_return sent;
     co_return answer;
@@ -55,9 +58,11 @@ class Exchange {
 
   absl::Status Failure(absl::string_view action, const error_code& error) const {
     if (error == beast::error::timeout) {
-      return absl::DeadlineExceededError(absl::StrCat(Url(), " did not answer in time while ", action, "; try again, or look at its log"));
+      return absl::DeadlineExceededError(
+          absl::StrCat(Url(), " did not answer in time while ", action, "; try again, or look at its log"));
     }
-    return absl::UnavailableError(absl::StrCat(Url(), ": ", error.message(), " while ", action, "; try again, or look at its log"));
+    return absl::UnavailableError(
+        absl::StrCat(Url(), ": ", error.message(), " while ", action, "; try again, or look at its log"));
   }
 
   void RestartDeadline() {
@@ -81,7 +86,8 @@ class Exchange {
     const Tcp::resolver::results_type endpoints =
         co_await resolver_.async_resolve(address_.host, port, net::redirect_error(net::use_awaitable, error));
     if (!error) {
-      stream_.expires_at(std::min(std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(options_.connect_timeout), deadline_));
+      stream_.expires_at(
+          std::min(std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(options_.connect_timeout), deadline_));
       co_await stream_.async_connect(endpoints, net::redirect_error(net::use_awaitable, error));
     }
     if (error) {
@@ -114,10 +120,12 @@ class Exchange {
       error_code file_error;
       const size_t size = body_file_.read(piece.data(), std::min<uint64_t>(piece.size(), remaining), file_error);
       if (file_error || size == 0) {
-        co_return absl::DataLossError(absl::StrCat("\"", call_.body_file, "\" changed or became unreadable while it was sent; send it again"));
+        co_return absl::DataLossError(
+            absl::StrCat("\"", call_.body_file, "\" changed or became unreadable while it was sent; send it again"));
       }
       RestartDeadline();
-      co_await net::async_write(stream_, net::buffer(piece.data(), size), net::redirect_error(net::use_awaitable, error));
+      co_await net::async_write(stream_, net::buffer(piece.data(), size),
+                                net::redirect_error(net::use_awaitable, error));
       remaining -= size;
     }
     co_return error ? Failure("sending a request", error) : absl::OkStatus();
@@ -129,6 +137,7 @@ class Exchange {
     parser.body_limit(boost::none);
     parser.skip(call_.method == "HEAD");
     beast::flat_buffer buffer(uint64_t{1} << 20);
+    buffer.reserve(kReadBytes);
     error_code error;
     RestartDeadline();
     co_await http::async_read_header(stream_, buffer, parser, net::redirect_error(net::use_awaitable, error));
@@ -157,7 +166,8 @@ class Exchange {
         const absl::Status taken = call_.sink(bytes);
         if (!taken.ok()) co_return taken;
       } else if (received > options_.max_body_bytes) {
-        co_return absl::ResourceExhaustedError(absl::StrCat(Url(), call_.target, " answers with more than ", options_.max_body_bytes, " bytes"));
+        co_return absl::ResourceExhaustedError(
+            absl::StrCat(Url(), call_.target, " answers with more than ", options_.max_body_bytes, " bytes"));
       } else {
         answer.body.append(bytes.data(), bytes.size());
       }

@@ -43,7 +43,9 @@ class BodyCollector : public HttpExchange {
 
 }  // namespace
 
-std::unique_ptr<HttpExchange> Answer(HttpResponse response) { return std::make_unique<KnownAnswer>(std::move(response)); }
+std::unique_ptr<HttpExchange> Answer(HttpResponse response) {
+  return std::make_unique<KnownAnswer>(std::move(response));
+}
 
 std::unique_ptr<HttpExchange> CollectBody(uint64_t max_bytes, HttpResponse too_large,
                                           std::function<HttpResponse(std::string body)> respond) {

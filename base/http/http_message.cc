@@ -64,7 +64,8 @@ absl::string_view HttpHeaders::Get(absl::string_view name) const {
 }
 
 HttpResponse TextResponse(int status, absl::string_view text) {
-  return {.status = status, .headers = {{"Content-Type", "text/plain; charset=utf-8"}}, .body = absl::StrCat(text, "\n")};
+  return {
+      .status = status, .headers = {{"Content-Type", "text/plain; charset=utf-8"}}, .body = absl::StrCat(text, "\n")};
 }
 
 absl::Status ParseHttpTarget(absl::string_view target, HttpRequest& request) {
@@ -101,7 +102,8 @@ absl::StatusOr<ByteRange> SelectByteRange(absl::string_view range_header, uint64
   if (dash == absl::string_view::npos) return all;
   const absl::string_view from = absl::StripAsciiWhitespace(text.substr(0, dash));
   const absl::string_view to = absl::StripAsciiWhitespace(text.substr(dash + 1));
-  const absl::Status nothing = absl::OutOfRangeError(absl::StrCat("no byte of ", range_header, " is among ", total, " bytes"));
+  const absl::Status nothing =
+      absl::OutOfRangeError(absl::StrCat("no byte of ", range_header, " is among ", total, " bytes"));
   uint64_t first = 0, last = 0;
   if (from.empty()) {  // The last bytes.
     if (!ParseDecimal(to, &last)) return all;

@@ -40,7 +40,7 @@ struct HttpRequest {
   std::string path;                          // percent-decoded, begins with '/'
   std::map<std::string, std::string> query;  // percent-decoded; the first of equal names counts
   HttpHeaders headers;
-  std::optional<uint64_t> content_length;    // absent: no body, or one of unknown length
+  std::optional<uint64_t> content_length;  // absent: no body, or one of unknown length
 };
 
 // A file as body: the server streams it and answers Range requests.
@@ -73,8 +73,8 @@ struct ByteRange {
   bool partial = false;  // answer 206, not 200
 };
 
-// The part of `total` bytes that a Range header asks for. All of it when the header is empty, malformed, in another unit
-// or names several ranges (RFC 9110 lets a server ignore those). OUT_OF_RANGE: nothing of it exists.
+// The part of `total` bytes that a Range header asks for. All of it when the header is empty, malformed, in another
+// unit or names several ranges (RFC 9110 lets a server ignore those). OUT_OF_RANGE: nothing of it exists.
 absl::StatusOr<ByteRange> SelectByteRange(absl::string_view range_header, uint64_t total);
 
 }  // namespace kd

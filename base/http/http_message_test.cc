@@ -25,21 +25,26 @@ TEST(HttpAddressTest, ReadsNamesAndAddresses) {
 }
 
 TEST(HttpAddressTest, QuotesWhatItRefusesAndShowsARightForm) {
-  for (const char* text : {"", "127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1: 80", "::1:80", "[::1:80", "[x]:80", "a b:80"}) {
+  for (const char* text : {"", "127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1: 80",
+                           "::1:80", "[::1:80", "[x]:80", "a b:80"}) {
     EXPECT_THAT(ParseHttpAddress(text),
-                StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(absl::StrCat("\"", text, "\"")), HasSubstr("127.0.0.1:7071"))));
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr(absl::StrCat("\"", text, "\"")), HasSubstr("127.0.0.1:7071"))));
   }
 }
 
 TEST(HttpAddressTest, ReadsPlainUrlsOnly) {
   EXPECT_EQ(ParseHttpUrl("http://127.0.0.1:7071/")->port, 7071);
-  EXPECT_THAT(ParseHttpUrl("https://127.0.0.1:7071"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("https://127.0.0.1:7071")));
+  EXPECT_THAT(ParseHttpUrl("https://127.0.0.1:7071"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("https://127.0.0.1:7071")));
   EXPECT_THAT(ParseHttpUrl("http://127.0.0.1"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no port")));
 }
 
 TEST(HttpAddressTest, KnowsWhatOnlyThisMachineReaches) {
-  for (const char* host : {"127.0.0.1", "127.8.9.10", "::1", "localhost"}) EXPECT_TRUE(IsLoopback({.host = host})) << host;
-  for (const char* host : {"0.0.0.0", "10.0.0.1", "::", "example.com", "localhost.example.com"}) EXPECT_FALSE(IsLoopback({.host = host})) << host;
+  for (const char* host : {"127.0.0.1", "127.8.9.10", "::1", "localhost"})
+    EXPECT_TRUE(IsLoopback({.host = host})) << host;
+  for (const char* host : {"0.0.0.0", "10.0.0.1", "::", "example.com", "localhost.example.com"})
+    EXPECT_FALSE(IsLoopback({.host = host})) << host;
 }
 
 TEST(HttpMessageTest, HeaderNamesCompareWithoutCase) {
@@ -89,7 +94,8 @@ TEST(HttpMessageTest, SelectsRangesAsTheStandardSays) {
   expect("bytes=9500-", 9500, 500, true);
   expect("bytes=0-20000", 0, 10000, true);
   expect("bytes=-20000", 0, 10000, true);
-  for (const char* ignored : {"", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=5-2", "lines=0-1", "bytes=0-0,-1", "bytes=18446744073709551616-"}) {
+  for (const char* ignored : {"", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=5-2", "lines=0-1", "bytes=0-0,-1",
+                              "bytes=18446744073709551616-"}) {
     expect(ignored, 0, 10000, false);
   }
 }

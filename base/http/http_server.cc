@@ -45,6 +45,8 @@ using Tcp = net::ip::tcp;
 using boost::system::error_code;
 
 constexpr size_t kPieceBytes = 256 << 10;
+// Beast reads as much at once as its buffer has room for: 512 bytes unless told otherwise.
+constexpr size_t kReadBytes = 128 << 10;
 // A client that is told "no" midway must read the answer before its unread bytes reset the connection.
 constexpr std::chrono::seconds kLinger(2);
 constexpr uint64_t kLingerBytes = 64 << 20;
@@ -73,8 +75,8 @@ void SetHead(const HttpResponse& response, bool keep_alive, Message& message) {
 
 }  // namespace
 
-// Everything of one connection runs on its strand. (GCC 12 copies temporaries of an awaited expression bit by bit into the
-// coroutine's frame, which breaks strings: what is awaited here takes named objects only.)
+// Everything of one connection runs on its strand. (GCC 12 copies temporaries of an awaited expression bit by bit into
+// the coroutine's frame, which breaks strings: what is awaited here takes named objects only.)
 class HttpConnection {
  public:
   HttpConnection(Tcp::socket socket, const HttpServerOptions& options, const HttpHandler& handler)
@@ -147,7 +149,7 @@ class HttpConnection {
     exchange.reset();  // What it held is free by the time the client acts on the answer.
     const bool sent = co_await Send(request, response, keep_alive);
     if (sent && !parser.is_done()) co_await Linger();
-    co_return sent && keep_alive;
+    co_return sent&& keep_alive;
   }
 
   // Feeds the body to the exchange, as far as that wants it.
@@ -159,6 +161,7 @@ class HttpConnection {
       co_await http::async_write(stream_, go_on, net::redirect_error(net::use_awaitable, error));
       if (error) co_return error;
     }
+    buffer_.reserve(kReadBytes);
     std::vector<char> piece(kPieceBytes);
     while (!parser.is_done()) {
       parser.get().body().data = piece.data();
@@ -229,7 +232,8 @@ class HttpConnection {
     message.content_length(range->size);
     if (range->partial) {
       message.result(206);
-      const std::string content_range = absl::StrCat("bytes ", range->first, "-", range->first + range->size - 1, "/", total);
+      const std::string content_range =
+          absl::StrCat("bytes ", range->first, "-", range->first + range->size - 1, "/", total);
       message.set(http::field::content_range, content_range);
     }
     http::response_serializer<http::empty_body> serializer(message);
@@ -252,9 +256,11 @@ class HttpConnection {
         co_return false;
       }
       remaining -= size;
-      if (!range.partial && description.check && !description.check({piece.data(), size}, remaining).ok()) co_return false;
+      if (!range.partial && description.check && !description.check({piece.data(), size}, remaining).ok())
+        co_return false;
       RestartDeadline();
-      co_await net::async_write(stream_, net::buffer(piece.data(), size), net::redirect_error(net::use_awaitable, error));
+      co_await net::async_write(stream_, net::buffer(piece.data(), size),
+                                net::redirect_error(net::use_awaitable, error));
     }
     co_return !error;
   }
@@ -274,7 +280,7 @@ class HttpConnection {
   const HttpServerOptions& options_;
   const HttpHandler& handler_;
   beast::flat_buffer buffer_{uint64_t{1} << 20};
-  bool idle_ = false;     // waiting for a head
+  bool idle_ = false;  // waiting for a head
   bool leaving_ = false;
 };
 
@@ -289,7 +295,8 @@ class HttpServer::Impl {
     const net::ip::address ip = net::ip::make_address(address.host == "localhost" ? "127.0.0.1" : address.host, error);
     if (error) {
       return absl::InvalidArgumentError(
-          absl::StrCat("cannot listen on \"", options_.listen, "\": the host must be an IP address or localhost, for example 127.0.0.1:0"));
+          absl::StrCat("cannot listen on \"", options_.listen,
+                       "\": the host must be an IP address or localhost, for example 127.0.0.1:0"));
     }
     const Tcp::endpoint endpoint(ip, address.port);
     acceptor_.open(endpoint.protocol(), error);

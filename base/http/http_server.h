@@ -54,9 +54,9 @@ class HttpRoutes {
 struct HttpServerOptions {
   std::string listen = "127.0.0.1:0";  // HOST:PORT, HOST an IP address or localhost; port 0 picks a free one
   int threads = 4;
-  int max_connections = 512;           // more are told 503
-  uint64_t max_header_bytes = 16 << 10;            // more is answered with 431
-  uint64_t max_body_bytes = uint64_t{256} << 30;   // more is answered with 413
+  int max_connections = 512;                           // more are told 503
+  uint64_t max_header_bytes = 16 << 10;                // more is answered with 431
+  uint64_t max_body_bytes = uint64_t{256} << 30;       // more is answered with 413
   absl::Duration silence_timeout = absl::Seconds(30);  // a head must be complete, a piece must move within it
   absl::Duration stop_grace = absl::Seconds(5);        // what Stop() gives requests in flight
 };

@@ -1,11 +1,8 @@
 // Server and client together, and the server against clients that misbehave.
 #include <atomic>
-#include <fstream>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
@@ -30,7 +27,8 @@ using ::testing::StartsWith;
 
 // Answers every body with itself.
 std::unique_ptr<HttpExchange> Echo(const HttpRequest& request) {
-  return CollectBody(8 << 20, TextResponse(413, "too large"), [](std::string body) { return HttpResponse{.body = std::move(body)}; });
+  return CollectBody(8 << 20, TextResponse(413, "too large"),
+                     [](std::string body) { return HttpResponse{.body = std::move(body)}; });
 }
 
 class HttpTest : public ::testing::Test {
@@ -68,8 +66,9 @@ TEST_F(HttpTest, BodiesOfAnySizeArriveWhole) {
 
 TEST_F(HttpTest, TheHandlerSeesMethodPathQueryAndHeaders) {
   Serve([](const HttpRequest& request) {
-    return Answer({.status = 202, .headers = {{"X-Seen", absl::StrCat(request.method, " ", request.path, " ", request.query.at("a"), " ",
-                                                                      std::string(request.headers.Get("x-sent")))}}});
+    return Answer({.status = 202,
+                   .headers = {{"X-Seen", absl::StrCat(request.method, " ", request.path, " ", request.query.at("a"),
+                                                       " ", std::string(request.headers.Get("x-sent")))}}});
   });
   const auto answer = Call({.method = "PATCH", .target = "/p%20q?a=b", .headers = {{"X-Sent", "hello"}}});
   ASSERT_THAT(answer, IsOk());
@@ -145,7 +144,8 @@ TEST_F(HttpTest, OneConnectionCarriesManyRequests) {
 
 TEST_F(HttpTest, ChunkedBodiesArriveWhole) {
   Serve(Echo);
-  EXPECT_THAT(Raw("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), HasSubstr("abcde"));
+  EXPECT_THAT(Raw("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+              HasSubstr("abcde"));
 }
 
 TEST_F(HttpTest, AClientThatAsksIsToldToContinue) {
@@ -158,7 +158,9 @@ TEST_F(HttpTest, AClientThatAsksIsToldToContinue) {
 }
 
 TEST_F(HttpTest, ARefusedUploadStillGetsItsAnswer) {
-  Serve([](const HttpRequest&) { return CollectBody(10, TextResponse(413, "too large"), [](std::string) { return HttpResponse{}; }); });
+  Serve([](const HttpRequest&) {
+    return CollectBody(10, TextResponse(413, "too large"), [](std::string) { return HttpResponse{}; });
+  });
   const auto answer = Call({.method = "PUT", .body = std::string(16 << 20, 'x')});
   ASSERT_THAT(answer, IsOk());
   EXPECT_EQ(answer->status, 413);
@@ -173,9 +175,11 @@ TEST_F(HttpTest, ABodyIsNotReadWhenTheAnswerIsKnown) {
 
 TEST_F(HttpTest, MalformedRequestsAreAnsweredWith400) {
   Serve(Echo);
-  for (const char* bytes : {"\r\n\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n", "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
-                            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
-                            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}) {
+  for (const char* bytes :
+       {"\r\n\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}) {
     EXPECT_THAT(Raw(bytes), StartsWith("HTTP/1.1 400")) << bytes;
   }
   ExpectItStillServes();
@@ -183,10 +187,13 @@ TEST_F(HttpTest, MalformedRequestsAreAnsweredWith400) {
 
 TEST_F(HttpTest, HeadersAndBodiesOverTheLimitAreRefused) {
   Serve(Echo, {.max_header_bytes = 1024, .max_body_bytes = 100});
-  EXPECT_THAT(Raw(absl::StrCat("GET / HTTP/1.1\r\nX: ", std::string(5000, 'x'), "\r\n\r\n")), StartsWith("HTTP/1.1 431"));
+  EXPECT_THAT(Raw(absl::StrCat("GET / HTTP/1.1\r\nX: ", std::string(5000, 'x'), "\r\n\r\n")),
+              StartsWith("HTTP/1.1 431"));
   EXPECT_THAT(Raw(absl::StrCat("GET /", std::string(5000, 'x'), " HTTP/1.1\r\n\r\n")), StartsWith("HTTP/1.1 431"));
   EXPECT_THAT(Raw("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\n\r\n"), StartsWith("HTTP/1.1 413"));
-  EXPECT_THAT(Raw(absl::StrCat("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n", std::string(101, 'x'), "\r\n0\r\n\r\n")), StartsWith("HTTP/1.1 413"));
+  EXPECT_THAT(Raw(absl::StrCat("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n",
+                               std::string(101, 'x'), "\r\n0\r\n\r\n")),
+              StartsWith("HTTP/1.1 413"));
   ExpectItStillServes();
 }
 
@@ -288,7 +295,8 @@ TEST_F(HttpTest, AServerThatIsSilentIsGivenUp) {
     over.WaitForNotification();
     return Answer({});
   });
-  EXPECT_THAT(Call({}, {.silence_timeout = absl::Milliseconds(50)}), StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr(server_->address())));
+  EXPECT_THAT(Call({}, {.silence_timeout = absl::Milliseconds(50)}),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr(server_->address())));
   asked.WaitForNotification();
   over.Notify();
   server_->Stop();
@@ -296,23 +304,27 @@ TEST_F(HttpTest, AServerThatIsSilentIsGivenUp) {
 
 TEST_F(HttpTest, AnAnswerOverTheLimitIsGivenUp) {
   Serve(Echo);
-  EXPECT_THAT(Call({.method = "POST", .body = std::string(1000, 'x')}, {.max_body_bytes = 999}), StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(Call({.method = "POST", .body = std::string(1000, 'x')}, {.max_body_bytes = 999}),
+              StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 TEST_F(HttpTest, ASinkEndsTheCall) {
   Serve(Echo);
   const auto refuse = [](absl::string_view) { return absl::DataLossError("not this"); };
-  EXPECT_THAT(Call({.method = "POST", .body = "x", .sink = refuse}), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("not this")));
+  EXPECT_THAT(Call({.method = "POST", .body = "x", .sink = refuse}),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("not this")));
 }
 
 TEST_F(HttpTest, AMissingFileToSendIsNamed) {
   Serve(Echo);
-  EXPECT_THAT(Call({.method = "PUT", .body_file = folder_ / "nothing"}), StatusIs(absl::StatusCode::kNotFound, HasSubstr("nothing")));
+  EXPECT_THAT(Call({.method = "PUT", .body_file = folder_ / "nothing"}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("nothing")));
 }
 
 TEST_F(HttpTest, APortThatIsTakenIsNamed) {
   Serve(Echo);
-  EXPECT_THAT(HttpServer::Start({.listen = server_->address()}, Echo), StatusIs(absl::StatusCode::kUnavailable, HasSubstr(server_->address())));
+  EXPECT_THAT(HttpServer::Start({.listen = server_->address()}, Echo),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr(server_->address())));
 }
 
 TEST_F(HttpTest, OpsEndpointsShowMetricsHealthAndReadiness) {

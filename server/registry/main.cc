@@ -27,8 +27,10 @@ struct Flags {
 absl::Status Serve(const Flags& flags, const sigset_t& stop_signals) {
   KD_ASSIGN_OR_RETURN(const HttpAddress address, ParseHttpAddress(flags.listen));
   if (!IsLoopback(address)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot listen on \"", flags.listen, "\": the registry has no authentication, so only this machine may reach it; use --listen 127.0.0.1:", address.port));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "cannot listen on \"", flags.listen,
+        "\": the registry has no authentication, so only this machine may reach it; use --listen 127.0.0.1:",
+        address.port));
   }
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Registry> registry, Registry::Open(flags.folder, Clock::Real()));
   const auto metrics = std::make_shared<prometheus::Registry>();
@@ -52,7 +54,9 @@ int Main(int argc, char** argv) {
   InitLog("kd-registry");
   Flags flags;
   CLI::App app{"Keeps teachers and students, for every client of the OCI distribution API"};
-  app.add_option("--listen", flags.listen, "Loopback address of the registry, /metrics, /healthz and /readyz; port 0 picks a free one")->capture_default_str();
+  app.add_option("--listen", flags.listen,
+                 "Loopback address of the registry, /metrics, /healthz and /readyz; port 0 picks a free one")
+      ->capture_default_str();
   app.add_option("--folder", flags.folder, "Folder of blobs, manifests and tags; made if missing")->required();
   app.add_option("--address-file", flags.address_file, "Write the address here once it serves");
   CLI11_PARSE(app, argc, argv);

@@ -43,9 +43,10 @@ NamePage PageOf(std::vector<std::string> names, const NameRange& range) {
 }
 
 absl::Status UnknownManifest(const std::string& repository, const std::string& reference) {
-  return WithOciCode(absl::NotFoundError(absl::StrCat("\"", absl::CEscape(reference), "\" is no tag or manifest of ", repository,
-                                                      "; GET /v2/", repository, "/tags/list names its tags")),
-                     "MANIFEST_UNKNOWN");
+  return WithOciCode(
+      absl::NotFoundError(absl::StrCat("\"", absl::CEscape(reference), "\" is no tag or manifest of ", repository,
+                                       "; GET /v2/", repository, "/tags/list names its tags")),
+      "MANIFEST_UNKNOWN");
 }
 
 // A file of one line. NOT_FOUND: no such file.
@@ -60,7 +61,8 @@ absl::StatusOr<std::unique_ptr<Registry>> Registry::Open(const std::string& fold
   KD_RETURN_IF_ERROR(CreateFolders(folder));
   KD_ASSIGN_OR_RETURN(FileDescriptor lock, OpenFile(absl::StrCat(folder, "/lock"), O_WRONLY | O_CREAT));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat("another process serves \"", folder, "\"; stop it, or choose another folder"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("another process serves \"", folder, "\"; stop it, or choose another folder"));
   }
   KD_ASSIGN_OR_RETURN(std::unique_ptr<FolderBlobStore> blobs, FolderBlobStore::Open({.folder = folder}, clock));
   KD_RETURN_IF_ERROR(CreateFolderDurably(absl::StrCat(folder, "/repositories")));
@@ -89,12 +91,14 @@ absl::Status Registry::CheckBlobs(absl::string_view bytes, const std::string& me
   for (const Descriptor& descriptor : needed) {
     const auto blob = blobs_->Find(descriptor.digest);
     if (!blob.ok()) {
-      return WithOciCode(absl::FailedPreconditionError(absl::StrCat("manifest: its blob ", descriptor.digest, " is not here; push it first")),
+      return WithOciCode(absl::FailedPreconditionError(
+                             absl::StrCat("manifest: its blob ", descriptor.digest, " is not here; push it first")),
                          "MANIFEST_BLOB_UNKNOWN");
     }
     if (blob->size != descriptor.size) {
-      return WithOciCode(absl::FailedPreconditionError(absl::StrCat("manifest: its blob ", descriptor.digest, " has ", blob->size, " bytes, not ",
-                                                                    descriptor.size, " as it says; write the right size")),
+      return WithOciCode(absl::FailedPreconditionError(absl::StrCat("manifest: its blob ", descriptor.digest, " has ",
+                                                                    blob->size, " bytes, not ", descriptor.size,
+                                                                    " as it says; write the right size")),
                          "MANIFEST_BLOB_UNKNOWN");
     }
   }
@@ -104,19 +108,22 @@ absl::Status Registry::CheckBlobs(absl::string_view bytes, const std::string& me
 absl::StatusOr<std::string> Registry::PutManifest(const std::string& repository, const std::string& reference,
                                                   const std::string& media_type, const std::string& bytes) {
   if (!IsTag(reference) && !IsDigest(reference)) {
-    return WithOciCode(absl::InvalidArgumentError(absl::StrCat("\"", absl::CEscape(reference), "\" is neither a tag, for example v1, nor a digest")),
+    return WithOciCode(absl::InvalidArgumentError(absl::StrCat("\"", absl::CEscape(reference),
+                                                               "\" is neither a tag, for example v1, nor a digest")),
                        "MANIFEST_INVALID");
   }
   const std::string digest = BlobDigest(bytes, reference);
   if (IsDigest(reference) && digest != reference) {
-    return WithOciCode(absl::InvalidArgumentError(absl::StrCat("the manifest sent as ", reference, " has the digest ", digest, "; send it again")),
+    return WithOciCode(absl::InvalidArgumentError(absl::StrCat("the manifest sent as ", reference, " has the digest ",
+                                                               digest, "; send it again")),
                        "DIGEST_INVALID");
   }
   KD_RETURN_IF_ERROR(CheckBlobs(bytes, media_type));
   KD_RETURN_IF_ERROR(blobs_->Put(digest, bytes));
   absl::MutexLock lock(&writing_);
   const std::string path = RepositoryPath(repository);
-  for (const std::string& folder : {path, path + "/manifests", path + "/tags"}) KD_RETURN_IF_ERROR(CreateFolderDurably(folder));
+  for (const std::string& folder : {path, path + "/manifests", path + "/tags"})
+    KD_RETURN_IF_ERROR(CreateFolderDurably(folder));
   KD_RETURN_IF_ERROR(WriteFileAtomically(ManifestPath(repository, digest), media_type + "\n"));
   if (IsTag(reference)) KD_RETURN_IF_ERROR(WriteFileAtomically(TagPath(repository, reference), digest + "\n"));
   return digest;
@@ -128,7 +135,8 @@ absl::StatusOr<std::string> Registry::DigestOf(const std::string& repository, co
   const absl::StatusOr<std::string> digest = ReadLine(TagPath(repository, reference));
   if (absl::IsNotFound(digest.status())) return UnknownManifest(repository, reference);
   if (digest.ok() && !IsDigest(*digest)) {
-    return absl::DataLossError(absl::StrCat("the file of tag ", reference, " of ", repository, " is damaged; push the tag again"));
+    return absl::DataLossError(
+        absl::StrCat("the file of tag ", reference, " of ", repository, " is damaged; push the tag again"));
   }
   return digest;
 }
@@ -142,7 +150,8 @@ absl::StatusOr<StoredManifest> Registry::GetManifest(const std::string& reposito
   manifest.media_type = *media_type;
   absl::StatusOr<std::string> bytes = blobs_->Read(manifest.digest, kMaxManifestBytes);
   if (absl::IsNotFound(bytes.status())) {
-    return absl::DataLossError(absl::StrCat("the bytes of manifest ", manifest.digest, " are lost; push ", repository, " ", reference, " again"));
+    return absl::DataLossError(absl::StrCat("the bytes of manifest ", manifest.digest, " are lost; push ", repository,
+                                            " ", reference, " again"));
   }
   if (!bytes.ok()) return bytes.status();
   manifest.bytes = *std::move(bytes);
@@ -162,7 +171,8 @@ absl::Status Registry::DeleteManifest(const std::string& repository, const std::
   if (!IsTag(reference) && !IsDigest(reference)) return UnknownManifest(repository, reference);
   absl::MutexLock lock(&writing_);
   if (IsDigest(reference)) KD_RETURN_IF_ERROR(DeleteTagsOf(repository, reference));
-  const absl::Status removed = RemoveDurably(IsTag(reference) ? TagPath(repository, reference) : ManifestPath(repository, reference));
+  const absl::Status removed =
+      RemoveDurably(IsTag(reference) ? TagPath(repository, reference) : ManifestPath(repository, reference));
   return absl::IsNotFound(removed) ? UnknownManifest(repository, reference) : removed;
 }
 
@@ -178,7 +188,9 @@ std::vector<std::string> Registry::TagNames(const std::string& repository) const
 absl::StatusOr<NamePage> Registry::Tags(const std::string& repository, const NameRange& range) const {
   std::error_code ignored;
   if (!std::filesystem::exists(RepositoryPath(repository), ignored)) {
-    return WithOciCode(absl::NotFoundError(absl::StrCat("repository ", repository, " is not here; GET /v2/_catalog names those that are")), "NAME_UNKNOWN");
+    return WithOciCode(absl::NotFoundError(absl::StrCat("repository ", repository,
+                                                        " is not here; GET /v2/_catalog names those that are")),
+                       "NAME_UNKNOWN");
   }
   return PageOf(TagNames(repository), range);
 }

@@ -34,7 +34,9 @@ absl::StatusOr<std::string> QueryOf(const HttpRequest& request, const std::strin
 
 absl::Status CheckDigest(absl::string_view digest) {
   if (IsDigest(digest)) return absl::OkStatus();
-  return WithOciCode(absl::InvalidArgumentError(absl::StrCat("digest \"", absl::CEscape(digest), "\" must be sha256: and 64, or sha512: and 128, lower-case hexadecimal digits")),
+  return WithOciCode(absl::InvalidArgumentError(
+                         absl::StrCat("digest \"", absl::CEscape(digest),
+                                      "\" must be sha256: and 64, or sha512: and 128, lower-case hexadecimal digits")),
                      "DIGEST_INVALID");
 }
 
@@ -45,7 +47,9 @@ absl::StatusOr<NameRange> NameRangeOf(const HttpRequest& request) {
   if (!limit.ok()) return range;
   uint32_t number = 0;
   if (!absl::SimpleAtoi(*limit, &number)) {
-    return WithOciCode(absl::InvalidArgumentError(absl::StrCat("n=", absl::CEscape(*limit), " must be a whole number, for example n=100")), "PAGINATION_NUMBER_INVALID");
+    return WithOciCode(absl::InvalidArgumentError(
+                           absl::StrCat("n=", absl::CEscape(*limit), " must be a whole number, for example n=100")),
+                       "PAGINATION_NUMBER_INVALID");
   }
   range.limit = std::min<size_t>(range.limit, number);
   return range;
@@ -53,7 +57,8 @@ absl::StatusOr<NameRange> NameRangeOf(const HttpRequest& request) {
 
 void AddNextLink(const std::string& path, const NameRange& range, const NamePage& page, HttpResponse& response) {
   if (!page.more || page.names.empty()) return;
-  response.headers.Set("Link", absl::StrCat("<", path, "?n=", range.limit, "&last=", PercentEncode(page.names.back()), ">; rel=\"next\""));
+  response.headers.Set("Link", absl::StrCat("<", path, "?n=", range.limit, "&last=", PercentEncode(page.names.back()),
+                                            ">; rel=\"next\""));
 }
 
 // Where a chunk says that it belongs, "FIRST-LAST". OUT_OF_RANGE: not behind what is there.
@@ -65,13 +70,19 @@ absl::Status CheckChunk(const HttpRequest& request, const BlobUpload& upload) {
   const size_t dash = text.find('-');
   if (dash == absl::string_view::npos || !absl::SimpleAtoi(text.substr(0, dash), &first) ||
       !absl::SimpleAtoi(text.substr(dash + 1), &last) || last < first) {
-    return WithOciCode(absl::InvalidArgumentError(absl::StrCat("Content-Range \"", absl::CEscape(text), "\" must be FIRST-LAST, for example 0-1023")), "BLOB_UPLOAD_INVALID");
+    return WithOciCode(absl::InvalidArgumentError(absl::StrCat("Content-Range \"", absl::CEscape(text),
+                                                               "\" must be FIRST-LAST, for example 0-1023")),
+                       "BLOB_UPLOAD_INVALID");
   }
   if (first != upload.size()) {
-    return WithOciCode(absl::OutOfRangeError(absl::StrCat("the chunk begins at byte ", first, " but ", upload.size(), " bytes are here; continue there")), "BLOB_UPLOAD_INVALID");
+    return WithOciCode(absl::OutOfRangeError(absl::StrCat("the chunk begins at byte ", first, " but ", upload.size(),
+                                                          " bytes are here; continue there")),
+                       "BLOB_UPLOAD_INVALID");
   }
   if (request.content_length && *request.content_length != last - first + 1) {
-    return WithOciCode(absl::InvalidArgumentError(absl::StrCat("Content-Range ", text, " and Content-Length ", *request.content_length, " disagree")), "SIZE_INVALID");
+    return WithOciCode(absl::InvalidArgumentError(absl::StrCat("Content-Range ", text, " and Content-Length ",
+                                                               *request.content_length, " disagree")),
+                       "SIZE_INVALID");
   }
   return absl::OkStatus();
 }
@@ -83,7 +94,9 @@ void DescribeUpload(const std::string& repository, const std::string& name, uint
 }
 
 HttpResponse CreatedBlob(const std::string& repository, const std::string& digest) {
-  return {.status = 201, .headers = {{"Location", absl::StrCat("/v2/", repository, "/blobs/", digest)}, {"Docker-Content-Digest", digest}}};
+  return {.status = 201,
+          .headers = {{"Location", absl::StrCat("/v2/", repository, "/blobs/", digest)},
+                      {"Docker-Content-Digest", digest}}};
 }
 
 // Streams a request's body behind an upload; `finish` then answers, unless something failed before.
@@ -99,7 +112,8 @@ class UploadExchange : public HttpExchange {
       : upload_(std::move(upload)), on_break_(on_break), received_bytes_(received_bytes), finish_(std::move(finish)) {}
 
   ~UploadExchange() override {
-    if (!done_ && on_break_ == OnBreak::kDiscard) upload_->Discard().IgnoreError();  // Nobody is left to tell; it will be abandoned.
+    // Nobody is left to tell of a failure; the upload then counts as abandoned.
+    if (!done_ && on_break_ == OnBreak::kDiscard) upload_->Discard().IgnoreError();
   }
 
   absl::Status Write(absl::string_view piece) override {
@@ -126,7 +140,8 @@ class UploadExchange : public HttpExchange {
 // Counts the answer of another exchange.
 class CountedExchange : public HttpExchange {
  public:
-  CountedExchange(std::unique_ptr<HttpExchange> exchange, std::string operation, prometheus::Family<prometheus::Counter>& requests)
+  CountedExchange(std::unique_ptr<HttpExchange> exchange, std::string operation,
+                  prometheus::Family<prometheus::Counter>& requests)
       : exchange_(std::move(exchange)), operation_(std::move(operation)), requests_(requests) {}
 
   bool WantsBody() const override { return exchange_->WantsBody(); }
@@ -147,9 +162,20 @@ class RegistryHttp {
  public:
   RegistryHttp(Registry& registry, prometheus::Registry& metrics)
       : registry_(registry),
-        requests_(prometheus::BuildCounter().Name("kd_registry_requests_total").Help("Requests answered, by operation and HTTP status.").Register(metrics)),
-        received_bytes_(prometheus::BuildCounter().Name("kd_registry_received_blob_bytes_total").Help("Bytes of blobs taken from clients.").Register(metrics).Add({})),
-        damaged_blobs_(prometheus::BuildCounter().Name("kd_registry_damaged_blobs_total").Help("Blobs whose bytes on the disk did not match their digest.").Register(metrics).Add({})) {}
+        requests_(prometheus::BuildCounter()
+                      .Name("kd_registry_requests_total")
+                      .Help("Requests answered, by operation and HTTP status.")
+                      .Register(metrics)),
+        received_bytes_(prometheus::BuildCounter()
+                            .Name("kd_registry_received_blob_bytes_total")
+                            .Help("Bytes of blobs taken from clients.")
+                            .Register(metrics)
+                            .Add({})),
+        damaged_blobs_(prometheus::BuildCounter()
+                           .Name("kd_registry_damaged_blobs_total")
+                           .Help("Reads that found a blob or manifest damaged or lost on the disk.")
+                           .Register(metrics)
+                           .Add({})) {}
 
   std::unique_ptr<HttpExchange> Handle(const HttpRequest& request) {
     const absl::StatusOr<RegistryRoute> route = ParseRegistryRoute(request.path);
@@ -183,7 +209,8 @@ class RegistryHttp {
         if (request.method == "DELETE") return Counted("cancel_upload", Respond(CancelUpload(*route)));
         break;
     }
-    return Counted("other", Refuse(absl::UnimplementedError(absl::StrCat(absl::CEscape(request.method), " is not served under this path"))));
+    return Counted("other", Refuse(absl::UnimplementedError(
+                                absl::StrCat(absl::CEscape(request.method), " is not served under this path"))));
   }
 
  private:
@@ -224,18 +251,22 @@ class RegistryHttp {
     absl::StatusOr<StoredManifest> manifest = registry_.GetManifest(route.repository, route.reference);
     if (absl::IsDataLoss(manifest.status())) damaged_blobs_.Increment();
     if (!manifest.ok()) return manifest.status();
-    return HttpResponse{.headers = {{"Content-Type", manifest->media_type}, {"Docker-Content-Digest", manifest->digest}},
-                        .body = std::move(manifest->bytes)};
+    return HttpResponse{
+        .headers = {{"Content-Type", manifest->media_type}, {"Docker-Content-Digest", manifest->digest}},
+        .body = std::move(manifest->bytes)};
   }
 
   std::unique_ptr<HttpExchange> PutManifest(const RegistryRoute& route, const HttpRequest& request) {
-    HttpResponse too_large = ErrorResponse(
-        WithOciCode(absl::InvalidArgumentError(absl::StrCat("a manifest has at most ", kMaxManifestBytes, " bytes; split it into an index of several")), "SIZE_INVALID"));
+    HttpResponse too_large =
+        ErrorResponse(WithOciCode(absl::InvalidArgumentError(absl::StrCat("a manifest has at most ", kMaxManifestBytes,
+                                                                          " bytes; split it into an index of several")),
+                                  "SIZE_INVALID"));
     too_large.status = 413;
     if (request.content_length.value_or(0) > kMaxManifestBytes) return Answer(std::move(too_large));
     const std::string media_type(request.headers.Get("Content-Type"));
     return CollectBody(kMaxManifestBytes, std::move(too_large), [this, route, media_type](const std::string& bytes) {
-      const absl::StatusOr<std::string> digest = registry_.PutManifest(route.repository, route.reference, media_type, bytes);
+      const absl::StatusOr<std::string> digest =
+          registry_.PutManifest(route.repository, route.reference, media_type, bytes);
       if (!digest.ok()) return ErrorResponse(digest.status());
       return HttpResponse{.status = 201,
                           .headers = {{"Location", absl::StrCat("/v2/", route.repository, "/manifests/", *digest)},
@@ -267,7 +298,8 @@ class RegistryHttp {
 
   absl::StatusOr<std::unique_ptr<HttpExchange>> StartUpload(const RegistryRoute& route, const HttpRequest& request) {
     const absl::StatusOr<std::string> mount = QueryOf(request, "mount"), digest = QueryOf(request, "digest");
-    if (mount.ok() && IsDigest(*mount) && registry_.blobs().Find(*mount).ok()) return Answer(CreatedBlob(route.repository, *mount));
+    if (mount.ok() && IsDigest(*mount) && registry_.blobs().Find(*mount).ok())
+      return Answer(CreatedBlob(route.repository, *mount));
     if (digest.ok()) KD_RETURN_IF_ERROR(CheckDigest(*digest));
     KD_ASSIGN_OR_RETURN(const std::string name, registry_.blobs().StartUpload());
     if (!digest.ok()) {
@@ -281,12 +313,15 @@ class RegistryHttp {
 
   absl::StatusOr<std::unique_ptr<BlobUpload>> Claim(const RegistryRoute& route) {
     absl::StatusOr<std::unique_ptr<BlobUpload>> upload = registry_.blobs().OpenUpload(route.reference);
-    if (!upload.ok()) return WithOciCode(upload.status(), absl::IsNotFound(upload.status()) ? "BLOB_UPLOAD_UNKNOWN" : "BLOB_UPLOAD_INVALID");
+    if (!upload.ok())
+      return WithOciCode(upload.status(),
+                         absl::IsNotFound(upload.status()) ? "BLOB_UPLOAD_UNKNOWN" : "BLOB_UPLOAD_INVALID");
     return upload;
   }
 
   // Claims an upload for the body of `request`; OK with no upload: `refusal` answers.
-  absl::StatusOr<std::unique_ptr<BlobUpload>> ClaimForChunk(const RegistryRoute& route, const HttpRequest& request, std::optional<HttpResponse>& refusal) {
+  absl::StatusOr<std::unique_ptr<BlobUpload>> ClaimForChunk(const RegistryRoute& route, const HttpRequest& request,
+                                                            std::optional<HttpResponse>& refusal) {
     KD_ASSIGN_OR_RETURN(std::unique_ptr<BlobUpload> upload, Claim(route));
     const absl::Status in_order = CheckChunk(request, *upload);
     if (in_order.ok()) return upload;
@@ -299,13 +334,14 @@ class RegistryHttp {
     std::optional<HttpResponse> refusal;
     KD_ASSIGN_OR_RETURN(std::unique_ptr<BlobUpload> upload, ClaimForChunk(route, request, refusal));
     if (refusal) return Answer(*std::move(refusal));
-    return std::make_unique<UploadExchange>(std::move(upload), UploadExchange::OnBreak::kTakeBack, received_bytes_, [route](BlobUpload& upload) {
-      const absl::Status kept = upload.Keep();
-      if (!kept.ok()) return ErrorResponse(kept);
-      HttpResponse response{.status = 202};
-      DescribeUpload(route.repository, route.reference, upload.size(), response);
-      return response;
-    });
+    return std::make_unique<UploadExchange>(
+        std::move(upload), UploadExchange::OnBreak::kTakeBack, received_bytes_, [route](BlobUpload& upload) {
+          const absl::Status kept = upload.Keep();
+          if (!kept.ok()) return ErrorResponse(kept);
+          HttpResponse response{.status = 202};
+          DescribeUpload(route.repository, route.reference, upload.size(), response);
+          return response;
+        });
   }
 
   absl::StatusOr<std::unique_ptr<HttpExchange>> CommitUpload(const RegistryRoute& route, const HttpRequest& request) {
@@ -317,11 +353,13 @@ class RegistryHttp {
     return Commits(std::move(upload), UploadExchange::OnBreak::kTakeBack, route.repository, digest);
   }
 
-  std::unique_ptr<HttpExchange> Commits(std::unique_ptr<BlobUpload> upload, UploadExchange::OnBreak on_break, const std::string& repository, const std::string& digest) {
-    return std::make_unique<UploadExchange>(std::move(upload), on_break, received_bytes_, [repository, digest](BlobUpload& upload) {
-      const absl::Status stored = upload.Commit(digest);
-      return stored.ok() ? CreatedBlob(repository, digest) : ErrorResponse(WithOciCode(stored, "DIGEST_INVALID"));
-    });
+  std::unique_ptr<HttpExchange> Commits(std::unique_ptr<BlobUpload> upload, UploadExchange::OnBreak on_break,
+                                        const std::string& repository, const std::string& digest) {
+    return std::make_unique<UploadExchange>(
+        std::move(upload), on_break, received_bytes_, [repository, digest](BlobUpload& upload) {
+          const absl::Status stored = upload.Commit(digest);
+          return stored.ok() ? CreatedBlob(repository, digest) : ErrorResponse(WithOciCode(stored, "DIGEST_INVALID"));
+        });
   }
 
   absl::StatusOr<HttpResponse> GetUpload(const RegistryRoute& route) {

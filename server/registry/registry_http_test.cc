@@ -46,8 +46,10 @@ class RegistryHttpTest : public ::testing::Test {
     server_ = *std::move(server);
   }
 
-  HttpAnswer Call(const std::string& method, const std::string& target, const std::string& body = "", const HttpHeaders& headers = {}) {
-    const auto answer = HttpClient(*ParseHttpAddress(server_->address())).Call({.method = method, .target = target, .headers = headers, .body = body});
+  HttpAnswer Call(const std::string& method, const std::string& target, const std::string& body = "",
+                  const HttpHeaders& headers = {}) {
+    const auto answer = HttpClient(*ParseHttpAddress(server_->address()))
+                            .Call({.method = method, .target = target, .headers = headers, .body = body});
     EXPECT_THAT(answer, IsOk());
     return answer.ok() ? *answer : HttpAnswer{};
   }
@@ -61,16 +63,20 @@ class RegistryHttpTest : public ::testing::Test {
   // Path of a fresh upload.
   std::string StartUpload() { return std::string(Call("POST", "/v2/a/blobs/uploads/").headers.Get("Location")); }
 
-  void PutBlob(const std::string& bytes) { EXPECT_EQ(Call("POST", absl::StrCat("/v2/a/blobs/uploads/?digest=", Sha256Digest(bytes)), bytes).status, 201); }
+  void PutBlob(const std::string& bytes) {
+    EXPECT_EQ(Call("POST", absl::StrCat("/v2/a/blobs/uploads/?digest=", Sha256Digest(bytes)), bytes).status, 201);
+  }
   // A manifest whose blobs are stored.
   std::string ManifestOf(const std::string& layer) {
     PutBlob("{}");
     PutBlob(layer);
-    return ImageManifestJson({.config = {.media_type = std::string(kEmptyConfigType), .digest = Sha256Digest("{}"), .size = 2},
-                              .layers = {{.media_type = "text/plain", .digest = Sha256Digest(layer), .size = layer.size()}}});
+    return ImageManifestJson(
+        {.config = {.media_type = std::string(kEmptyConfigType), .digest = Sha256Digest("{}"), .size = 2},
+         .layers = {{.media_type = "text/plain", .digest = Sha256Digest(layer), .size = layer.size()}}});
   }
   HttpAnswer PutManifest(const std::string& reference, const std::string& bytes) {
-    return Call("PUT", absl::StrCat("/v2/a/manifests/", reference), bytes, {{"Content-Type", std::string(kImageManifestType)}});
+    return Call("PUT", absl::StrCat("/v2/a/manifests/", reference), bytes,
+                {{"Content-Type", std::string(kImageManifestType)}});
   }
   std::string BlobPath(const std::string& digest) { return registry_->blobs().Find(digest)->path; }
   std::string Raw(const std::string& bytes) { return AnswerToRaw(server_->address(), bytes); }
@@ -124,11 +130,14 @@ TEST_F(RegistryHttpTest, ADamagedBlobIsNotTakenForWholeAndCanBePushedAgain) {
   const std::string bytes(1 << 20, 'w');
   PutBlob(bytes);
   std::fstream(BlobPath(Sha256Digest(bytes)), std::ios::in | std::ios::out) << "X";
-  EXPECT_THAT(HttpClient(*ParseHttpAddress(server_->address())).Call({.target = absl::StrCat("/v2/a/blobs/", Sha256Digest(bytes))}), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(HttpClient(*ParseHttpAddress(server_->address()))
+                  .Call({.target = absl::StrCat("/v2/a/blobs/", Sha256Digest(bytes))}),
+              StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_EQ(Get(absl::StrCat("/v2/a/blobs/", Sha256Digest(bytes))).status, 404);
   PutBlob(bytes);
   EXPECT_EQ(Get(absl::StrCat("/v2/a/blobs/", Sha256Digest(bytes))).body, bytes);
-  EXPECT_THAT(prometheus::TextSerializer().Serialize(metrics_.Collect()), HasSubstr("kd_registry_damaged_blobs_total 1"));
+  EXPECT_THAT(prometheus::TextSerializer().Serialize(metrics_.Collect()),
+              HasSubstr("kd_registry_damaged_blobs_total 1"));
 }
 
 // "Pushing a blob monolithically", POST then PUT.
@@ -163,9 +172,10 @@ TEST_F(RegistryHttpTest, Sha512BlobsAreServedToo) {
 
 TEST_F(RegistryHttpTest, WrongDigestsAreRefusedOnEveryPath) {
   const std::string wrong = Sha256Digest("other");
-  for (const HttpAnswer& answer : {Call("POST", "/v2/a/blobs/uploads/?digest=" + wrong, "abc"), Call("PUT", StartUpload() + "?digest=" + wrong, "abc"),
-                                   Call("PUT", StartUpload() + "?digest=sha256:12", "abc"), Call("PUT", StartUpload(), "abc"),
-                                   Call("POST", "/v2/a/blobs/uploads/?digest=md5:12", "abc")}) {
+  for (const HttpAnswer& answer :
+       {Call("POST", "/v2/a/blobs/uploads/?digest=" + wrong, "abc"),
+        Call("PUT", StartUpload() + "?digest=" + wrong, "abc"), Call("PUT", StartUpload() + "?digest=sha256:12", "abc"),
+        Call("PUT", StartUpload(), "abc"), Call("POST", "/v2/a/blobs/uploads/?digest=md5:12", "abc")}) {
     EXPECT_EQ(answer.status, 400);
     EXPECT_EQ(ErrorCode(answer), "DIGEST_INVALID");
   }
@@ -209,7 +219,10 @@ TEST_F(RegistryHttpTest, AChunkThatContradictsItselfIsRefused) {
 
 TEST_F(RegistryHttpTest, AChunkOfUnknownLengthIsAppended) {
   const std::string upload = StartUpload();
-  EXPECT_THAT(Raw(absl::StrCat("PATCH ", upload, " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n")), StartsWith("HTTP/1.1 202"));
+  EXPECT_THAT(
+      Raw(absl::StrCat("PATCH ", upload,
+                       " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n")),
+      StartsWith("HTTP/1.1 202"));
   EXPECT_EQ(Call("PUT", absl::StrCat(upload, "?digest=", kAbc)).status, 201);
 }
 
@@ -252,7 +265,8 @@ TEST_F(RegistryHttpTest, ABlobThatIsThereIsMountedAndAnotherUploaded) {
   const HttpAnswer mounted = Call("POST", absl::StrCat("/v2/b/blobs/uploads/?mount=", kAbc, "&from=a"));
   EXPECT_EQ(mounted.status, 201);
   EXPECT_EQ(mounted.headers.Get("Location"), "/v2/b/blobs/" + kAbc);
-  const HttpAnswer missing = Call("POST", absl::StrCat("/v2/b/blobs/uploads/?mount=", Sha256Digest("missing"), "&from=a"));
+  const HttpAnswer missing =
+      Call("POST", absl::StrCat("/v2/b/blobs/uploads/?mount=", Sha256Digest("missing"), "&from=a"));
   EXPECT_EQ(missing.status, 202);
   EXPECT_THAT(std::string(missing.headers.Get("Location")), StartsWith("/v2/b/blobs/uploads/"));
 }
@@ -277,7 +291,8 @@ TEST_F(RegistryHttpTest, AManifestIsServedByTagAndDigest) {
 }
 
 TEST_F(RegistryHttpTest, ManifestsThatCannotBeAreRefused) {
-  const std::string missing = ImageManifestJson({.config = {.media_type = "x/y", .digest = Sha256Digest("nowhere"), .size = 7}});
+  const std::string missing =
+      ImageManifestJson({.config = {.media_type = "x/y", .digest = Sha256Digest("nowhere"), .size = 7}});
   EXPECT_EQ(PutManifest("v1", missing).status, 404);
   EXPECT_EQ(ErrorCode(PutManifest("v1", missing)), "MANIFEST_BLOB_UNKNOWN");
   EXPECT_EQ(ErrorCode(PutManifest("v1", "not JSON")), "MANIFEST_INVALID");
@@ -341,7 +356,8 @@ TEST_F(RegistryHttpTest, RequestsAreCountedByOperationAndStatus) {
   PutBlob("abc");
   const std::string metrics = prometheus::TextSerializer().Serialize(metrics_.Collect());
   EXPECT_THAT(metrics, AllOf(HasSubstr(R"(kd_registry_requests_total{code="404",operation="get_blob"} 1)"),
-                             HasSubstr(R"(kd_registry_requests_total{code="201",operation="start_upload"} 1)"), HasSubstr("kd_registry_received_blob_bytes_total 3")));
+                             HasSubstr(R"(kd_registry_requests_total{code="201",operation="start_upload"} 1)"),
+                             HasSubstr("kd_registry_received_blob_bytes_total 3")));
 }
 
 // Our own client, against our own server.
@@ -351,7 +367,9 @@ class RegistryRoundTripTest : public RegistryHttpTest {
     EXPECT_THAT(WriteFileAtomically(folder_ / "weights", weights), IsOk());
     EXPECT_THAT(WriteFileAtomically(folder_ / "card", "a model card"), IsOk());
     return {.artifact_type = std::string(kStudentArtifactType),
-            .files = {{.name = "model.safetensors", .media_type = "application/vnd.kdfleet.weights", .path = folder_ / "weights"},
+            .files = {{.name = "model.safetensors",
+                       .media_type = "application/vnd.kdfleet.weights",
+                       .path = folder_ / "weights"},
                       {.name = "README.md", .media_type = "text/markdown", .path = folder_ / "card"}},
             .annotations = {{"kd.teacher", "sha256:1"}}};
   }
@@ -411,14 +429,16 @@ TEST_F(RegistryRoundTripTest, ADamagedBlobIsRefusedAndHealsWithTheNextPush) {
   ASSERT_THAT(client_.Push("students/a", "v1", artifact), IsOk());
   std::ofstream(BlobPath(Sha256Digest("weights"))) << "wXights";
   const TemporaryFolder target;
-  EXPECT_THAT(client_.Pull("students/a", "v1", target.path()), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(Sha256Digest("weights"))));
+  EXPECT_THAT(client_.Pull("students/a", "v1", target.path()),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr(Sha256Digest("weights"))));
   EXPECT_TRUE(std::filesystem::is_empty(target.path()));
   ASSERT_THAT(client_.Push("students/a", "v1", artifact), IsOk());
   EXPECT_THAT(client_.Pull("students/a", "v1", target.path()), IsOk());
 }
 
 TEST_F(RegistryRoundTripTest, WhatIsMissingIsNamed) {
-  EXPECT_THAT(client_.Resolve("students/a", "v9"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("registry://students/a:v9")));
+  EXPECT_THAT(client_.Resolve("students/a", "v9"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("registry://students/a:v9")));
   EXPECT_THAT(client_.Tags("students/a"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("students/a")));
 }
 

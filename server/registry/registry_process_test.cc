@@ -25,7 +25,6 @@
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "gtest/gtest.h"
-#include "nlohmann/json.hpp"
 #include "storage/registry/registry_client.h"
 
 namespace kd {
@@ -92,7 +91,8 @@ class Program {
 class RegistryProcessTest : public ::testing::Test {
  protected:
   void Start() {
-    program_ = std::make_unique<Program>(std::vector<std::string>{BinDir() + "/kd-registry", "--folder", folder_ / "registry", "--address-file", folder_ / "address"});
+    program_ = std::make_unique<Program>(std::vector<std::string>{
+        BinDir() + "/kd-registry", "--folder", folder_ / "registry", "--address-file", folder_ / "address"});
     ASSERT_TRUE(program_->AwaitLine("serving")) << program_->said();
     const auto address = ReadFile(folder_ / "address");
     ASSERT_THAT(address, IsOk());
@@ -101,7 +101,9 @@ class RegistryProcessTest : public ::testing::Test {
   RegistryClient Client() { return RegistryClient(absl::StrCat("http://", address_)); }
   Artifact ArtifactOf(const std::string& content) {
     EXPECT_THAT(WriteFileAtomically(folder_ / "weights", content), IsOk());
-    return {.artifact_type = std::string(kStudentArtifactType), .files = {{.name = "model.safetensors", .media_type = "application/octet-stream", .path = folder_ / "weights"}}};
+    return {.artifact_type = std::string(kStudentArtifactType),
+            .files = {
+                {.name = "model.safetensors", .media_type = "application/octet-stream", .path = folder_ / "weights"}}};
   }
 
   const TemporaryFolder folder_;
@@ -153,12 +155,17 @@ TEST_F(RegistryProcessTest, ASecondProcessOnTheFolderIsRefused) {
 
 TEST_F(RegistryProcessTest, HostileRequestsDoNotEndIt) {
   Start();
-  const std::string push = absl::StrCat("POST /v2/a/blobs/uploads/?digest=", Sha256Digest("abc"), " HTTP/1.1\r\nHost: x\r\n");
+  const std::string push =
+      absl::StrCat("POST /v2/a/blobs/uploads/?digest=", Sha256Digest("abc"), " HTTP/1.1\r\nHost: x\r\n");
   for (const std::string& bytes :
-       {std::string(1 << 20, '\0'), std::string(1 << 20, 'A'), absl::StrCat("GET /", std::string(1 << 20, 'a'), " HTTP/1.1\r\n\r\n"),
-        absl::StrCat("GET /v2/ HTTP/1.1\r\nX: ", std::string(1 << 20, 'x'), "\r\n\r\n"), absl::StrCat(push, "Content-Length: 99999999999999999999\r\n\r\nabc"),
-        absl::StrCat(push, "Content-Length: 999999999999999999\r\n\r\nabc"), absl::StrCat(push, "Content-Length: 3\r\n\r\nab"),
-        absl::StrCat(push, "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc"), absl::StrCat(push, "Transfer-Encoding: chunked\r\n\r\n3\r\nab"),
+       {std::string(1 << 20, '\0'), std::string(1 << 20, 'A'),
+        absl::StrCat("GET /", std::string(1 << 20, 'a'), " HTTP/1.1\r\n\r\n"),
+        absl::StrCat("GET /v2/ HTTP/1.1\r\nX: ", std::string(1 << 20, 'x'), "\r\n\r\n"),
+        absl::StrCat(push, "Content-Length: 99999999999999999999\r\n\r\nabc"),
+        absl::StrCat(push, "Content-Length: 999999999999999999\r\n\r\nabc"),
+        absl::StrCat(push, "Content-Length: 3\r\n\r\nab"),
+        absl::StrCat(push, "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc"),
+        absl::StrCat(push, "Transfer-Encoding: chunked\r\n\r\n3\r\nab"),
         std::string("GET /v2/%00 HTTP/1.1\r\nHost: x\r\n\r\n"), std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         std::string("PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 4294967296\r\n\r\n{}")}) {
     AnswerToRaw(address_, bytes);
@@ -208,20 +215,26 @@ TEST_F(RegistryProcessTest, WhatWasAcknowledgedSurvivesKillAtAnyMoment) {
 
 TEST_F(RegistryProcessTest, AnUploadContinuesAfterAKill) {
   Start();
-  const auto started = HttpClient(*ParseHttpAddress(address_)).Call({.method = "POST", .target = "/v2/a/blobs/uploads/"});
+  const auto started =
+      HttpClient(*ParseHttpAddress(address_)).Call({.method = "POST", .target = "/v2/a/blobs/uploads/"});
   ASSERT_THAT(started, IsOk());
   const std::string upload(started->headers.Get("Location"));
-  ASSERT_EQ(HttpClient(*ParseHttpAddress(address_)).Call({.method = "PATCH", .target = upload, .body = "a"})->status, 202);
+  ASSERT_EQ(HttpClient(*ParseHttpAddress(address_)).Call({.method = "PATCH", .target = upload, .body = "a"})->status,
+            202);
   program_->End(SIGKILL);
   Start();
   const auto closed = HttpClient(*ParseHttpAddress(address_))
-                          .Call({.method = "PUT", .target = absl::StrCat(upload, "?digest=", Sha256Digest("abc")), .headers = {{"Content-Range", "1-2"}}, .body = "bc"});
+                          .Call({.method = "PUT",
+                                 .target = absl::StrCat(upload, "?digest=", Sha256Digest("abc")),
+                                 .headers = {{"Content-Range", "1-2"}},
+                                 .body = "bc"});
   ASSERT_THAT(closed, IsOk());
   EXPECT_EQ(closed->status, 201);
 }
 
 TEST_F(RegistryProcessTest, SkopeoPullsByTagAndDigest) {
-  if (std::system("command -v skopeo >/dev/null") != 0) GTEST_SKIP() << "skopeo is not installed: apt-get install skopeo";
+  if (std::system("command -v skopeo >/dev/null") != 0)
+    GTEST_SKIP() << "skopeo is not installed: apt-get install skopeo";
   Start();
   const std::string weights(1 << 20, 'w');
   const auto digest = Client().Push("students/a", "v1", ArtifactOf(weights));
@@ -229,8 +242,11 @@ TEST_F(RegistryProcessTest, SkopeoPullsByTagAndDigest) {
   for (const std::string& reference : {std::string(":v1"), absl::StrCat("@", *digest)}) {
     const TemporaryFolder target;
     // skopeo wants a policy; the machine may have none.
-    ASSERT_EQ(std::system(absl::StrCat("skopeo --insecure-policy --tmpdir ", target.path(), " copy -q --src-tls-verify=false docker://", address_,
-                                       "/students/a", reference, " dir:", target / "out").c_str()), 0);
+    ASSERT_EQ(std::system(absl::StrCat("skopeo --insecure-policy --tmpdir ", target.path(),
+                                       " copy -q --src-tls-verify=false docker://", address_, "/students/a", reference,
+                                       " dir:", target / "out")
+                              .c_str()),
+              0);
     const auto manifest = ReadFile(target / "out/manifest.json");
     ASSERT_THAT(manifest, IsOk());
     EXPECT_EQ(Sha256Digest(*manifest), *digest);
@@ -240,17 +256,24 @@ TEST_F(RegistryProcessTest, SkopeoPullsByTagAndDigest) {
 }
 
 TEST_F(RegistryProcessTest, SkopeoPushesWhatItPulled) {
-  if (std::system("command -v skopeo >/dev/null") != 0) GTEST_SKIP() << "skopeo is not installed: apt-get install skopeo";
+  if (std::system("command -v skopeo >/dev/null") != 0)
+    GTEST_SKIP() << "skopeo is not installed: apt-get install skopeo";
   Start();
   const auto digest = Client().Push("students/a", "v1", ArtifactOf("weights"));
   ASSERT_THAT(digest, IsOk());
-  ASSERT_EQ(std::system(absl::StrCat("skopeo --insecure-policy --tmpdir ", folder_.path(), " copy -q --src-tls-verify=false docker://", address_,
-                                     "/students/a:v1 dir:", folder_ / "out").c_str()), 0);
+  ASSERT_EQ(std::system(absl::StrCat("skopeo --insecure-policy --tmpdir ", folder_.path(),
+                                     " copy -q --src-tls-verify=false docker://", address_,
+                                     "/students/a:v1 dir:", folder_ / "out")
+                            .c_str()),
+            0);
   program_->End(SIGKILL);
   std::filesystem::remove_all(folder_ / "registry");
   Start();
-  ASSERT_EQ(std::system(absl::StrCat("skopeo --insecure-policy --tmpdir ", folder_.path(), " copy -q --dest-tls-verify=false dir:", folder_ / "out",
-                                     " docker://", address_, "/copies/a:v2").c_str()), 0);
+  ASSERT_EQ(std::system(absl::StrCat("skopeo --insecure-policy --tmpdir ", folder_.path(),
+                                     " copy -q --dest-tls-verify=false dir:", folder_ / "out", " docker://", address_,
+                                     "/copies/a:v2")
+                            .c_str()),
+            0);
   EXPECT_THAT(Client().Resolve("copies/a", "v2"), IsOkAndHolds(*digest));
   const TemporaryFolder target;
   ASSERT_THAT(Client().Pull("copies/a", "v2", target.path()), IsOk());
@@ -258,13 +281,17 @@ TEST_F(RegistryProcessTest, SkopeoPushesWhatItPulled) {
 }
 
 TEST_F(RegistryProcessTest, SkopeoRefusesADamagedBlob) {
-  if (std::system("command -v skopeo >/dev/null") != 0) GTEST_SKIP() << "skopeo is not installed: apt-get install skopeo";
+  if (std::system("command -v skopeo >/dev/null") != 0)
+    GTEST_SKIP() << "skopeo is not installed: apt-get install skopeo";
   Start();
   ASSERT_THAT(Client().Push("students/a", "v1", ArtifactOf("weights")), IsOk());
   const std::string hex = Sha256Digest("weights").substr(7);
   std::ofstream(folder_ / absl::StrCat("registry/blobs/sha256/", hex.substr(0, 2), "/", hex)) << "wXights";
-  EXPECT_NE(std::system(absl::StrCat("skopeo --insecure-policy --tmpdir ", folder_.path(), " copy -q --src-tls-verify=false docker://", address_,
-                                     "/students/a:v1 dir:", folder_ / "out", " 2>", folder_ / "refusal").c_str()), 0);
+  EXPECT_NE(std::system(absl::StrCat("skopeo --insecure-policy --tmpdir ", folder_.path(),
+                                     " copy -q --src-tls-verify=false docker://", address_,
+                                     "/students/a:v1 dir:", folder_ / "out", " 2>", folder_ / "refusal")
+                            .c_str()),
+            0);
 }
 
 }  // namespace

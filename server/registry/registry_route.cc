@@ -38,10 +38,10 @@ absl::StatusOr<RegistryRoute> ParseRegistryRoute(absl::string_view path) {
   if (!absl::ConsumePrefix(&path, "/v2/")) return absl::NotFoundError("the registry's paths begin with /v2/");
   absl::StatusOr<RegistryRoute> route = ReadFromTheEnd(absl::StrSplit(path, '/'));
   if (route.ok() && !IsRepositoryName(route->repository)) {
-    return WithOciCode(
-        absl::InvalidArgumentError(absl::StrCat("repository \"", absl::CEscape(route->repository),
-                                                "\" must be of lower-case letters and digits, with '/', '.', '_' or '-' between them")),
-        "NAME_INVALID");
+    return WithOciCode(absl::InvalidArgumentError(absl::StrCat(
+                           "repository \"", absl::CEscape(route->repository),
+                           "\" must be of lower-case letters and digits, with '/', '.', '_' or '-' between them")),
+                       "NAME_INVALID");
   }
   return route;
 }

@@ -44,13 +44,15 @@ TEST(RegistryRouteTest, ARepositoryMayBeCalledLikeAPartOfThePath) {
 }
 
 TEST(RegistryRouteTest, RefusesWhatIsNoRepository) {
-  for (const char* path : {"/v2/A/manifests/v1", "/v2/../manifests/v1", "/v2//manifests/v1", "/v2/a/../b/blobs/sha256:1", "/v2/a b/tags/list"}) {
+  for (const char* path : {"/v2/A/manifests/v1", "/v2/../manifests/v1", "/v2//manifests/v1",
+                           "/v2/a/../b/blobs/sha256:1", "/v2/a b/tags/list"}) {
     EXPECT_THAT(ParseRegistryRoute(path), StatusIs(absl::StatusCode::kInvalidArgument)) << path;
   }
 }
 
 TEST(RegistryRouteTest, KnowsNoOtherPaths) {
-  for (const char* path : {"/", "", "/v1/", "/v2/a", "/v2/a/tags", "/v2/manifests/v1", "/v2/a/manifests", "/v2/a/other/x"}) {
+  for (const char* path :
+       {"/", "", "/v1/", "/v2/a", "/v2/a/tags", "/v2/manifests/v1", "/v2/a/manifests", "/v2/a/other/x"}) {
     EXPECT_THAT(ParseRegistryRoute(path), StatusIs(absl::StatusCode::kNotFound)) << path;
   }
 }

@@ -1,6 +1,5 @@
 #include "server/registry/registry.h"
 
-#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -8,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/digest.h"
-#include "base/rng.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "gtest/gtest.h"
@@ -43,8 +41,9 @@ class RegistryTest : public ::testing::Test {
     return Unstored(content, content.size());
   }
   static std::string Unstored(const std::string& content, uint64_t size) {
-    return ImageManifestJson({.config = {.media_type = std::string(kEmptyConfigType), .digest = Sha256Digest("{}"), .size = 2},
-                              .layers = {{.media_type = "text/plain", .digest = Sha256Digest(content), .size = size}}});
+    return ImageManifestJson(
+        {.config = {.media_type = std::string(kEmptyConfigType), .digest = Sha256Digest("{}"), .size = 2},
+         .layers = {{.media_type = "text/plain", .digest = Sha256Digest(content), .size = size}}});
   }
 
   const TemporaryFolder folder_;
@@ -89,23 +88,28 @@ TEST_F(RegistryTest, RefusesAManifestWhoseBlobIsMissing) {
 
 TEST_F(RegistryTest, RefusesAManifestThatIsWrongAboutASize) {
   ManifestOf("weights");
-  EXPECT_THAT(registry_->PutManifest("a", "v1", kImage, Unstored("weights", 8)), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("has 7 bytes, not 8")));
+  EXPECT_THAT(registry_->PutManifest("a", "v1", kImage, Unstored("weights", 8)),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("has 7 bytes, not 8")));
 }
 
 TEST_F(RegistryTest, RefusesAManifestUnderAnotherDigest) {
-  EXPECT_THAT(registry_->PutManifest("a", Sha256Digest("x"), kImage, ManifestOf("weights")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(Sha256Digest("x"))));
+  EXPECT_THAT(registry_->PutManifest("a", Sha256Digest("x"), kImage, ManifestOf("weights")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(Sha256Digest("x"))));
 }
 
 TEST_F(RegistryTest, RefusesTagsThatAreNone) {
   for (const char* tag : {"..", "a/b", ".hidden", "sha256:12"}) {
-    EXPECT_THAT(registry_->PutManifest("a", tag, kImage, ManifestOf("weights")), StatusIs(absl::StatusCode::kInvalidArgument)) << tag;
+    EXPECT_THAT(registry_->PutManifest("a", tag, kImage, ManifestOf("weights")),
+                StatusIs(absl::StatusCode::kInvalidArgument))
+        << tag;
     EXPECT_THAT(registry_->GetManifest("a", tag), StatusIs(absl::StatusCode::kNotFound)) << tag;
     EXPECT_THAT(registry_->DeleteManifest("a", tag), StatusIs(absl::StatusCode::kNotFound)) << tag;
   }
 }
 
 TEST_F(RegistryTest, AcceptsAnIndexOfManifestsThatAreElsewhere) {
-  const std::string index = absl::StrCat(R"({"schemaVersion":2,"manifests":[{"mediaType":")", kImage, R"(","digest":")", Sha256Digest("x"), R"(","size":1}]})");
+  const std::string index = absl::StrCat(R"({"schemaVersion":2,"manifests":[{"mediaType":")", kImage, R"(","digest":")",
+                                         Sha256Digest("x"), R"(","size":1}]})");
   EXPECT_THAT(registry_->PutManifest("a", "v1", kIndex, index), IsOkAndHolds(Sha256Digest(index)));
 }
 
@@ -167,7 +171,8 @@ TEST_F(RegistryTest, ADamagedManifestIsNotHandedOutAndCanBePushedAgain) {
 }
 
 TEST_F(RegistryTest, AFolderIsServedOnce) {
-  EXPECT_THAT(Registry::Open(folder_.path(), clock_), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(folder_.path())));
+  EXPECT_THAT(Registry::Open(folder_.path(), clock_),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(folder_.path())));
 }
 
 }  // namespace

@@ -37,7 +37,8 @@ std::string NewUploadName() {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<FolderBlobStore>> FolderBlobStore::Open(const FolderBlobStoreOptions& options, const Clock& clock) {
+absl::StatusOr<std::unique_ptr<FolderBlobStore>> FolderBlobStore::Open(const FolderBlobStoreOptions& options,
+                                                                       const Clock& clock) {
   KD_RETURN_IF_ERROR(CreateFolders(options.folder));
   for (const char* name : {"blobs", "blobs/sha256", "blobs/sha512", "uploads", "corrupt"}) {
     KD_RETURN_IF_ERROR(CreateFolderDurably(absl::StrCat(options.folder, "/", name)));
@@ -53,12 +54,15 @@ std::string FolderBlobStore::PathOf(absl::string_view digest) const {
   return absl::StrCat(options_.folder, "/blobs/", digest.substr(0, colon), "/", hex.substr(0, 2), "/", hex);
 }
 
-std::string FolderBlobStore::UploadPath(const std::string& name) const { return absl::StrCat(options_.folder, "/uploads/", name); }
+std::string FolderBlobStore::UploadPath(const std::string& name) const {
+  return absl::StrCat(options_.folder, "/uploads/", name);
+}
 
 absl::StatusOr<FolderBlobStore::Blob> FolderBlobStore::Find(absl::string_view digest) const {
   Blob blob{.path = PathOf(digest)};
   struct stat info;
-  if (::stat(blob.path.c_str(), &info) != 0) return absl::NotFoundError(absl::StrCat("blob ", digest, " is not here; push it first"));
+  if (::stat(blob.path.c_str(), &info) != 0)
+    return absl::NotFoundError(absl::StrCat("blob ", digest, " is not here; push it first"));
   blob.size = static_cast<uint64_t>(info.st_size);
   return blob;
 }
@@ -92,7 +96,8 @@ void FolderBlobStore::MoveAside(absl::string_view digest) {
 
 absl::StatusOr<std::string> FolderBlobStore::StartUpload() {
   if (DropAbandonedUploads() >= options_.max_uploads) {
-    return absl::UnavailableError(absl::StrCat(options_.max_uploads, " uploads are open; finish or cancel some, or try again later"));
+    return absl::UnavailableError(
+        absl::StrCat(options_.max_uploads, " uploads are open; finish or cancel some, or try again later"));
   }
   const std::string name = NewUploadName();
   KD_RETURN_IF_ERROR(OpenFile(UploadPath(name), O_WRONLY | O_CREAT | O_EXCL).status());
@@ -100,18 +105,22 @@ absl::StatusOr<std::string> FolderBlobStore::StartUpload() {
 }
 
 absl::StatusOr<std::unique_ptr<BlobUpload>> FolderBlobStore::OpenUpload(const std::string& name) {
-  const absl::Status unknown = absl::NotFoundError(absl::StrCat("upload \"", absl::CEscape(name), "\" is not open; start a new one"));
+  const absl::Status unknown =
+      absl::NotFoundError(absl::StrCat("upload \"", absl::CEscape(name), "\" is not open; start a new one"));
   if (!IsUploadName(name)) return unknown;
   absl::MutexLock lock(&mutex_);
-  if (claimed_.contains(name)) return absl::AbortedError(absl::StrCat("upload ", name, " is being written by another request; await its end"));
+  if (claimed_.contains(name))
+    return absl::AbortedError(absl::StrCat("upload ", name, " is being written by another request; await its end"));
   const std::string path = UploadPath(name);
   absl::StatusOr<FileDescriptor> file = OpenFile(path, O_WRONLY);
   if (absl::IsNotFound(file.status())) return unknown;
   if (!file.ok()) return file.status();
   struct stat info;
-  if (::fstat(file->get(), &info) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot measure \"", path, "\""));
+  if (::fstat(file->get(), &info) != 0)
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot measure \"", path, "\""));
   claimed_.insert(name);
-  return std::unique_ptr<BlobUpload>(new BlobUpload(*this, name, path, *std::move(file), static_cast<uint64_t>(info.st_size)));
+  return std::unique_ptr<BlobUpload>(
+      new BlobUpload(*this, name, path, *std::move(file), static_cast<uint64_t>(info.st_size)));
 }
 
 void FolderBlobStore::Release(const std::string& name) {
@@ -124,7 +133,8 @@ int FolderBlobStore::DropAbandonedUploads() {
   int remaining = 0;
   std::error_code error;
   absl::MutexLock lock(&mutex_);
-  for (std::filesystem::directory_iterator entry(absl::StrCat(options_.folder, "/uploads"), error), end; !error && entry != end; entry.increment(error)) {
+  for (std::filesystem::directory_iterator entry(absl::StrCat(options_.folder, "/uploads"), error), end;
+       !error && entry != end; entry.increment(error)) {
     struct stat info;
     const bool abandoned = ::stat(entry->path().c_str(), &info) == 0 && absl::TimeFromTimespec(info.st_mtim) < limit &&
                            !claimed_.contains(entry->path().filename().string());
@@ -157,7 +167,8 @@ absl::Status BlobUpload::Commit(absl::string_view digest) {
   KD_ASSIGN_OR_RETURN(const std::string actual, BlobDigestOfFile(path_, digest));
   if (actual != digest) {
     KD_RETURN_IF_ERROR(Discard());
-    return absl::InvalidArgumentError(absl::StrCat("the bytes sent as ", digest, " have the digest ", actual, "; send them again"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the bytes sent as ", digest, " have the digest ", actual, "; send them again"));
   }
   KD_RETURN_IF_ERROR(Keep());
   const std::string path = store_.PathOf(digest);

@@ -37,19 +37,21 @@ class FolderBlobStore {
   };
 
   // Makes the folder if it is missing. Codes of errno name the path.
-  static absl::StatusOr<std::unique_ptr<FolderBlobStore>> Open(const FolderBlobStoreOptions& options, const Clock& clock);
+  static absl::StatusOr<std::unique_ptr<FolderBlobStore>> Open(const FolderBlobStoreOptions& options,
+                                                               const Clock& clock);
 
   // NOT_FOUND: no such blob.
   absl::StatusOr<Blob> Find(absl::string_view digest) const;
 
-  // Content of a blob. NOT_FOUND as above. RESOURCE_EXHAUSTED: larger than `max_bytes`. DATA_LOSS: the bytes on the disk
-  // are not those of the digest; the blob was moved aside.
+  // Content of a blob. NOT_FOUND as above. RESOURCE_EXHAUSTED: larger than `max_bytes`. DATA_LOSS: the bytes on the
+  // disk are not those of the digest; the blob was moved aside.
   absl::StatusOr<std::string> Read(absl::string_view digest, uint64_t max_bytes);
 
   // Stores `bytes` under their digest. INVALID_ARGUMENT: they have another one.
   absl::Status Put(absl::string_view digest, absl::string_view bytes);
 
-  // Moves a blob whose bytes turned out wrong to corrupt/, so that it can be stored anew. One that is right by now stays.
+  // Moves a blob whose bytes turned out wrong to corrupt/, so that it can be stored anew. One that is right by now
+  // stays.
   void MoveAside(absl::string_view digest);
 
   // Begins an upload and returns its name. RESOURCE_EXHAUSTED: the disk is full. UNAVAILABLE: too many are open.
@@ -100,7 +102,12 @@ class BlobUpload {
  private:
   friend class FolderBlobStore;
   BlobUpload(FolderBlobStore& store, std::string name, std::string path, FileDescriptor file, uint64_t size)
-      : store_(store), name_(std::move(name)), path_(std::move(path)), file_(std::move(file)), kept_(size), size_(size) {}
+      : store_(store),
+        name_(std::move(name)),
+        path_(std::move(path)),
+        file_(std::move(file)),
+        kept_(size),
+        size_(size) {}
 
   FolderBlobStore& store_;
   const std::string name_;

@@ -74,7 +74,8 @@ TEST_F(FolderBlobStoreTest, NamesABlobThatIsMissing) {
 }
 
 TEST_F(FolderBlobStoreTest, RefusesBytesOfAnotherDigestAndEndsTheirUpload) {
-  EXPECT_THAT(store_->Put(kAbcSha256, "abd"), StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(kAbcSha256), HasSubstr(Sha256Digest("abd")))));
+  EXPECT_THAT(store_->Put(kAbcSha256, "abd"), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                       AllOf(HasSubstr(kAbcSha256), HasSubstr(Sha256Digest("abd")))));
   EXPECT_THAT(store_->Find(kAbcSha256), StatusIs(absl::StatusCode::kNotFound));
   EXPECT_TRUE(std::filesystem::is_empty(folder_ / "uploads"));
 }
@@ -178,7 +179,8 @@ TEST_F(FolderBlobStoreTest, AFullDiskIsResourceExhaustedAndLosesNothing) {
   std::filesystem::create_symlink("/dev/full", path);
   const auto upload = store_->OpenUpload(name);
   ASSERT_THAT(upload, IsOk());
-  EXPECT_THAT((*upload)->Append("x"), StatusIs(absl::StatusCode::kResourceExhausted, AllOf(HasSubstr(path), HasSubstr("free space"))));
+  EXPECT_THAT((*upload)->Append("x"),
+              StatusIs(absl::StatusCode::kResourceExhausted, AllOf(HasSubstr(path), HasSubstr("free space"))));
   EXPECT_THAT(store_->Read(kAbcSha256, 3), IsOkAndHolds("abc"));
 }
 

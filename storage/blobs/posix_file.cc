@@ -16,7 +16,8 @@ namespace {
 absl::Status LastError(absl::string_view action, const std::string& path) {
   const int error = errno;
   if (error == ENOSPC || error == EDQUOT) {
-    return absl::ResourceExhaustedError(absl::StrCat("cannot ", action, " \"", path, "\": the disk is full; free space and try again"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot ", action, " \"", path, "\": the disk is full; free space and try again"));
   }
   return absl::ErrnoToStatus(error, absl::StrCat("cannot ", action, " \"", path, "\""));
 }

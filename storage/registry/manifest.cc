@@ -26,8 +26,9 @@ absl::Status Invalid(absl::string_view field, absl::string_view problem) {
 absl::StatusOr<ManifestKind> KindOf(absl::string_view media_type) {
   if (media_type == kImageManifestType || media_type == kDockerManifestType) return ManifestKind::kImage;
   if (media_type == kImageIndexType || media_type == kDockerIndexType) return ManifestKind::kIndex;
-  return absl::InvalidArgumentError(absl::StrCat("media type \"", absl::CEscape(media_type), "\" is not one of a manifest; send it as ",
-                                                 kImageManifestType, " or ", kImageIndexType));
+  return absl::InvalidArgumentError(absl::StrCat("media type \"", absl::CEscape(media_type),
+                                                 "\" is not one of a manifest; send it as ", kImageManifestType, " or ",
+                                                 kImageIndexType));
 }
 
 absl::StatusOr<std::string> OptionalString(const Json& object, const std::string& where, const char* name) {
@@ -56,7 +57,8 @@ absl::StatusOr<Descriptor> ParseDescriptor(const Json& object, const std::string
   if (descriptor.media_type.empty()) return Invalid(where + ".mediaType", "is missing");
   KD_ASSIGN_OR_RETURN(descriptor.digest, OptionalString(object, where + ".", "digest"));
   if (!IsDigest(descriptor.digest)) {
-    return Invalid(where + ".digest", absl::StrCat("is \"", absl::CEscape(descriptor.digest), "\", not sha256: and 64 lower-case hexadecimal digits"));
+    return Invalid(where + ".digest", absl::StrCat("is \"", absl::CEscape(descriptor.digest),
+                                                   "\", not sha256: and 64 lower-case hexadecimal digits"));
   }
   const auto size = object.find("size");
   if (size == object.end() || !size->is_number_unsigned() || size->get<uint64_t>() > kMaxSize) {

@@ -34,8 +34,8 @@ enum class ManifestKind {
 struct Manifest {
   ManifestKind kind = ManifestKind::kImage;
   std::string artifact_type;
-  Descriptor config;               // of an image
-  std::vector<Descriptor> layers;  // of an image
+  Descriptor config;                  // of an image
+  std::vector<Descriptor> layers;     // of an image
   std::vector<Descriptor> manifests;  // of an index
   std::map<std::string, std::string> annotations;
 };

@@ -81,33 +81,40 @@ class BadManifestTest : public ::testing::TestWithParam<BadManifest> {};
 TEST_P(BadManifestTest, IsRefusedWithItsField) {
   const std::string bytes = absl::StrReplaceAll(kArtifact, {{GetParam().from, GetParam().to}});
   ASSERT_NE(bytes, kArtifact);
-  EXPECT_THAT(ParseManifest(bytes, kImageManifestType), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(GetParam().message)));
+  EXPECT_THAT(ParseManifest(bytes, kImageManifestType),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(GetParam().message)));
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Manifests, BadManifestTest,
-    ::testing::Values(BadManifest{"NotJson", "{\n", "[", "not a JSON object"}, BadManifest{"OldSchema", ": 2,\n  \"mediaType\"", ": 1,\n  \"mediaType\"", "schemaVersion"},
+    ::testing::Values(BadManifest{"NotJson", "{\n", "[", "not a JSON object"},
+                      BadManifest{"OldSchema", ": 2,\n  \"mediaType\"", ": 1,\n  \"mediaType\"", "schemaVersion"},
                       BadManifest{"OtherOwnType", "image.manifest", "image.index", "mediaType"},
                       BadManifest{"NoConfig", "\"config\": {", "\"confic\": {", "config is missing"},
                       BadManifest{"NoLayers", "\"layers\"", "\"layer\"", "layers must be a list"},
-                      BadManifest{"ShortDigest", "20015ad", "", "layers[0].digest"}, BadManifest{"PathAsDigest", "sha256:ba7816", "../../ba7816", "layers[0].digest"},
+                      BadManifest{"ShortDigest", "20015ad", "", "layers[0].digest"},
+                      BadManifest{"PathAsDigest", "sha256:ba7816", "../../ba7816", "layers[0].digest"},
                       BadManifest{"NegativeSize", "\"size\": 3", "\"size\": -3", "layers[0].size"},
                       BadManifest{"TextAsSize", "\"size\": 3", "\"size\": \"3\"", "layers[0].size"},
                       BadManifest{"HugeSize", "\"size\": 3", "\"size\": 18446744073709551615", "layers[0].size"},
                       BadManifest{"NumberAsTitle", "\"abc.bin\"", "7", "layers[0].annotations"},
-                      BadManifest{"NumberAsArtifactType", "\"application/vnd.kdfleet.student.v1\"", "7", "artifactType"},
+                      BadManifest{"NumberAsArtifactType", "\"application/vnd.kdfleet.student.v1\"", "7",
+                                  "artifactType"},
                       BadManifest{"BrokenSubject", "\"layers\"", "\"subject\": {}, \"layers\"", "subject.mediaType"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(ManifestTest, RefusesOtherMediaTypes) {
   for (const char* type : {"", "text/html", "application/vnd.docker.distribution.manifest.v1+json"}) {
-    EXPECT_THAT(ParseManifest(kArtifact, type), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(absl::StrCat("\"", type, "\""))));
+    EXPECT_THAT(ParseManifest(kArtifact, type),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(absl::StrCat("\"", type, "\""))));
   }
 }
 
 TEST(ManifestTest, DeepNestingIsRefusedNotFollowed) {
-  EXPECT_THAT(ParseManifest(std::string(kMaxManifestBytes, '['), kImageManifestType), StatusIs(absl::StatusCode::kInvalidArgument));
-  EXPECT_THAT(ParseManifest(absl::StrCat(std::string(1 << 20, '['), std::string(1 << 20, ']')), kImageManifestType), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(ParseManifest(std::string(kMaxManifestBytes, '['), kImageManifestType),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(ParseManifest(absl::StrCat(std::string(1 << 20, '['), std::string(1 << 20, ']')), kImageManifestType),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST(ManifestTest, NonDistributableLayersAreKnown) {

@@ -29,7 +29,8 @@ class ScriptedRegistry {
  public:
   ScriptedRegistry() {
     auto server = HttpServer::Start({}, [this](const HttpRequest& request) {
-      const auto found = answers_.find(absl::StrCat(request.method == "HEAD" ? "GET" : request.method, " ", request.path));
+      const auto found =
+          answers_.find(absl::StrCat(request.method == "HEAD" ? "GET" : request.method, " ", request.path));
       const HttpResponse answer = found == answers_.end() ? TextResponse(404, "") : found->second;
       return CollectBody(uint64_t{1} << 30, {}, [answer](std::string) { return answer; });
     });
@@ -42,12 +43,19 @@ class ScriptedRegistry {
 
   // A manifest of one layer under repository "a", tag "v1".
   void ServeManifest(const std::string& title, const std::string& layer, uint64_t size) {
-    const std::string bytes =
-        ImageManifestJson({.config = {.media_type = std::string(kEmptyConfigType), .digest = Sha256Digest("{}"), .size = 2},
-                           .layers = {{.media_type = "text/plain", .digest = Sha256Digest(layer), .size = size, .annotations = {{std::string(kTitleAnnotation), title}}}}});
-    Script("GET /v2/a/manifests/v1", {.headers = {{"Content-Type", std::string(kImageManifestType)}, {"Docker-Content-Digest", Sha256Digest(bytes)}}, .body = bytes});
+    const std::string bytes = ImageManifestJson(
+        {.config = {.media_type = std::string(kEmptyConfigType), .digest = Sha256Digest("{}"), .size = 2},
+         .layers = {{.media_type = "text/plain",
+                     .digest = Sha256Digest(layer),
+                     .size = size,
+                     .annotations = {{std::string(kTitleAnnotation), title}}}}});
+    Script("GET /v2/a/manifests/v1", {.headers = {{"Content-Type", std::string(kImageManifestType)},
+                                                  {"Docker-Content-Digest", Sha256Digest(bytes)}},
+                                      .body = bytes});
   }
-  void ServeBlob(const std::string& digest, const std::string& bytes) { Script(absl::StrCat("GET /v2/a/blobs/", digest), {.body = bytes}); }
+  void ServeBlob(const std::string& digest, const std::string& bytes) {
+    Script(absl::StrCat("GET /v2/a/blobs/", digest), {.body = bytes});
+  }
 
   std::string url() const { return absl::StrCat("http://", server_->address()); }
   void Stop() { server_->Stop(); }
@@ -98,7 +106,9 @@ TEST_F(RegistryClientTest, AnOldFileOfTheNameIsReplaced) {
 TEST_F(RegistryClientTest, BytesOfAnotherDigestAreRefused) {
   registry_.ServeManifest("abc.txt", "abc", 3);
   registry_.ServeBlob(Sha256Digest("abc"), "abX");
-  EXPECT_THAT(Pull(), StatusIs(absl::StatusCode::kDataLoss, AllOf(HasSubstr(Sha256Digest("abc")), HasSubstr("registry://a:v1"), HasSubstr(registry_.url()))));
+  EXPECT_THAT(Pull(),
+              StatusIs(absl::StatusCode::kDataLoss, AllOf(HasSubstr(Sha256Digest("abc")), HasSubstr("registry://a:v1"),
+                                                          HasSubstr(registry_.url()))));
   ExpectNothingIsKept();
 }
 
@@ -118,7 +128,8 @@ TEST_F(RegistryClientTest, FewerBytesThanAnnouncedAreRefused) {
 
 TEST_F(RegistryClientTest, ABlobThatIsGoneIsDataLoss) {
   registry_.ServeManifest("abc.txt", "abc", 3);
-  EXPECT_THAT(Pull(), StatusIs(absl::StatusCode::kDataLoss, AllOf(HasSubstr(Sha256Digest("abc")), HasSubstr("push the artifact again"))));
+  EXPECT_THAT(Pull(), StatusIs(absl::StatusCode::kDataLoss,
+                               AllOf(HasSubstr(Sha256Digest("abc")), HasSubstr("push the artifact again"))));
 }
 
 TEST_F(RegistryClientTest, FileNamesThatWouldLeaveTheFolderAreRefused) {
@@ -126,29 +137,38 @@ TEST_F(RegistryClientTest, FileNamesThatWouldLeaveTheFolderAreRefused) {
     ScriptedRegistry hostile;
     hostile.ServeManifest(title, "abc", 3);
     hostile.ServeBlob(Sha256Digest("abc"), "abc");
-    EXPECT_THAT(RegistryClient(hostile.url()).Pull("a", "v1", Target()), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("leave the folder"))) << title;
+    EXPECT_THAT(RegistryClient(hostile.url()).Pull("a", "v1", Target()),
+                StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("leave the folder")))
+        << title;
     ExpectNothingIsKept();
   }
 }
 
 TEST_F(RegistryClientTest, AManifestOfAnotherDigestIsRefused) {
-  registry_.Script("GET /v2/a/manifests/v1", {.headers = {{"Content-Type", std::string(kImageManifestType)}, {"Docker-Content-Digest", Sha256Digest("x")}}, .body = "{}"});
+  registry_.Script("GET /v2/a/manifests/v1", {.headers = {{"Content-Type", std::string(kImageManifestType)},
+                                                          {"Docker-Content-Digest", Sha256Digest("x")}},
+                                              .body = "{}"});
   EXPECT_THAT(Pull(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(Sha256Digest("x"))));
 }
 
 TEST_F(RegistryClientTest, AManifestThatIsNoneIsRefused) {
-  registry_.Script("GET /v2/a/manifests/v1", {.headers = {{"Content-Type", std::string(kImageManifestType)}}, .body = "<html>"});
+  registry_.Script("GET /v2/a/manifests/v1",
+                   {.headers = {{"Content-Type", std::string(kImageManifestType)}}, .body = "<html>"});
   EXPECT_THAT(Pull(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a JSON object")));
 }
 
 TEST_F(RegistryClientTest, AnIndexIsNotPulled) {
-  registry_.Script("GET /v2/a/manifests/v1", {.headers = {{"Content-Type", std::string(kImageIndexType)}}, .body = R"({"schemaVersion": 2, "manifests": []})"});
+  registry_.Script("GET /v2/a/manifests/v1", {.headers = {{"Content-Type", std::string(kImageIndexType)}},
+                                              .body = R"({"schemaVersion": 2, "manifests": []})"});
   EXPECT_THAT(Pull(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("by its digest")));
 }
 
 TEST_F(RegistryClientTest, WhatIsMissingIsNamedWithTheWayToListWhatIsThere) {
   RegistryClient client(registry_.url());
-  const auto is_helpful = StatusIs(absl::StatusCode::kNotFound, AllOf(HasSubstr("registry://students/x:v9"), HasSubstr(absl::StrCat("curl ", registry_.url(), "/v2/students/x/tags/list"))));
+  const auto is_helpful =
+      StatusIs(absl::StatusCode::kNotFound,
+               AllOf(HasSubstr("registry://students/x:v9"),
+                     HasSubstr(absl::StrCat("curl ", registry_.url(), "/v2/students/x/tags/list"))));
   EXPECT_THAT(client.Resolve("students/x", "v9"), is_helpful);
   EXPECT_THAT(client.Pull("students/x", "v9", Target()), is_helpful);
 }
@@ -162,7 +182,8 @@ TEST_F(RegistryClientTest, ARegistryThatIsNotThereIsNamed) {
   EXPECT_THAT(client.Repositories(), names_it);
   EXPECT_THAT(client.Tags("a"), names_it);
   ASSERT_THAT(WriteFileAtomically(folder_ / "w", "weights"), IsOk());
-  EXPECT_THAT(client.Push("a", "v1", {.files = {{.name = "w", .media_type = "text/plain", .path = folder_ / "w"}}}), names_it);
+  EXPECT_THAT(client.Push("a", "v1", {.files = {{.name = "w", .media_type = "text/plain", .path = folder_ / "w"}}}),
+              names_it);
 }
 
 TEST_F(RegistryClientTest, SomethingElseThanARegistryIsNoticed) {
@@ -174,26 +195,35 @@ TEST_F(RegistryClientTest, SomethingElseThanARegistryIsNoticed) {
 }
 
 TEST_F(RegistryClientTest, AFullDiskOfTheRegistryIsResourceExhausted) {
-  registry_.Script("POST /v2/a/blobs/uploads/", {.status = 507, .body = R"({"errors": [{"code": "UNKNOWN", "message": "the disk is full; free space"}]})"});
+  registry_.Script(
+      "POST /v2/a/blobs/uploads/",
+      {.status = 507, .body = R"({"errors": [{"code": "UNKNOWN", "message": "the disk is full; free space"}]})"});
   ASSERT_THAT(WriteFileAtomically(folder_ / "w", "weights"), IsOk());
-  EXPECT_THAT(RegistryClient(registry_.url()).Push("a", "v1", {.files = {{.name = "w", .media_type = "text/plain", .path = folder_ / "w"}}}),
-              StatusIs(absl::StatusCode::kResourceExhausted, AllOf(HasSubstr("the disk is full"), HasSubstr(registry_.url()))));
+  EXPECT_THAT(
+      RegistryClient(registry_.url())
+          .Push("a", "v1", {.files = {{.name = "w", .media_type = "text/plain", .path = folder_ / "w"}}}),
+      StatusIs(absl::StatusCode::kResourceExhausted, AllOf(HasSubstr("the disk is full"), HasSubstr(registry_.url()))));
 }
 
 TEST_F(RegistryClientTest, WhatCannotBeNamesIsRefusedBeforeAnyCall) {
   RegistryClient client("http://127.0.0.1:1");
   for (const char* repository : {"", "Students/x", "../x", "a b"}) {
-    EXPECT_THAT(client.Resolve(repository, "v1"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(absl::StrCat("\"", repository, "\""))));
+    EXPECT_THAT(client.Resolve(repository, "v1"),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(absl::StrCat("\"", repository, "\""))));
   }
   EXPECT_THAT(client.Resolve("a", "v/1"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("\"v/1\"")));
-  EXPECT_THAT(client.Push("a", Sha256Digest("x"), {}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a tag")));
+  EXPECT_THAT(client.Push("a", Sha256Digest("x"), {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a tag")));
   EXPECT_THAT(client.Push("a", "v1", {}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at least one file")));
-  EXPECT_THAT(client.Push("a", "v1", {.files = {{.name = "../w", .media_type = "text/plain", .path = "w"}}}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("../w")));
-  EXPECT_THAT(RegistryClient("127.0.0.1:1").Resolve("a", "v1"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("http://")));
+  EXPECT_THAT(client.Push("a", "v1", {.files = {{.name = "../w", .media_type = "text/plain", .path = "w"}}}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("../w")));
+  EXPECT_THAT(RegistryClient("127.0.0.1:1").Resolve("a", "v1"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("http://")));
 }
 
 TEST_F(RegistryClientTest, AMissingFileIsNamedWhenPushed) {
-  EXPECT_THAT(RegistryClient(registry_.url()).Push("a", "v1", {.files = {{.name = "w", .media_type = "text/plain", .path = folder_ / "nothing"}}}),
+  EXPECT_THAT(RegistryClient(registry_.url())
+                  .Push("a", "v1", {.files = {{.name = "w", .media_type = "text/plain", .path = folder_ / "nothing"}}}),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("nothing")));
 }
 
