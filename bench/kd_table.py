@@ -21,10 +21,10 @@ THREADS = 1
 TEACHER_EPOCHS = 10
 
 STUDENTS = {
-    # name: (compress, detector overrides, weight of the pivotal logit loss)
-    "w1/4": ("{width: {pfn: 0.5, backbone: 0.25, neck: 0.25, head: 0.25}}", None, 15),
-    "w1/2": ("{width: {pfn: 0.5, backbone: 0.5, neck: 0.5, head: 0.5}}", None, 10),
-    "x2 pillar": ("{resolution: 0.5}", None, 7),
+    # name: (compress, weight of the pivotal logit loss)
+    "w1/4": ("{width: {pfn: 0.5, backbone: 0.25, neck: 0.25, head: 0.25}}", 15),
+    "w1/2": ("{width: {pfn: 0.5, backbone: 0.5, neck: 0.5, head: 0.5}}", 10),
+    "x2 pillar": ("{resolution: 0.5}", 7),
 }
 ROWS = {
     # name: (pivotal, label, inheritance)
@@ -55,7 +55,7 @@ def pair(name, root, seed, epochs, student=None, row=None, teacher=None):
         lines.append(f'teacher: {{weights: "{teacher}"}}')
     lines += ["student:", "  model: centerpoint_pillar_sim"]
     if student:
-        compress, _, weight = STUDENTS[student]
+        compress, weight = STUDENTS[student]
         lines.append(f"  compress: {compress}")
         if inherit:
             lines.append("  init: {from: teacher, strategy: first_channels}")

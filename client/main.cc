@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "base/file.h"
 #include "client/output.h"
+#include "client/pull.h"
 #include "client/show.h"
 #include "core/pair.h"
 #include "data/simulator.h"
@@ -121,6 +122,13 @@ int Main(int argc, char** argv) {
   CLI::App* validate = app.add_subcommand("validate", "Check a job file and print it with all defaults");
   validate->add_option("FILE", file, "Job file")->required();
   validate->callback([&] { code = Validate(file); });
+
+  PullOptions pull;
+  CLI::App* pull_command = app.add_subcommand("pull", "Fetch a student or teacher from the registry; prints the folder");
+  pull_command->add_option("REFERENCE", pull.reference, "registry://students/NAME:v1, or students/NAME@sha256:...")->required();
+  pull_command->add_option("-o,--out", pull.out, "Folder to write; default: the repository's last part");
+  pull_command->add_option("--registry", pull.registry, "URL of the registry")->envname("KD_REGISTRY")->capture_default_str();
+  pull_command->callback([&] { code = Pull(pull); });
 
   ShowOptions show;
   CLI::App* show_command = app.add_subcommand("show", "Draw a frame: points, labels, detections");

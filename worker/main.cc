@@ -37,12 +37,14 @@ absl::Status RunEvaluate(const EvaluateFlags& flags) {
   return absl::OkStatus();
 }
 
-absl::Status RunTrainAlone(const std::string& pair_path, const std::string& folder, const std::string& teacher_address) {
+absl::Status RunTrainAlone(const std::string& pair_path, const std::string& folder, const std::string& teacher_address,
+                           const std::string& registry_url) {
   KD_ASSIGN_OR_RETURN(const std::string yaml, ReadFile(pair_path));
   KD_ASSIGN_OR_RETURN(const v1::Pair pair, ParsePair(yaml, pair_path));
   if (pair.train().threads() > 0) torch::set_num_threads(static_cast<int>(pair.train().threads()));
-  KD_ASSIGN_OR_RETURN(const StandaloneResult result, RunStandalone(pair, folder, teacher_address));
-  std::cout << nlohmann::json{{"weights", result.weights_path}, {"metrics", result.metrics}}.dump(1) << std::endl;
+  KD_ASSIGN_OR_RETURN(const StandaloneResult result, RunStandalone(pair, folder, teacher_address, registry_url));
+  std::cout << nlohmann::ordered_json{{"weights", result.weights_path}, {"artifact", result.artifact_digest}, {"metrics", result.metrics}}.dump(1)
+            << std::endl;
   return absl::OkStatus();
 }
 
@@ -58,16 +60,17 @@ int Main(int argc, char** argv) {
   evaluate_command->add_option("--split", evaluate.split, "Name of a file in ImageSets");
   evaluate_command->add_option("--detections-out", evaluate.detections_out, "Also write KITTI result files here");
 
-  std::string pair_path, folder, teacher_address;
+  std::string pair_path, folder, teacher_address, registry_url;
   CLI::App* alone_command = app.add_subcommand("train-alone", "Run a whole job in this process, without a fleet");
   alone_command->add_option("--pair", pair_path, "Job file; its teacher must be a weights file")->required();
   alone_command->add_option("--folder", folder, "Where checkpoints, weights and metrics go")->required();
   alone_command->add_option("--teacher", teacher_address, "Address of a kd-teacher; default: the teacher runs in this process");
+  alone_command->add_option("--registry", registry_url, "Push the student here, for example http://127.0.0.1:7071");
   CLI11_PARSE(app, argc, argv);
 
   absl::Status status;
   if (evaluate_command->parsed()) status = RunEvaluate(evaluate);
-  if (alone_command->parsed()) status = RunTrainAlone(pair_path, folder, teacher_address);
+  if (alone_command->parsed()) status = RunTrainAlone(pair_path, folder, teacher_address, registry_url);
   if (status.ok()) return 0;
   std::cerr << "kd-worker: " << status.message() << std::endl;
   return 1;

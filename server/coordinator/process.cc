@@ -7,13 +7,13 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/file.h"
-#include "base/status.h"
 
 extern char** environ;
 
@@ -42,11 +42,17 @@ std::vector<std::string> Environment(const std::map<std::string, std::string>& a
   return environment;
 }
 
+// Files of /proc have no size: read until they end.
+std::string ReadProcFile(const std::string& path) {
+  std::ifstream file(path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
 }  // namespace
 
 absl::StatusOr<ProcessId> IdentifyProcess(int64_t pid) {
   // "PID (NAME) STATE PPID ...": the name may hold anything, also spaces and parentheses.
-  KD_ASSIGN_OR_RETURN(const std::string stat, ReadFile(absl::StrCat("/proc/", pid, "/stat")));
+  const std::string stat = ReadProcFile(absl::StrCat("/proc/", pid, "/stat"));
   const size_t name_end = stat.rfind(") ");
   const std::vector<std::string> fields =
       absl::StrSplit(name_end == std::string::npos ? "" : stat.substr(name_end + 2), ' ');
@@ -54,7 +60,7 @@ absl::StatusOr<ProcessId> IdentifyProcess(int64_t pid) {
   if (fields.size() < 20 || fields[0] == "Z" || fields[0] == "X" || !absl::SimpleAtoi(fields[19], &process.start_ticks)) {
     return absl::NotFoundError(absl::StrCat("process ", pid, " has ended"));
   }
-  KD_ASSIGN_OR_RETURN(process.boot_id, ReadFile("/proc/sys/kernel/random/boot_id"));
+  process.boot_id = ReadProcFile("/proc/sys/kernel/random/boot_id");
   absl::StripTrailingAsciiWhitespace(&process.boot_id);
   return process;
 }
