@@ -17,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "storage/memory/memory_response_store.h"
 #include "storage/rocksdb/rocksdb_response_store.h"
+#include "storage/tiered_response_store.h"
 
 namespace kd {
 namespace {
@@ -71,13 +72,43 @@ TEST_P(ResponseStoreTest, AnotherInsertReplaces) {
   EXPECT_EQ(**store.Lookup("k"), *Record(20, 2));
 }
 
-TEST_P(ResponseStoreTest, TheOldestGoWhenItIsFull) {
+TEST_P(ResponseStoreTest, KeepsWithinItsBudget) {
   ResponseStore& store = Open(50'000);
   for (int i = 0; i < 20; ++i) ASSERT_THAT(store.Insert(absl::StrCat("key", i), Record(1000)), IsOk());
-  EXPECT_THAT(store.Lookup("key0"), StatusIs(absl::StatusCode::kNotFound));
-  EXPECT_THAT(store.Lookup("key19"), IsOk());
+  int found = 0;
+  for (int i = 0; i < 20; ++i) found += store.Lookup(absl::StrCat("key", i)).ok();
+  const int fit = static_cast<int>(50'000 / Record(1000)->size());
+  EXPECT_GE(found, fit);
   EXPECT_LE(store.stats().bytes, 50'000u);
-  EXPECT_GE(store.stats().records, 10u);
+  EXPECT_EQ(store.stats().records, static_cast<uint64_t>(fit));
+}
+
+TEST_P(ResponseStoreTest, CountsWhatItHoldsAndHowItWasUsed) {
+  ResponseStore& store = Open(1 << 20);
+  ASSERT_THAT(store.Insert("a", Record(100)), IsOk());
+  ASSERT_THAT(store.Insert("b", Record(300)), IsOk());
+  ASSERT_THAT(store.Insert("b", Record(200)), IsOk());
+  EXPECT_EQ(store.stats().records, 2u);
+  EXPECT_EQ(store.stats().bytes, Record(100)->size() + Record(200)->size());
+  EXPECT_EQ(store.stats().capacity_bytes, uint64_t{1} << 20);
+  // Of a tiered store, the slow tier is the one to ask.
+  ResponseStore& asked = GetParam() == "tiered" ? *stores_.fast : store;
+  for (const char* key : {"a", "a", "b", "c"}) store.Lookup(key).status().IgnoreError();
+  EXPECT_EQ(asked.stats().hits_total, 3u);
+  EXPECT_EQ(asked.stats().misses_total, 1u);
+}
+
+TEST_P(ResponseStoreTest, ADamagedRecordIsDroppedCountedAndReplaced) {
+  ResponseStore& store = Open(1 << 20);
+  std::string damaged = *Record(100);
+  damaged[damaged.size() / 2] ^= 1;
+  ASSERT_THAT(store.Insert("k", std::make_shared<std::string>(damaged)), IsOk());
+  EXPECT_THAT(store.Lookup("k"), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_EQ(store.stats().corrupt_total, 1u);
+  EXPECT_EQ(store.stats().records, 0u);
+  EXPECT_EQ(store.stats().bytes, 0u);
+  ASSERT_THAT(store.Insert("k", Record(100)), IsOk());
+  EXPECT_THAT(store.Lookup("k"), IsOk());
 }
 
 TEST_P(ResponseStoreTest, ARecordLargerThanTheStoreIsRefused) {
@@ -86,7 +117,128 @@ TEST_P(ResponseStoreTest, ARecordLargerThanTheStoreIsRefused) {
   EXPECT_THAT(store.Lookup("k"), StatusIs(absl::StatusCode::kNotFound));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ResponseStoreTest, ::testing::Values("memory", "rocksdb", "tiered"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, ResponseStoreTest, ::testing::Values("memory", "rocksdb", "tiered"),
+                         [](const auto& info) { return info.param; });
+
+class MemoryResponseStoreTest : public ::testing::Test {
+ protected:
+  // What one epoch finds in memory; what it does not find is inserted, as a tiered store does.
+  int Epoch(const std::string& job, int records) {
+    int hits = 0;
+    for (int i = 0; i < records; ++i) {
+      const std::string key = absl::StrCat(job, i);
+      if (store_->Lookup(key).ok()) {
+        ++hits;
+      } else {
+        EXPECT_THAT(store_->Insert(key, record_), IsOk());
+      }
+    }
+    return hits;
+  }
+
+  const std::shared_ptr<const std::string> record_ = Record(100);
+  const std::unique_ptr<ResponseStore> store_ = NewMemoryResponseStore(10 * record_->size());
+};
+
+TEST_F(MemoryResponseStoreTest, EpochsOverMoreRecordsThanFitKeepFindingTheOnesThatDo) {
+  Epoch("job", 30);
+  for (int epoch = 0; epoch < 5; ++epoch) EXPECT_EQ(Epoch("job", 30), 10) << epoch;
+}
+
+TEST_F(MemoryResponseStoreTest, ARecordWantedClearlyMoreOftenTakesThePlaceOfOthers) {
+  Epoch("job", 10);
+  ASSERT_THAT(store_->Insert("hot", record_), IsOk());
+  EXPECT_THAT(store_->Lookup("hot"), StatusIs(absl::StatusCode::kNotFound)) << "never asked for, so nothing went for it";
+  for (int i = 0; i < 3; ++i) store_->Lookup("hot").status().IgnoreError();
+  ASSERT_THAT(store_->Insert("hot", record_), IsOk());
+  EXPECT_THAT(store_->Lookup("hot"), IsOk());
+  EXPECT_EQ(store_->stats().records, 10u);
+}
+
+TEST_F(MemoryResponseStoreTest, RecordsOfAJobThatHasEndedMakeRoomHoweverOftenTheyWereUsed) {
+  for (int epoch = 0; epoch < 100; ++epoch) Epoch("old", 10);
+  // Many records that are used seldom, so none of them is ever wanted more often.
+  for (int i = 0; i < 1'000'000; ++i) store_->Lookup(absl::StrCat("new", i)).status().IgnoreError();
+  Epoch("next", 10);
+  EXPECT_EQ(Epoch("next", 10), 10);
+}
+
+TEST(TieredResponseStoreTest, AFindInTheSlowTierIsServedByTheFastOneFromThenOn) {
+  TemporaryFolder folder;
+  const auto fast = NewMemoryResponseStore(1 << 20);
+  const auto slow = *OpenRocksDbResponseStore(folder.path(), 1 << 20);
+  ASSERT_THAT(slow->Insert("k", Record(100)), IsOk());
+  const auto store = NewTieredResponseStore(*fast, *slow);
+  EXPECT_THAT(store->Lookup("k"), IsOk());
+  EXPECT_THAT(store->Lookup("k"), IsOk());
+  EXPECT_EQ(fast->stats().hits_total, 1u);
+  EXPECT_EQ(slow->stats().hits_total, 1u);
+}
+
+TEST(TieredResponseStoreTest, ARecordDamagedInTheFastTierComesFromTheSlowOne) {
+  TemporaryFolder folder;
+  const auto fast = NewMemoryResponseStore(1 << 20);
+  const auto slow = *OpenRocksDbResponseStore(folder.path(), 1 << 20);
+  const auto store = NewTieredResponseStore(*fast, *slow);
+  ASSERT_THAT(slow->Insert("k", Record(100)), IsOk());
+  std::string damaged = *Record(100);
+  damaged[damaged.size() / 2] ^= 1;
+  ASSERT_THAT(fast->Insert("k", std::make_shared<std::string>(damaged)), IsOk());
+  const auto found = store->Lookup("k");
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(**found, *Record(100));
+  EXPECT_EQ(fast->stats().corrupt_total, 1u);
+  EXPECT_EQ(**fast->Lookup("k"), *Record(100));
+}
+
+TEST(TieredResponseStoreTest, ARecordThatTheFastTierCannotKeepIsNoError) {
+  TemporaryFolder folder;
+  const auto fast = NewMemoryResponseStore(10);
+  const auto slow = *OpenRocksDbResponseStore(folder.path(), 1 << 20);
+  const auto store = NewTieredResponseStore(*fast, *slow);
+  ASSERT_THAT(store->Insert("k", Record(100)), IsOk());
+  EXPECT_THAT(store->Lookup("k"), IsOk());
+  EXPECT_EQ(store->stats().records, 1u);
+}
+
+TEST(RocksDbResponseStoreTest, TheLeastRecentlyUsedGoFirst) {
+  TemporaryFolder folder;
+  const auto record = Record(1000);
+  const auto store = *OpenRocksDbResponseStore(folder.path(), 3 * record->size());
+  for (const char* key : {"a", "b", "c"}) ASSERT_THAT(store->Insert(key, record), IsOk());
+  EXPECT_THAT(store->Lookup("a"), IsOk());
+  ASSERT_THAT(store->Insert("d", record), IsOk());
+  EXPECT_THAT(store->Lookup("b"), StatusIs(absl::StatusCode::kNotFound));
+  for (const char* key : {"a", "c", "d"}) EXPECT_THAT(store->Lookup(key), IsOk()) << key;
+}
+
+TEST(RocksDbResponseStoreTest, TheOrderOfInsertionCountsAfterARestart) {
+  TemporaryFolder folder;
+  const auto record = Record(1000);
+  {
+    const auto store = *OpenRocksDbResponseStore(folder.path(), 3 * record->size());
+    for (const char* key : {"a", "b", "c", "a"}) ASSERT_THAT(store->Insert(key, record), IsOk());
+  }
+  const auto store = *OpenRocksDbResponseStore(folder.path(), 3 * record->size());
+  EXPECT_EQ(store->stats().bytes, 3 * record->size());
+  ASSERT_THAT(store->Insert("d", record), IsOk());
+  EXPECT_THAT(store->Lookup("b"), StatusIs(absl::StatusCode::kNotFound));
+  for (const char* key : {"a", "c", "d"}) EXPECT_THAT(store->Lookup(key), IsOk()) << key;
+}
+
+TEST(RocksDbResponseStoreTest, ASmallerBudgetAfterARestartIsMetByTheNextInsert) {
+  TemporaryFolder folder;
+  const auto record = Record(1000);
+  {
+    const auto store = *OpenRocksDbResponseStore(folder.path(), 10 * record->size());
+    for (int i = 0; i < 10; ++i) ASSERT_THAT(store->Insert(absl::StrCat("key", i), record), IsOk());
+  }
+  const auto store = *OpenRocksDbResponseStore(folder.path(), 2 * record->size());
+  ASSERT_THAT(store->Insert("new", record), IsOk());
+  EXPECT_EQ(store->stats().records, 2u);
+  EXPECT_THAT(store->Lookup("key9"), IsOk());
+  EXPECT_THAT(store->Lookup("new"), IsOk());
+}
 
 TEST(RocksDbResponseStoreTest, RecordsSurviveARestart) {
   TemporaryFolder folder;
@@ -94,18 +246,6 @@ TEST(RocksDbResponseStoreTest, RecordsSurviveARestart) {
   const auto store = *OpenRocksDbResponseStore(folder.path(), 1 << 20);
   EXPECT_THAT(store->Lookup("k"), IsOk());
   EXPECT_EQ(store->stats().records, 1u);
-}
-
-TEST(RocksDbResponseStoreTest, ADamagedRecordIsDroppedAndCounted) {
-  TemporaryFolder folder;
-  const auto store = *OpenRocksDbResponseStore(folder.path(), 1 << 20);
-  std::string damaged = *Record(100);
-  damaged[damaged.size() / 2] ^= 1;
-  ASSERT_THAT(store->Insert("k", std::make_shared<std::string>(damaged)), IsOk());
-  EXPECT_THAT(store->Lookup("k"), StatusIs(absl::StatusCode::kNotFound));
-  EXPECT_EQ(store->stats().corrupt_total, 1u);
-  ASSERT_THAT(store->Insert("k", Record(100)), IsOk());
-  EXPECT_THAT(store->Lookup("k"), IsOk());
 }
 
 TEST(RocksDbResponseStoreTest, ASecondOwnerIsRefused) {
@@ -119,7 +259,8 @@ TEST(RocksDbResponseStoreTest, AFolderThatIsNoDatabaseIsDataLossWithARemedy) {
   TemporaryFolder folder;
   { ASSERT_THAT(OpenRocksDbResponseStore(folder.path(), 1 << 20), IsOk()); }
   std::ofstream(folder / "CURRENT") << "nonsense";
-  EXPECT_THAT(OpenRocksDbResponseStore(folder.path(), 1 << 20), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("delete the folder")));
+  EXPECT_THAT(OpenRocksDbResponseStore(folder.path(), 1 << 20),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("delete the folder")));
 }
 
 // A limit on the size of files stands in for a full disk: the kernel refuses the write in the same way.

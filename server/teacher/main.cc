@@ -15,6 +15,7 @@
 #include "server/teacher/teacher_service.h"
 #include "storage/memory/memory_response_store.h"
 #include "storage/rocksdb/rocksdb_response_store.h"
+#include "storage/tiered_response_store.h"
 
 namespace kd {
 namespace {
