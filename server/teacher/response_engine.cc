@@ -60,68 +60,74 @@ absl::StatusOr<EngineResponse> ResponseEngine::FromStore(const ResponseData& dat
 
 absl::StatusOr<EngineResponse> ResponseEngine::Answer(const ResponseData& data, const std::string& sample, uint32_t number,
                                                       const v1::ResponsePlan& plan) {
-  if (auto stored = FromStore(data, sample, number, plan); stored.ok()) {
+  const v1::ResponsePlan merged = MergePlans(options_.base_plan, plan);
+  const std::string name = ResponseKey(data.scope, sample, number, merged.SerializeAsString());
+  std::shared_ptr<Flight> flight;
+  while (true) {
+    {
+      absl::MutexLock lock(&mutex_);
+      std::shared_ptr<Flight>& slot = flights_[name];
+      if (slot == nullptr) {
+        slot = flight = std::make_shared<Flight>();
+        flight->plan = merged;
+        break;
+      }
+      flight = slot;
+      mutex_.Await(absl::Condition(&flight->done));
+    }
+    if (!flight->status.ok() || !flight->records.empty()) {
+      misses_.Increment();
+      return FromFlight(*flight, plan);
+    }
+    // Its owner found what it wanted in the store, which may be another part of the merged plan than this call's.
+  }
+  // The store is asked after the flight began and gets the answer before it ends, so no view is computed twice.
+  absl::StatusOr<EngineResponse> stored = FromStore(data, sample, number, plan);
+  const absl::Status status = stored.ok() ? absl::OkStatus() : Compute(data, sample, number, flight);
+  {
+    absl::MutexLock lock(&mutex_);
+    flights_.erase(name);
+    flight->status = status;
+    flight->done = true;
+  }
+  if (stored.ok()) {
     hits_.Increment();
     return stored;
   }
   misses_.Increment();
-  const v1::ResponsePlan merged = MergePlans(options_.base_plan, plan);
-  const std::string name = ResponseKey(data.scope, sample, number, merged.SerializeAsString());
-  std::shared_ptr<Flight> flight;
-  bool mine = false;
-  {
-    absl::MutexLock lock(&mutex_);
-    std::shared_ptr<Flight>& slot = flights_[name];
-    if (slot == nullptr) {
-      slot = std::make_shared<Flight>();
-      slot->plan = merged;
-      mine = true;
-    }
-    flight = slot;
-  }
-  if (mine) {
-    // A flight that ended between the look into the store and this one's start has stored what is wanted.
-    auto stored = FromStore(data, sample, number, plan);
-    const absl::Status status = stored.ok() ? absl::OkStatus() : Compute(data, sample, number, *flight);
-    absl::MutexLock lock(&mutex_);
-    flights_.erase(name);
-    flight->done = true;
-    flight->status = status;
-    if (stored.ok()) {
-      for (int i = 0; i < plan.items_size(); ++i) flight->records[ItemKey(plan.items(i))] = stored->records[i];
-    }
-  }
-  absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(&flight->done));
-  KD_RETURN_IF_ERROR(flight->status);
+  return FromFlight(*flight, plan);
+}
+
+absl::StatusOr<EngineResponse> ResponseEngine::FromFlight(const Flight& flight, const v1::ResponsePlan& plan) {
+  KD_RETURN_IF_ERROR(flight.status);
   EngineResponse response;
   for (const v1::ResponsePlan::Item& item : plan.items()) {
-    const auto found = flight->records.find(ItemKey(item));
-    if (found == flight->records.end()) return absl::InternalError(absl::StrCat("the teacher gave no record of \"", item.tensor(), "\""));
+    const auto found = flight.records.find(ItemKey(item));
+    if (found == flight.records.end()) {
+      return absl::InternalError(absl::StrCat("the teacher gave no record of \"", item.tensor(), "\""));
+    }
     response.records.push_back(found->second);
   }
   return response;
 }
 
 // Called by the flight's owner: builds the view, lets the model's thread run it, stores the result.
-absl::Status ResponseEngine::Compute(const ResponseData& data, const std::string& sample, uint32_t number, Flight& flight) {
+absl::Status ResponseEngine::Compute(const ResponseData& data, const std::string& sample, uint32_t number,
+                                     const std::shared_ptr<Flight>& flight) {
   KD_ASSIGN_OR_RETURN(const Frame frame, data.dataset->Read(sample));
-  flight.view = MakeView(frame, data.data, number);
-  // The model's thread fills in the records or the status; the owner keeps the flight alive until then.
-  auto entry = std::shared_ptr<Flight>(&flight, [](Flight*) {});
-  absl::flat_hash_map<std::string, std::shared_ptr<const std::string>> records;
+  flight->view = MakeView(frame, data.data, number);
   {
     absl::MutexLock lock(&mutex_);
     if (stop_) return absl::CancelledError("the teacher is stopping");
-    queue_.push_back(entry);
-    const auto answered = [&flight]() { return !flight.records.empty() || !flight.status.ok(); };
+    queue_.push_back(flight);
+    const auto answered = [&flight]() { return !flight->records.empty() || !flight->status.ok(); };
     mutex_.Await(absl::Condition(&answered));
-    KD_RETURN_IF_ERROR(flight.status);
-    records = flight.records;
+    KD_RETURN_IF_ERROR(flight->status);
   }
-  for (const v1::ResponsePlan::Item& item : flight.plan.items()) {
+  for (const v1::ResponsePlan::Item& item : flight->plan.items()) {
     // A store that is full or read-only keeps nothing; the response goes out all the same.
-    store_.Insert(ResponseKey(data.scope, sample, number, ItemKey(item)), records.at(ItemKey(item))).IgnoreError();
+    const std::string key = ItemKey(item);
+    store_.Insert(ResponseKey(data.scope, sample, number, key), flight->records.at(key)).IgnoreError();
   }
   return absl::OkStatus();
 }
@@ -145,20 +151,30 @@ void ResponseEngine::Run() {
         queue_.pop_front();
       }
     }
-    std::vector<const Frame*> views;
-    for (const auto& flight : batch) views.push_back(&flight->view);
-    const auto start = std::chrono::steady_clock::now();
-    const auto answers = model_(views, batch.front()->plan);
-    forward_seconds_.Observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    forwards_.Increment(static_cast<double>(batch.size()));
-    absl::MutexLock lock(&mutex_);
-    for (size_t i = 0; i < batch.size(); ++i) {
-      if (!answers.ok()) {
-        batch[i]->status = answers.status();
-        continue;
-      }
-      const auto& items = batch[i]->plan.items();
-      for (int j = 0; j < items.size(); ++j) batch[i]->records[ItemKey(items[j])] = std::make_shared<std::string>((*answers)[i][j]);
+    RunModel(batch);
+  }
+}
+
+void ResponseEngine::RunModel(const std::vector<std::shared_ptr<Flight>>& batch) {
+  std::vector<const Frame*> views;
+  for (const auto& flight : batch) views.push_back(&flight->view);
+  const auto start = std::chrono::steady_clock::now();
+  auto answers = model_(views, batch.front()->plan);
+  forward_seconds_.Observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  if (!answers.ok() && batch.size() > 1) {
+    for (const auto& flight : batch) RunModel({flight});
+    return;
+  }
+  if (answers.ok()) forwards_.Increment(static_cast<double>(batch.size()));
+  absl::MutexLock lock(&mutex_);
+  for (size_t i = 0; i < batch.size(); ++i) {
+    if (!answers.ok()) {
+      batch[i]->status = answers.status();
+      continue;
+    }
+    const auto& items = batch[i]->plan.items();
+    for (int j = 0; j < items.size(); ++j) {
+      batch[i]->records[ItemKey(items[j])] = std::make_shared<std::string>(std::move((*answers)[i][j]));
     }
   }
 }

@@ -1,28 +1,40 @@
 #include "server/teacher/teacher_service.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <future>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/grpc_status.h"
 #include "base/status.h"
 #include "kd/v1/teacher.grpc.pb.h"
+#include "server/teacher/thread_pool.h"
 
 namespace kd {
 namespace {
 
 constexpr size_t kChunkBytes = 1 << 20;
-constexpr uint32_t kMaxWindow = 64;
+
+// What the answers of one stream have in common. They may outlive it.
+struct StreamWork {
+  std::shared_ptr<const ResponseData> data;
+  v1::ResponsePlan plan;
+  // Nobody reads the answers any more.
+  std::atomic<bool> abandoned = false;
+};
 
 class Service final : public v1::Teacher::Service {
  public:
-  Service(const TeacherServerOptions& options, ResponseEngine& engine, const ResponseStore& memory, const ResponseStore& disk)
-      : options_(options), engine_(engine), memory_(memory), disk_(disk) {}
+  Service(const TeacherServerOptions& options, ResponseEngine& engine, const ResponseStore& memory,
+          const ResponseStore& disk, ThreadPool& pool)
+      : options_(options), engine_(engine), memory_(memory), disk_(disk), pool_(pool) {}
 
   grpc::Status StreamResponses(grpc::ServerContext* context, const v1::StreamResponsesRequest* request,
                                grpc::ServerWriter<v1::ResponseChunk>* writer) override {
@@ -92,11 +104,17 @@ class Service final : public v1::Teacher::Service {
     return absl::OkStatus();
   }
 
-  absl::Status Stream(grpc::ServerContext& context, const v1::StreamResponsesRequest& request, grpc::ServerWriter<v1::ResponseChunk>& writer) {
+  absl::Status Stream(grpc::ServerContext& context, const v1::StreamResponsesRequest& request,
+                      grpc::ServerWriter<v1::ResponseChunk>& writer) {
     if (request.plan().items().empty()) return absl::InvalidArgumentError("the plan is empty");
     KD_ASSIGN_OR_RETURN(const std::shared_ptr<const ResponseData> data, Data(request));
     KD_RETURN_IF_ERROR(Check(request, *data));
-    const int window = static_cast<int>(std::clamp(request.window() == 0 ? options_.window : request.window(), 1u, kMaxWindow));
+    const auto work = std::make_shared<StreamWork>();
+    work->data = data;
+    work->plan = request.plan();
+    const absl::Cleanup abandon = [&work] { work->abandoned = true; };
+    const uint32_t wanted = request.window() == 0 ? options_.window : request.window();
+    const int window = static_cast<int>(std::clamp(wanted, 1u, std::max(1u, options_.threads / 2)));
     // Answers worked on ahead of the wire, in order. A slow reader stops its own stream only: nothing is started beyond the
     // window.
     std::deque<std::future<absl::StatusOr<EngineResponse>>> ahead;
@@ -104,8 +122,10 @@ class Service final : public v1::Teacher::Service {
     for (int index = 0; index < request.views_size(); ++index) {
       while (started < request.views_size() && started < index + window) {
         const v1::ViewRef& view = request.views(started++);
-        ahead.push_back(std::async(std::launch::async, [this, data, &request, &view] {
-          return engine_.Answer(*data, view.sample(), view.view() + request.view_offset(), request.plan());
+        ahead.push_back(pool_.Submit([this, work, sample = view.sample(),
+                                      number = view.view() + request.view_offset()]() -> absl::StatusOr<EngineResponse> {
+          if (work->abandoned) return absl::CancelledError("the worker closed the stream");
+          return engine_.Answer(*work->data, sample, number, work->plan);
         }));
       }
       absl::StatusOr<EngineResponse> response = ahead.front().get();
@@ -145,6 +165,7 @@ class Service final : public v1::Teacher::Service {
   ResponseEngine& engine_;
   const ResponseStore& memory_;
   const ResponseStore& disk_;
+  ThreadPool& pool_;
   absl::Mutex mutex_;
   absl::flat_hash_map<std::string, std::shared_ptr<const ResponseData>> data_ ABSL_GUARDED_BY(mutex_);
 };
@@ -152,6 +173,10 @@ class Service final : public v1::Teacher::Service {
 }  // namespace
 
 struct TeacherServer::Impl {
+  explicit Impl(size_t threads) : pool(threads) {}
+
+  // Outlives the streams and ends what they left.
+  ThreadPool pool;
   std::unique_ptr<Service> service;
   std::unique_ptr<grpc::Server> server;
 };
@@ -165,8 +190,11 @@ TeacherServer::~TeacherServer() {
 
 absl::StatusOr<std::unique_ptr<TeacherServer>> TeacherServer::Start(const TeacherServerOptions& options, ResponseEngine& engine,
                                                                     const ResponseStore& memory, const ResponseStore& disk) {
-  auto impl = std::make_unique<Impl>();
-  impl->service = std::make_unique<Service>(options, engine, memory, disk);
+  // Ends with the process: gRPC 1.51 may wait ten seconds for its own poller when its last object goes.
+  static const bool kept = (grpc_init(), true);
+  (void)kept;
+  auto impl = std::make_unique<Impl>(std::max(1u, options.threads));
+  impl->service = std::make_unique<Service>(options, engine, memory, disk, impl->pool);
   int port = 0;
   grpc::ServerBuilder builder;
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);

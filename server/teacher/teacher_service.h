@@ -18,8 +18,11 @@ struct TeacherServerOptions {
   std::string digest;
   v1::Detector detector;
   bool batch_invariant = false;
-  // Views of one stream that are worked on ahead of the wire.
+  // Views of one stream that are worked on ahead of the wire, unless it asks for another number.
   uint32_t window = 16;
+  // Look up, read and wait for the model, for all streams together; no stream gets more than half of them, so that one
+  // whose views have to be computed holds up no other that reads from the cache.
+  uint32_t threads = 64;
 };
 
 // Serves until it is destroyed. Thread-safe.

@@ -14,7 +14,9 @@
 #include "core/record.h"
 #include "data/simulator.h"
 #include "data/view.h"
+#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "kd/v1/teacher.grpc.pb.h"
 #include "server/teacher/response_engine.h"
 #include "server/teacher/response_stream.h"
 #include "server/teacher/teacher_service.h"
@@ -147,6 +149,25 @@ class TeacherTest : public ::testing::Test {
     return cached;
   }
 
+  v1::CacheStats CacheStats() const {
+    const auto stub = v1::Teacher::NewStub(grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    v1::CacheStats stats;
+    EXPECT_TRUE(stub->GetCacheStats(&context, {}, &stats).ok());
+    return stats;
+  }
+
+  // What a stream says that ends at once.
+  grpc::Status ReadOnce(const v1::StreamResponsesRequest& request) const {
+    const auto stub = v1::Teacher::NewStub(grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    const auto reader = stub->StreamResponses(&context, request);
+    v1::ResponseChunk chunk;
+    while (reader->Read(&chunk)) {
+    }
+    return reader->Finish();
+  }
+
   TemporaryFolder folder_;
   CountingModel model_;
   std::unique_ptr<ResponseStore> memory_, disk_, store_;
@@ -174,6 +195,92 @@ TEST_F(TeacherTest, ANarrowerPlanIsServedFromTheSharedRecords) {
   AddItem(*request.mutable_plan(), "hm.0", 100);
   EXPECT_EQ(ReadAll(request), 2);
   EXPECT_EQ(engine_->forwards_total(), 2u);
+}
+
+TEST_F(TeacherTest, StudentsWithDifferentPlansShareOnePassToo) {
+  v1::StreamResponsesRequest heatmap = Request(5, 6), boxes = heatmap;
+  heatmap.mutable_plan()->mutable_items()->DeleteSubrange(1, 1);
+  boxes.mutable_plan()->mutable_items()->DeleteSubrange(0, 1);
+  std::vector<std::thread> students;
+  for (int i = 0; i < 4; ++i) students.emplace_back([&, i] { EXPECT_GE(ReadAll(i % 2 == 0 ? heatmap : boxes), 0); });
+  for (std::thread& student : students) student.join();
+  EXPECT_EQ(engine_->forwards_total(), 30u);
+}
+
+TEST_F(TeacherTest, AFrameThatBreaksTheModelFailsNoOtherInItsBatch) {
+  v1::StreamResponsesRequest broken = Request(1, 3);
+  for (v1::ViewRef& view : *broken.mutable_views()) view.set_sample("000005");
+  const v1::StreamResponsesRequest sound = Request(5, 3);
+  std::thread other([&] {
+    for (int i = 0; i < 5; ++i) {
+      const grpc::Status status = ReadOnce(broken);
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::INTERNAL);
+      EXPECT_THAT(status.error_message(), HasSubstr("breaks the model"));
+    }
+  });
+  EXPECT_TRUE(ReadOnce(sound).ok());
+  other.join();
+  EXPECT_EQ(engine_->forwards_total(), 15u);
+}
+
+TEST_F(TeacherTest, CacheStatsTellEachTierApart) {
+  const v1::StreamResponsesRequest request = Request(2, 2);
+  ReadAll(request);
+  v1::CacheStats stats = CacheStats();
+  ASSERT_EQ(stats.tiers_size(), 2);
+  for (const v1::CacheStats::Tier& tier : stats.tiers()) {
+    EXPECT_EQ(tier.records(), 8u) << "four views of two records; " << tier.name();
+    EXPECT_EQ(tier.hits_total(), 0u);
+    EXPECT_EQ(tier.misses_total(), 4u) << "a view's first record tells that it was not computed yet; " << tier.name();
+  }
+  EXPECT_EQ(stats.tiers(0).name(), "memory");
+  EXPECT_EQ(stats.tiers(0).capacity_bytes(), uint64_t{64} << 20);
+  EXPECT_EQ(stats.tiers(1).name(), "disk");
+  EXPECT_EQ(stats.tiers(1).capacity_bytes(), uint64_t{1} << 30);
+  EXPECT_EQ(stats.tiers(0).bytes(), stats.tiers(1).bytes());
+  // A view's two records hold 300'000 float32 values and 100'000 indices.
+  EXPECT_GT(stats.tiers(0).bytes(), 4u * 1'200'000);
+  EXPECT_EQ(stats.forwards_total(), 4u);
+
+  ReadAll(request);
+  stats = CacheStats();
+  EXPECT_EQ(stats.tiers(0).hits_total(), 8u);
+  EXPECT_EQ(stats.tiers(1).hits_total(), 0u) << "memory had them all";
+
+  Stop();
+  memory_ = NewMemoryResponseStore(64 << 20);
+  Start();
+  ReadAll(request);
+  stats = CacheStats();
+  EXPECT_EQ(stats.tiers(0).misses_total(), 8u);
+  EXPECT_EQ(stats.tiers(1).hits_total(), 8u);
+  EXPECT_EQ(stats.tiers(0).records(), 8u) << "what the disk had is in memory again";
+  EXPECT_EQ(stats.forwards_total(), 0u);
+}
+
+TEST_F(TeacherTest, AWorkerThatGoesAwayLeavesTheServerToTheOthers) {
+  const v1::StreamResponsesRequest request = Request(5, 4);
+  const auto stub = v1::Teacher::NewStub(grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
+  for (int i = 0; i < 3; ++i) {
+    grpc::ClientContext context;
+    const auto reader = stub->StreamResponses(&context, request);
+    v1::ResponseChunk chunk;
+    ASSERT_TRUE(reader->Read(&chunk));
+    context.TryCancel();
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  EXPECT_GE(ReadAll(request), 0);
+  EXPECT_EQ(engine_->forwards_total(), 20u);
+}
+
+TEST_F(TeacherTest, OneThreadIsEnoughForSeveralStudents) {
+  server_.reset();
+  server_ = *TeacherServer::Start({.digest = kDigest, .window = 4, .threads = 1}, *engine_, *memory_, *disk_);
+  const v1::StreamResponsesRequest request = Request(3, 2);
+  std::thread second([&] { EXPECT_GE(ReadAll(request), 0); });
+  EXPECT_GE(ReadAll(request), 0);
+  second.join();
+  EXPECT_EQ(engine_->forwards_total(), 6u);
 }
 
 TEST_F(TeacherTest, TheDiskKeepsResponsesAcrossARestart) {
