@@ -16,8 +16,10 @@ struct ShowOptions {
   double min_score = 0.3;
 };
 
-// Bird's-eye view with points, ground truth (green), teacher (blue) and student (orange); below it the camera image with
-// the same boxes when the frame has one.
+// From top to bottom: the camera image when the frame has one, close-ups of the four nearest objects, the bird's-eye
+// view with the points. All show the labels of the classes that KITTI scores (green), other labels (grey), the
+// teacher's boxes (blue) and the student's (orange). NOT_FOUND: a file of the frame or of its detections is missing.
+// DATA_LOSS, INVALID_ARGUMENT: one cannot be read.
 absl::Status ShowFrame(const ShowOptions& options);
 
 }  // namespace kd

@@ -4,33 +4,50 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status.h"
-#include "ops/box_geometry.h"
+#include "eval/picture_font.h"
 
 namespace kd {
 namespace {
 
 constexpr int kMaxSide = 20000;
-
-// Blue below, over green, to red above: -2.5 m .. 1.5 m.
-Color HeightColor(float z) {
-  const double t = std::clamp((z + 2.5) / 4.0, 0.0, 1.0);
-  const auto channel = [](double value) { return static_cast<uint8_t>(std::lround(40 + 200 * std::clamp(value, 0.0, 1.0))); };
-  return {channel(2 * t - 1), channel(1 - std::abs(2 * t - 1)), channel(1 - 2 * t)};
-}
-
-std::array<std::array<float, 3>, 8> CornersOf(const Box3d& b) {
-  const float row[7] = {b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw};
-  return BoxCorners(row);
-}
+constexpr double kShade = 0.65;
 
 }  // namespace
 
-Image::Image(int width, int height, Color fill) : width_(width), height_(height), pixels_(static_cast<size_t>(width) * height * 3) {
+std::optional<Segment> ClipSegment(const Segment& segment, double x_min, double y_min, double x_max, double y_max) {
+  const double dx = segment.x1 - segment.x0, dy = segment.y1 - segment.y0;
+  if (!std::isfinite(dx) || !std::isfinite(dy)) return std::nullopt;
+  // Liang and Barsky: each border narrows the share of the segment that is inside.
+  double first = 0, last = 1;
+  const auto narrow = [&](double speed, double distance) {
+    if (speed == 0) return distance >= 0;
+    const double at = distance / speed;
+    if (speed < 0) first = std::max(first, at);
+    if (speed > 0) last = std::min(last, at);
+    return first <= last;
+  };
+  if (!narrow(-dx, segment.x0 - x_min) || !narrow(dx, x_max - segment.x0) || !narrow(-dy, segment.y0 - y_min) ||
+      !narrow(dy, y_max - segment.y0)) {
+    return std::nullopt;
+  }
+  // Rounding of far ends must not lead outside.
+  const auto at = [&](double share) {
+    return std::pair(std::clamp(segment.x0 + share * dx, x_min, x_max),
+                     std::clamp(segment.y0 + share * dy, y_min, y_max));
+  };
+  const auto [x0, y0] = at(first);
+  const auto [x1, y1] = at(last);
+  return Segment{x0, y0, x1, y1};
+}
+
+Image::Image(int width, int height, Color fill)
+    : width_(width),
+      height_(height),
+      pixels_(static_cast<size_t>(width) * height * 3) {
   for (int y = 0; y < height; ++y) {
     for (int x = 0; x < width; ++x) Set(x, y, fill);
   }
@@ -73,6 +90,11 @@ absl::Status Image::WritePng(const std::string& path) const {
   return WriteFileAtomically(path, bytes);
 }
 
+Color Image::At(int x, int y) const {
+  const uint8_t* pixel = &pixels_[(static_cast<size_t>(y) * width_ + x) * 3];
+  return {pixel[0], pixel[1], pixel[2]};
+}
+
 void Image::Set(int x, int y, Color color) {
   if (x < 0 || y < 0 || x >= width_ || y >= height_) return;
   uint8_t* pixel = &pixels_[(static_cast<size_t>(y) * width_ + x) * 3];
@@ -81,66 +103,83 @@ void Image::Set(int x, int y, Color color) {
   pixel[2] = color.b;
 }
 
-void Image::Line(double x0, double y0, double x1, double y1, Color color) {
-  // Far ends of boxes beside the camera project to anywhere: only what may touch the image is walked.
-  const double limit = 4.0 * (width_ + height_);
-  if (!(std::abs(x0) < limit && std::abs(y0) < limit && std::abs(x1) < limit && std::abs(y1) < limit)) return;
-  const int steps = std::max(1, static_cast<int>(std::ceil(std::max(std::abs(x1 - x0), std::abs(y1 - y0)))));
-  for (int i = 0; i <= steps; ++i) {
-    const double t = static_cast<double>(i) / steps;
-    Set(static_cast<int>(std::lround(x0 + t * (x1 - x0))), static_cast<int>(std::lround(y0 + t * (y1 - y0))), color);
+void Image::Blend(int x, int y, Color color, double share) {
+  if (x < 0 || y < 0 || x >= width_ || y >= height_) return;
+  const Color old = At(x, y);
+  const auto mix = [share](uint8_t from, uint8_t to) {
+    return static_cast<uint8_t>(std::lround(from + share * (to - from)));
+  };
+  Set(x, y, {mix(old.r, color.r), mix(old.g, color.g), mix(old.b, color.b)});
+}
+
+void Image::Line(const Segment& segment, Color color, double width) {
+  const std::optional<Segment> clipped = ClipSegment(segment, -width, -width, width_ - 1 + width, height_ - 1 + width);
+  if (!clipped) return;
+  const double dx = clipped->x1 - clipped->x0, dy = clipped->y1 - clipped->y0;
+  // Walks the longer axis pixel by pixel and covers a span across it.
+  const bool steep = std::abs(dy) > std::abs(dx);
+  const double along = steep ? dy : dx, across = steep ? dx : dy;
+  const double slope = along == 0 ? 0 : across / along;
+  const double half = 0.5 * width * std::hypot(1, slope);
+  const double begin = steep ? clipped->y0 : clipped->x0, offset = steep ? clipped->x0 : clipped->y0;
+  const int first = static_cast<int>(std::lround(std::min(begin, begin + along)));
+  const int last = static_cast<int>(std::lround(std::max(begin, begin + along)));
+  for (int a = first; a <= last; ++a) {
+    const double middle = offset + slope * (a - begin);
+    const double from = middle - half, to = middle + half;
+    for (int c = static_cast<int>(std::floor(from + 0.5)); c <= static_cast<int>(std::ceil(to - 0.5)); ++c) {
+      const double covered = std::min(to, c + 0.5) - std::max(from, c - 0.5);
+      if (covered > 0) Blend(steep ? c : a, steep ? a : c, color, std::min(covered, 1.0));
+    }
+  }
+}
+
+void Image::Circle(double x, double y, double radius, Color color) {
+  const int pieces = std::clamp(static_cast<int>(radius), 16, 720);
+  for (int i = 0; i < pieces; ++i) {
+    const double a = 2 * M_PI * i / pieces, b = 2 * M_PI * (i + 1) / pieces;
+    Line({x + radius * std::cos(a), y + radius * std::sin(a), x + radius * std::cos(b), y + radius * std::sin(b)},
+         color);
+  }
+}
+
+void Image::Text(int x, int y, absl::string_view text, Color color, int scale) {
+  for (const char letter : text) {
+    for (int row = 0; row < kTextHeight * scale; ++row) {
+      for (int column = 0; column < kLetterWidth * scale; ++column) {
+        if (LetterCovers(letter, column / scale, row / scale)) Set(x + column, y + row, color);
+      }
+    }
+    x += (kLetterWidth + 1) * scale;
+  }
+}
+
+void Image::Shade(int x, int y, int width, int height) {
+  for (int row = y; row < y + height; ++row) {
+    for (int column = x; column < x + width; ++column) Blend(column, row, {}, kShade);
   }
 }
 
 void Image::Paste(const Image& other, int x, int y) {
   for (int row = 0; row < other.height_; ++row) {
-    for (int column = 0; column < other.width_; ++column) {
-      const uint8_t* pixel = &other.pixels_[(static_cast<size_t>(row) * other.width_ + column) * 3];
-      Set(x + column, y + row, {pixel[0], pixel[1], pixel[2]});
-    }
+    for (int column = 0; column < other.width_; ++column) Set(x + column, y + row, other.At(column, row));
   }
 }
 
-Image DrawBev(const Frame& frame, const std::vector<BoxLayer>& layers, const BevOptions& o) {
-  Image image(static_cast<int>((o.y_max - o.y_min) * o.pixels_per_metre), static_cast<int>((o.x_max - o.x_min) * o.pixels_per_metre), {12, 12, 16});
-  const auto column = [&](double y) { return (o.y_max - y) * o.pixels_per_metre; };
-  const auto row = [&](double x) { return (o.x_max - x) * o.pixels_per_metre; };
-  for (size_t i = 0; i < frame.num_points(); ++i) {
-    const float* p = &frame.points[i * frame.num_features];
-    image.Set(static_cast<int>(column(p[1])), static_cast<int>(row(p[0])), HeightColor(p[2]));
-  }
-  for (const BoxLayer& layer : layers) {
-    for (const Box3d& box : layer.boxes) {
-      const auto corners = CornersOf(box);
-      for (int i = 0; i < 4; ++i) {
-        const auto& a = corners[i];
-        const auto& b = corners[(i + 1) % 4];
-        image.Line(column(a[1]), row(a[0]), column(b[1]), row(b[0]), layer.color);
-      }
-      const double front_x = box.x + std::cos(box.yaw) * box.dx * 0.8, front_y = box.y + std::sin(box.yaw) * box.dx * 0.8;
-      image.Line(column(box.y), row(box.x), column(front_y), row(front_x), layer.color);
+Image Image::Crop(double left, double top, double scale, int width, int height) const {
+  Image crop(width, height);
+  for (int row = 0; row < height; ++row) {
+    for (int column = 0; column < width; ++column) {
+      const double x = std::round(left + column / scale), y = std::round(top + row / scale);
+      if (x >= 0 && y >= 0 && x < width_ && y < height_)
+        crop.Set(column, row, At(static_cast<int>(x), static_cast<int>(y)));
     }
   }
-  return image;
+  return crop;
 }
 
-void DrawBoxesInImage(const std::vector<BoxLayer>& layers, const KittiCalib& calib, Image& image) {
-  constexpr int kEdges[12][2] = {{0, 1}, {1, 2}, {2, 3}, {3, 0}, {4, 5}, {5, 6}, {6, 7}, {7, 4}, {0, 4}, {1, 5}, {2, 6}, {3, 7}};
-  constexpr double kNearest = 0.5;  // metres in front of the camera
-  for (const BoxLayer& layer : layers) {
-    for (const Box3d& box : layer.boxes) {
-      std::array<Vec3, 8> pixels;
-      const auto corners = CornersOf(box);
-      for (int i = 0; i < 8; ++i) {
-        const Vec3 camera = calib.LidarToCamera({corners[i][0], corners[i][1], corners[i][2]});
-        pixels[i] = camera[2] < kNearest ? Vec3{0, 0, -1} : calib.CameraToImage(camera);
-      }
-      for (const auto& [a, b] : kEdges) {
-        if (pixels[a][2] < 0 || pixels[b][2] < 0) continue;
-        image.Line(pixels[a][0], pixels[a][1], pixels[b][0], pixels[b][1], layer.color);
-      }
-    }
-  }
+int TextWidth(absl::string_view text, int scale) {
+  return text.empty() ? 0 : (static_cast<int>(text.size()) * (kLetterWidth + 1) - 1) * scale;
 }
 
 }  // namespace kd

@@ -1,0 +1,74 @@
+#include "client/show.h"
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "base/status_matchers.h"
+#include "base/testing.h"
+#include "data/simulator.h"
+#include "eval/picture.h"
+#include "gtest/gtest.h"
+
+namespace kd {
+namespace {
+
+class ShowTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_THAT(WriteSimulatedKitti({.root = options_.root, .train_frames = 1, .val_frames = 1}, {}), IsOk());
+    ASSERT_TRUE(std::filesystem::exists(options_.root + "/training/velodyne/000000.bin"));
+    SetLabels("Car 0 0 0 0 0 10 10 1.5 1.6 3.9 0 1.7 30 0\nMisc 0 0 0 0 0 10 10 1 1 1 5 1.7 20 0\n");
+  }
+
+  void SetLabels(const std::string& text) { std::ofstream(options_.root + "/training/label_2/000000.txt") << text; }
+
+  TemporaryFolder folder_;
+  ShowOptions options_{.root = folder_ / "sim", .sample = "000000", .out = folder_ / "out.png"};
+};
+
+TEST_F(ShowTest, AFrameWithoutAnImageIsDrawnFromAbove) {
+  ASSERT_THAT(ShowFrame(options_), IsOk());
+  const auto image = Image::ReadPng(options_.out);
+  ASSERT_THAT(image, IsOk());
+  // 80 m x 70 m at 1242 / 80 pixels a metre, above it the close-up of the car: a quarter of the width.
+  EXPECT_EQ(image->width(), 1242);
+  EXPECT_EQ(image->height(), 310 + 1087);
+}
+
+TEST_F(ShowTest, TheCameraImageStandsAboveTheView) {
+  std::filesystem::create_directories(options_.root + "/training/image_2");
+  ASSERT_THAT(Image(800, 100, {9, 8, 7}).WritePng(options_.root + "/training/image_2/000000.png"), IsOk());
+  ASSERT_THAT(ShowFrame(options_), IsOk());
+  const auto image = Image::ReadPng(options_.out);
+  ASSERT_THAT(image, IsOk());
+  EXPECT_EQ(image->width(), 800);
+  EXPECT_EQ(image->height(), 100 + 200 + 700);
+  EXPECT_EQ(image->At(0, 0), (Color{9, 8, 7}));
+}
+
+TEST_F(ShowTest, DetectionsBelowTheScoreAreLeftOut) {
+  SetLabels("");
+  options_.teacher = folder_ / "teacher";
+  std::filesystem::create_directories(options_.teacher);
+  const auto height = [&](const std::string& score) {
+    std::ofstream(options_.teacher + "/000000.txt") << "Car -1 -1 0 0 0 10 10 1.5 1.6 3.9 0 1.7 30 0 " << score << "\n";
+    EXPECT_THAT(ShowFrame(options_), IsOk());
+    const auto image = Image::ReadPng(options_.out);
+    EXPECT_THAT(image, IsOk());
+    return image->height();
+  };
+  // With no label and no detection there is nothing to look at closely.
+  EXPECT_EQ(height("0.29"), 1087);
+  EXPECT_EQ(height("0.31"), 310 + 1087);
+}
+
+TEST_F(ShowTest, WhatIsMissingIsNamed) {
+  options_.student = folder_ / "nowhere";
+  EXPECT_THAT(ShowFrame(options_), StatusIs(absl::StatusCode::kNotFound, ::testing::HasSubstr("nowhere/000000.txt")));
+  options_.sample = "999999";
+  EXPECT_THAT(ShowFrame(options_), StatusIs(absl::StatusCode::kNotFound, ::testing::HasSubstr("999999")));
+}
+
+}  // namespace
+}  // namespace kd
