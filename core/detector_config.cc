@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "google/protobuf/util/json_util.h"
 
 namespace kd {
 namespace {
@@ -261,6 +262,19 @@ absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const
   }
   KD_RETURN_IF_ERROR(Annotate(ValidateDetector(d), "student"));
   return d;
+}
+
+absl::StatusOr<v1::Detector> DetectorOf(const SafeTensorsFile& file) {
+  const auto json = file.metadata.find(kWeightsDetectorKey);
+  if (json == file.metadata.end()) {
+    return absl::InvalidArgumentError("weights carry no detector description (metadata \"kd.detector\"); use a file that kdfleet wrote");
+  }
+  v1::Detector detector;
+  if (const auto status = google::protobuf::util::JsonStringToMessage(json->second, &detector); !status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("metadata \"kd.detector\" cannot be read: ", std::string(status.message())));
+  }
+  KD_RETURN_IF_ERROR(ValidateDetector(detector));
+  return detector;
 }
 
 }  // namespace kd

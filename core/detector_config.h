@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/safetensors.h"
 #include "kd/v1/detector.pb.h"
 #include "kd/v1/job.pb.h"
 
@@ -24,6 +25,12 @@ absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const
 
 // INVALID_ARGUMENT: lists of unequal length, empty range, grid not divisible by the backbone's strides, ...
 absl::Status ValidateDetector(const v1::Detector& detector);
+
+// Metadata key of a weights file under which its detector message stands, as protobuf JSON.
+inline constexpr char kWeightsDetectorKey[] = "kd.detector";
+
+// The detector message of a weights file. INVALID_ARGUMENT: absent or not valid.
+absl::StatusOr<v1::Detector> DetectorOf(const SafeTensorsFile& file);
 
 // Cells of the voxel grid along x, y, z.
 std::array<int, 3> GridCells(const v1::Detector& detector);

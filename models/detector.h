@@ -88,9 +88,6 @@ TORCH_MODULE(CenterPointPillar);
 // Parameters and buffers under their full names.
 SafeTensorsFile StateDict(torch::nn::Module& module);
 
-// The detector message in a weights file's metadata. INVALID_ARGUMENT: absent or not valid.
-absl::StatusOr<v1::Detector> DetectorOf(const SafeTensorsFile& file);
-
 // The state dictionary of `module` with the detector message under metadata "kd.detector".
 std::string SaveWeights(CenterPointPillarImpl& module);
 

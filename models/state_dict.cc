@@ -12,8 +12,6 @@
 namespace kd {
 namespace {
 
-constexpr char kDetectorKey[] = "kd.detector";
-
 struct TypeName {
   torch::ScalarType type;
   const char* name;
@@ -67,7 +65,7 @@ std::string SaveWeights(CenterPointPillarImpl& module) {
   options.preserve_proto_field_names = true;
   std::string json;
   (void)google::protobuf::util::MessageToJsonString(module.config(), &json, options);
-  file.metadata[kDetectorKey] = json;
+  file.metadata[kWeightsDetectorKey] = json;
   return SerializeSafeTensors(file);
 }
 
@@ -104,19 +102,6 @@ absl::Status LoadStateDict(const SafeTensorsFile& file, torch::nn::Module& modul
     target.copy_(ToTorch(file.tensors.at(name)));
   }
   return absl::OkStatus();
-}
-
-absl::StatusOr<v1::Detector> DetectorOf(const SafeTensorsFile& file) {
-  const auto json = file.metadata.find(kDetectorKey);
-  if (json == file.metadata.end()) {
-    return absl::InvalidArgumentError("weights carry no detector description (metadata \"kd.detector\"); use a file that kdfleet wrote");
-  }
-  v1::Detector detector;
-  if (const auto status = google::protobuf::util::JsonStringToMessage(json->second, &detector); !status.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("metadata \"kd.detector\" cannot be read: ", std::string(status.message())));
-  }
-  KD_RETURN_IF_ERROR(ValidateDetector(detector));
-  return detector;
 }
 
 absl::StatusOr<LoadedDetector> LoadDetector(absl::string_view safetensors_bytes) {

@@ -1,0 +1,464 @@
+#include "server/coordinator/coordinator.h"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "core/pair.h"
+#include "server/coordinator/fleet_names.h"
+#include "server/coordinator/submission.h"
+#include "server/coordinator/timestamp.h"
+
+namespace kd {
+namespace {
+
+// A worker that has said that it is done has this long to leave by itself.
+constexpr absl::Duration kFarewell = absl::Seconds(10);
+constexpr size_t kMaxRequestId = 128;
+constexpr uint32_t kDefaultLimit = 100;
+constexpr size_t kCheckpointsKept = 2;
+
+absl::Status NoSuchJob(const std::string& id) {
+  return absl::NotFoundError(absl::StrCat("no job \"", id, "\"; `kdctl get` lists them"));
+}
+
+absl::Status GenerationEnded(const std::string& id, uint32_t generation) {
+  return absl::AbortedError(absl::StrCat("generation ", generation, " of job ", id, " has ended"));
+}
+
+v1::JobEvent Event(v1::JobState state, const std::string& message, absl::Time now) {
+  v1::JobEvent event;
+  *event.mutable_time() = ToTimestamp(now);
+  event.set_state(state);
+  event.set_message(message);
+  return event;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(CoordinatorOptions options, JobDatabase& database,
+                                                                 Launcher& launcher, const Clock& clock) {
+  std::unique_ptr<Coordinator> coordinator(new Coordinator(std::move(options), database, launcher, clock));
+  KD_RETURN_IF_ERROR(coordinator->TakeUp());
+  return coordinator;
+}
+
+Coordinator::Coordinator(CoordinatorOptions options, JobDatabase& database, Launcher& launcher, const Clock& clock)
+    : options_(std::move(options)),
+      database_(database),
+      launcher_(launcher),
+      clock_(clock),
+      started_(clock.Now()),
+      leases_(options_.tick_gap) {}
+
+absl::Status Coordinator::TakeUp() {
+  absl::MutexLock lock(&mutex_);
+  leases_.Observe(clock_.Now());
+  KD_ASSIGN_OR_RETURN(std::vector<v1::JobRecord> records, database_.Unfinished());
+  for (v1::JobRecord& record : records) {
+    auto job = std::make_unique<Running>();
+    if (record.launched()) {
+      job->ranks.resize(record.job().pair().train().workers());
+      job->inherited = true;
+      job->launched_generation = record.job().generation();
+      for (uint32_t rank = 0; rank < job->ranks.size(); ++rank) {
+        leases_.Grant(WorkerName(record.job().id(), record.job().generation(), rank), options_.lease);
+      }
+    }
+    job->record = std::move(record);
+    jobs_.push_back(std::move(job));
+  }
+  return TakeUpProcesses();
+}
+
+absl::Status Coordinator::TakeUpProcesses() {
+  KD_ASSIGN_OR_RETURN(const std::vector<ProcessRow> rows, database_.Processes());
+  for (const ProcessRow& row : rows) {
+    const ProcessId process{.pid = row.pid, .start_ticks = row.start_ticks, .boot_id = row.boot_id};
+    if (const std::string digest = TeacherOfName(row.name); !digest.empty()) {
+      Teacher& teacher = teachers_[digest];
+      teacher.weights_path = TeacherWeightsPath(options_.folder, digest);
+      teacher.running = true;
+      teacher.process = process;
+      leases_.Grant(row.name, options_.lease);
+      continue;
+    }
+    Rank* place = nullptr;
+    for (const std::unique_ptr<Running>& job : jobs_) {
+      for (uint32_t rank = 0; rank < job->ranks.size(); ++rank) {
+        if (row.name == WorkerName(job->record.job().id(), job->record.job().generation(), rank)) place = &job->ranks[rank];
+      }
+    }
+    if (place != nullptr) {
+      place->process = process;
+    } else {
+      Dismiss(row.name, process, SIGKILL, absl::ZeroDuration());
+    }
+  }
+  if (!jobs_.empty()) LogInfo("took up ", jobs_.size(), " unfinished jobs and ", rows.size(), " processes");
+  return absl::OkStatus();
+}
+
+void Coordinator::SetAddress(const std::string& address) {
+  absl::MutexLock lock(&mutex_);
+  address_ = address;
+}
+
+Coordinator::Running* Coordinator::FindRunning(const std::string& id) {
+  const auto found = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) { return job->record.job().id() == id; });
+  return found == jobs_.end() ? nullptr : found->get();
+}
+
+absl::StatusOr<v1::Job> Coordinator::FindJob(const std::string& id) {
+  if (const Running* job = FindRunning(id)) return job->record.job();
+  KD_ASSIGN_OR_RETURN(const std::optional<v1::JobRecord> record, database_.Find(id));
+  if (!record.has_value()) return NoSuchJob(id);
+  return record->job();
+}
+
+absl::StatusOr<Coordinator::Running*> Coordinator::FindGeneration(const std::string& id, uint32_t generation) {
+  Running* const job = FindRunning(id);
+  if (job == nullptr) {
+    KD_RETURN_IF_ERROR(FindJob(id).status());
+    return GenerationEnded(id, generation);
+  }
+  if (generation != job->record.job().generation() || !job->record.launched()) return GenerationEnded(id, generation);
+  return job;
+}
+
+absl::StatusOr<Coordinator::Rank*> Coordinator::Hear(Running& job, uint32_t rank) {
+  if (rank >= job.ranks.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("rank ", rank, ": job ", job.record.job().id(), " has ", job.ranks.size(), " ranks"));
+  }
+  leases_.Grant(WorkerName(job.record.job().id(), job.record.job().generation(), rank), options_.lease);
+  if (!job.ranks[rank].joined) {
+    job.ranks[rank].joined = true;
+    ++job.version;
+    if (std::all_of(job.ranks.begin(), job.ranks.end(), [](const Rank& other) { return other.joined; })) job.inherited = false;
+  }
+  return &job.ranks[rank];
+}
+
+absl::Status Coordinator::Change(Running& job, v1::JobRecord next, const std::string& event) {
+  std::optional<v1::JobEvent> entry;
+  if (!event.empty()) entry = Event(next.job().state(), event, clock_.Now());
+  KD_RETURN_IF_ERROR(database_.Update(next, entry));
+  if (!event.empty()) LogInfo("job ", next.job().id(), " is ", JobStateName(next.job().state()), ": ", event);
+  // Progress is not written down.
+  v1::Progress progress = job.record.job().progress();
+  job.record = std::move(next);
+  *job.record.mutable_job()->mutable_progress() = std::move(progress);
+  ++job.version;
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::End(Running& job, v1::JobRecord next, v1::JobState state, const std::string& reason) {
+  next.mutable_job()->set_state(state);
+  next.mutable_job()->set_reason(reason);
+  *next.mutable_job()->mutable_ended() = ToTimestamp(clock_.Now());
+  KD_RETURN_IF_ERROR(Change(job, std::move(next), reason));
+  DropGeneration(job);
+  jobs_.erase(std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& other) { return other.get() == &job; }));
+  return absl::OkStatus();
+}
+
+void Coordinator::DropGeneration(Running& job) {
+  const std::string& id = job.record.job().id();
+  // A generation that was issued anew has already counted on; the ranks still belong to the one before.
+  for (uint32_t rank = 0; rank < job.ranks.size(); ++rank) {
+    const Rank& place = job.ranks[rank];
+    const std::string name = WorkerName(id, job.launched_generation, rank);
+    leases_.Release(name);
+    if (!place.process.has_value() || !place.exit.empty()) continue;
+    if (place.finished) {
+      Dismiss(name, *place.process, 0, kFarewell);
+    } else {
+      Dismiss(name, *place.process, SIGKILL, absl::ZeroDuration());
+    }
+  }
+  if (!job.ranks.empty() && options_.on_generation_ended) {
+    options_.on_generation_ended(GenerationPrefix(id, job.launched_generation));
+  }
+  job.ranks.clear();
+  job.inherited = false;
+}
+
+absl::StatusOr<v1::Job> Coordinator::Submit(const v1::SubmitJobRequest& request) {
+  if (request.request_id().size() > kMaxRequestId) {
+    return absl::InvalidArgumentError(absl::StrCat("request id of ", request.request_id().size(), " bytes; at most ", kMaxRequestId));
+  }
+  v1::Pair complete = request.pair();
+  FillPairDefaults(complete);
+  // A client may send anything: the job file's rules hold for it, all of them.
+  KD_ASSIGN_OR_RETURN(const v1::Pair pair, ParsePair(PairToYaml(complete), "pair"));
+  const std::string pair_digest = Sha256Digest(PairToYaml(pair));
+  const auto earlier = [&]() -> absl::StatusOr<std::optional<v1::Job>> {
+    KD_ASSIGN_OR_RETURN(const std::optional<v1::JobRecord> record, database_.FindRequest(request.request_id()));
+    if (!record.has_value()) return std::nullopt;
+    if (record->pair_digest() != pair_digest) {
+      return absl::AlreadyExistsError(absl::StrCat("request id \"", request.request_id(), "\" was used for another pair (job ",
+                                                   record->job().id(), "); choose a new one"));
+    }
+    return record->job();
+  };
+  // The answer to a repeated call must not depend on whether the files are still there.
+  if (!request.dry_run()) {
+    KD_ASSIGN_OR_RETURN(const std::optional<v1::Job> job, earlier());
+    if (job.has_value()) return Get(job->id());
+  }
+
+  // Files are read without the lock: they may be slow.
+  v1::JobRecord record;
+  v1::Job& job = *record.mutable_job();
+  if (pair.has_teacher()) {
+    KD_ASSIGN_OR_RETURN(const TeacherWeights weights, options_.find_teacher(pair.teacher()));
+    job.set_teacher_digest(weights.digest);
+    record.set_teacher_weights_path(weights.path);
+  }
+  KD_ASSIGN_OR_RETURN(v1::Estimate estimate, CheckSubmission(pair, record.teacher_weights_path()));
+  *job.mutable_pair() = pair;
+  job.set_state(v1::JOB_STATE_QUEUED);
+  job.set_reason("accepted");
+  *job.mutable_created() = ToTimestamp(clock_.Now());
+  record.set_request_id(request.request_id());
+  record.set_pair_digest(pair_digest);
+
+  absl::MutexLock lock(&mutex_);
+  if (request.dry_run()) {
+    estimate.set_jobs_ahead(static_cast<uint32_t>(jobs_.size()));
+    *job.mutable_estimate() = estimate;
+    return job;
+  }
+  KD_ASSIGN_OR_RETURN(const std::optional<v1::Job> twin, earlier());
+  if (twin.has_value()) return FindJob(twin->id());
+  KD_ASSIGN_OR_RETURN(const uint64_t number, database_.NextNumber());
+  job.set_id(absl::StrCat(pair.metadata().name(), "-", number));
+  KD_RETURN_IF_ERROR(database_.Insert(record, Event(job.state(), "accepted", clock_.Now())));
+  LogInfo("job ", job.id(), " accepted");
+  jobs_.push_back(std::make_unique<Running>());
+  jobs_.back()->record = record;
+  return job;
+}
+
+absl::StatusOr<v1::Job> Coordinator::Get(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  return FindJob(id);
+}
+
+absl::StatusOr<std::vector<v1::Job>> Coordinator::List(uint32_t limit, const std::string& name) {
+  absl::MutexLock lock(&mutex_);
+  KD_ASSIGN_OR_RETURN(std::vector<v1::JobRecord> records, database_.Newest(limit == 0 ? kDefaultLimit : limit, name));
+  std::vector<v1::Job> jobs;
+  for (v1::JobRecord& record : records) {
+    const Running* const running = FindRunning(record.job().id());
+    jobs.push_back(running == nullptr ? std::move(*record.mutable_job()) : running->record.job());
+  }
+  return jobs;
+}
+
+absl::StatusOr<v1::Job> Coordinator::Cancel(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  if (Running* const job = FindRunning(id)) KD_RETURN_IF_ERROR(End(*job, job->record, v1::JOB_STATE_CANCELLED, "cancelled on request"));
+  KD_ASSIGN_OR_RETURN(v1::Job job, FindJob(id));
+  if (job.state() != v1::JOB_STATE_CANCELLED) {
+    return absl::FailedPreconditionError(absl::StrCat("job ", id, " has already ended as ", JobStateName(job.state())));
+  }
+  return job;
+}
+
+absl::StatusOr<Coordinator::Sighting> Coordinator::Watch(const std::string& id, uint64_t seen, absl::Time deadline) {
+  absl::MutexLock lock(&mutex_);
+  const auto changed = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const Running* const job = FindRunning(id);
+    return job == nullptr || job->version != seen;
+  };
+  mutex_.AwaitWithDeadline(absl::Condition(&changed), deadline);
+  const Running* const job = FindRunning(id);
+  Sighting sighting{.version = job == nullptr ? 0 : job->version};
+  KD_ASSIGN_OR_RETURN(sighting.job, FindJob(id));
+  return sighting;
+}
+
+absl::StatusOr<std::vector<v1::JobEvent>> Coordinator::Events(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  KD_RETURN_IF_ERROR(FindJob(id).status());
+  return database_.Events(id);
+}
+
+std::vector<v1::TeacherReplica> Coordinator::Teachers() {
+  absl::MutexLock lock(&mutex_);
+  std::vector<v1::TeacherReplica> replicas;
+  for (const auto& [digest, teacher] : teachers_) {
+    v1::TeacherReplica& replica = replicas.emplace_back();
+    replica.set_digest(digest);
+    replica.set_address(teacher.address);
+    replica.set_metrics_url(teacher.metrics_url);
+    replica.set_state(teacher.ready ? "ready" : teacher.running ? "starting" : "lost");
+    if (teacher.process.has_value()) replica.set_pid(teacher.process->pid);
+    if (teacher.last_seen != absl::InfinitePast()) *replica.mutable_last_seen() = ToTimestamp(teacher.last_seen);
+  }
+  return replicas;
+}
+
+v1::Fleet Coordinator::Fleet() {
+  v1::Fleet fleet;
+  fleet.set_version(options_.version);
+  fleet.set_registry_url(options_.registry_url);
+  fleet.set_cpus(std::thread::hardware_concurrency());
+  fleet.set_folder(options_.folder);
+  *fleet.mutable_started() = ToTimestamp(started_);
+  return fleet;
+}
+
+absl::StatusOr<std::vector<std::string>> Coordinator::LogPaths(const std::string& id) {
+  KD_ASSIGN_OR_RETURN(const v1::Job job, Get(id));
+  std::vector<std::string> paths;
+  for (uint32_t rank = 0; rank < job.pair().train().workers(); ++rank) {
+    paths.push_back(WorkerLogPath(JobFolder(options_.folder, id), rank));
+  }
+  return paths;
+}
+
+std::string Coordinator::TeacherAddress(const std::string& digest) const {
+  const auto teacher = teachers_.find(digest);
+  return teacher == teachers_.end() || !teacher->second.ready ? "" : teacher->second.address;
+}
+
+absl::StatusOr<v1::Assignment> Coordinator::Join(const v1::JoinRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
+  KD_ASSIGN_OR_RETURN(Rank* const rank, Hear(*job, request.rank()));
+  if (!rank->process.has_value()) {
+    // An earlier coordinator died between starting it and writing its number down.
+    if (absl::StatusOr<ProcessId> process = IdentifyProcess(request.pid()); process.ok()) {
+      rank->process = *process;
+      Remember(WorkerName(request.job_id(), request.generation(), request.rank()), *process);
+    }
+  }
+  const v1::JobRecord& record = job->record;
+  v1::Assignment assignment;
+  *assignment.mutable_pair() = record.job().pair();
+  assignment.set_generation(record.job().generation());
+  assignment.set_rank(request.rank());
+  assignment.set_world_size(static_cast<uint32_t>(job->ranks.size()));
+  assignment.set_teacher_digest(record.job().teacher_digest());
+  assignment.set_teacher_weights_path(record.teacher_weights_path());
+  assignment.set_teacher_address(TeacherAddress(record.job().teacher_digest()));
+  if (record.checkpoints_size() > 0) assignment.set_checkpoint_path(record.checkpoints(0).path());
+  assignment.set_job_folder(JobFolder(options_.folder, record.job().id()));
+  assignment.set_registry_url(options_.registry_url);
+  assignment.set_lease_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.lease)));
+  return assignment;
+}
+
+absl::StatusOr<v1::HeartbeatResponse> Coordinator::Heartbeat(const v1::HeartbeatRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
+  KD_RETURN_IF_ERROR(Hear(*job, request.rank()).status());
+  if (request.rank() == 0 && request.has_progress()) {
+    *job->record.mutable_job()->mutable_progress() = request.progress();
+    ++job->version;
+  }
+  v1::HeartbeatResponse response;
+  response.set_teacher_address(TeacherAddress(job->record.job().teacher_digest()));
+  return response;
+}
+
+absl::StatusOr<v1::CommitCheckpointResponse> Coordinator::CommitCheckpoint(const v1::CommitCheckpointRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
+  v1::JobRecord next = job->record;
+  v1::CommitCheckpointResponse response;
+  next.clear_checkpoints();
+  v1::JobRecord::Checkpoint* const newest = next.add_checkpoints();
+  newest->set_step(request.step());
+  newest->set_path(request.path());
+  newest->set_digest(request.digest());
+  for (const v1::JobRecord::Checkpoint& old : job->record.checkpoints()) {
+    if (old.path() == request.path()) continue;
+    if (next.checkpoints_size() < static_cast<int>(kCheckpointsKept)) {
+      *next.add_checkpoints() = old;
+    } else {
+      response.add_obsolete_paths(old.path());
+    }
+  }
+  if (request.step() > job->record.job().checkpoint_step()) next.set_restarts(0);
+  next.mutable_job()->set_checkpoint_step(request.step());
+  KD_RETURN_IF_ERROR(Change(*job, std::move(next), ""));
+  return response;
+}
+
+absl::Status Coordinator::Finish(const v1::FinishRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  const absl::StatusOr<Running*> found = FindGeneration(request.job_id(), request.generation());
+  if (absl::IsAborted(found.status())) {
+    // The answer to an earlier call was lost.
+    KD_ASSIGN_OR_RETURN(const v1::Job job, FindJob(request.job_id()));
+    if (job.state() == v1::JOB_STATE_SUCCEEDED && job.generation() == request.generation()) return absl::OkStatus();
+  }
+  KD_RETURN_IF_ERROR(found.status());
+  Running& job = **found;
+  KD_ASSIGN_OR_RETURN(Rank* const rank, Hear(job, request.rank()));
+  rank->finished = true;
+  if (request.rank() != 0) return absl::OkStatus();
+  v1::JobRecord next = job.record;
+  *next.mutable_job()->mutable_outcome() = request.outcome();
+  const std::string& artifact = request.outcome().artifact();
+  return End(job, std::move(next), v1::JOB_STATE_SUCCEEDED, artifact.empty() ? "finished" : absl::StrCat("finished; pushed ", artifact));
+}
+
+absl::Status Coordinator::Fail(const v1::FailRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
+  KD_ASSIGN_OR_RETURN(Rank* const rank, Hear(*job, request.rank()));
+  if (request.bad_checkpoint() && job->record.checkpoints_size() > 0) {
+    v1::JobRecord next = job->record;
+    const std::string path = next.checkpoints(0).path();
+    next.mutable_checkpoints()->DeleteSubrange(0, 1);
+    const uint64_t step = next.checkpoints_size() > 0 ? next.checkpoints(0).step() : 0;
+    next.mutable_job()->set_checkpoint_step(step);
+    KD_RETURN_IF_ERROR(Change(*job, std::move(next), absl::StrCat("checkpoint ", path, " is damaged; going back to step ", step)));
+  }
+  rank->failure = request.message().empty() ? "gave no reason" : request.message();
+  rank->permanent = request.permanent();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::RegisterTeacherResponse> Coordinator::RegisterTeacher(const v1::RegisterTeacherRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = teachers_.find(request.digest());
+  if (found == teachers_.end() || !found->second.running ||
+      (found->second.process.has_value() && found->second.process->pid != request.pid())) {
+    return absl::AbortedError(absl::StrCat("teacher ", request.digest(), " is no longer this fleet's (process ", request.pid(), ")"));
+  }
+  Teacher& teacher = found->second;
+  leases_.Grant(TeacherName(request.digest()), options_.lease);
+  teacher.last_seen = clock_.Now();
+  teacher.refusal = request.error();
+  teacher.address = request.address();
+  teacher.metrics_url = request.metrics_url();
+  if (request.ready() && !teacher.ready) LogInfo("teacher ", request.digest(), " is ready at ", request.address());
+  teacher.ready = request.ready();
+  if (teacher.ready) teacher.restarts = 0;
+  v1::RegisterTeacherResponse response;
+  response.set_lease_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.lease)));
+  return response;
+}
+
+Coordinator::Counters Coordinator::Count() {
+  absl::MutexLock lock(&mutex_);
+  Counters counters{.worker_restarts = worker_restarts_, .teacher_restarts = teacher_restarts_};
+  for (const v1::JobState state : {v1::JOB_STATE_QUEUED, v1::JOB_STATE_STARTING, v1::JOB_STATE_RUNNING}) counters.jobs[state] = 0;
+  for (const std::unique_ptr<Running>& job : jobs_) ++counters.jobs[job->record.job().state()];
+  for (const auto& [digest, teacher] : teachers_) counters.ready_teachers += teacher.ready ? 1 : 0;
+  return counters;
+}
+
+}  // namespace kd

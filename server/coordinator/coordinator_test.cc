@@ -1,0 +1,540 @@
+#include "server/coordinator/coordinator.h"
+
+#include <signal.h>
+
+#include <fstream>
+#include <set>
+#include <thread>
+
+#include "base/file.h"
+#include "base/status_matchers.h"
+#include "base/testing.h"
+#include "core/detector_config.h"
+#include "core/pair.h"
+#include "core/safetensors.h"
+#include "data/simulator.h"
+#include "google/protobuf/util/json_util.h"
+#include "server/coordinator/fleet_names.h"
+
+namespace kd {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// Processes that do nothing until the test says so.
+class FakeLauncher : public Launcher {
+ public:
+  absl::StatusOr<ProcessId> Start(const ProcessSpec& spec) override {
+    if (!refusal.empty()) return absl::UnavailableError(refusal);
+    started.push_back(spec);
+    running.insert(next);
+    return ProcessId{.pid = next++, .start_ticks = 1, .boot_id = "boot"};
+  }
+  std::optional<std::string> Poll(const ProcessId& process) override {
+    if (running.contains(process.pid)) return std::nullopt;
+    return "was killed by signal 9";
+  }
+  void Signal(const ProcessId& process, int signal) override {
+    signals.emplace_back(process.pid, signal);
+    if (!stubborn) running.erase(process.pid);
+  }
+
+  std::string refusal;
+  bool stubborn = false;
+  std::vector<ProcessSpec> started;
+  std::set<int64_t> running;
+  std::vector<std::pair<int64_t, int>> signals;
+
+ private:
+  int64_t next = 1000;
+};
+
+class CoordinatorTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    data_ = new TemporaryFolder;
+    SimulatorOptions options;
+    options.root = *data_ / "sim";
+    options.train_frames = 4;
+    options.val_frames = 2;
+    ASSERT_THAT(WriteSimulatedKitti(options, [](uint32_t, uint32_t) {}), IsOk());
+    SafeTensorsFile weights;
+    const v1::Detector detector = *BuiltInDetector("centerpoint_pillar_sim");
+    ASSERT_TRUE(google::protobuf::util::MessageToJsonString(detector, &weights.metadata[kWeightsDetectorKey]).ok());
+    ASSERT_THAT(WriteFileAtomically(*data_ / "teacher.safetensors", SerializeSafeTensors(weights)), IsOk());
+  }
+  static void TearDownTestSuite() { delete data_; }
+
+  void SetUp() override {
+    auto database = JobDatabase::Open(folder_ / "jobs.sqlite");
+    ASSERT_THAT(database, IsOk());
+    database_ = *std::move(database);
+    StartCoordinator();
+  }
+
+  // As a process that was killed and started again: only disk and processes are left.
+  void StartCoordinator() {
+    coordinator_.reset();
+    CoordinatorOptions options{.folder = folder_.path(), .registry_url = "http://registry", .version = "1", .programs = "/bin"};
+    options.policy.max_jobs = 2;
+    options.tick_gap = absl::Hours(1);
+    options.find_teacher = [this](const v1::TeacherSpec& spec) { return FetchTeacherWeights(spec, folder_.path(), "http://127.0.0.1:1"); };
+    options.on_generation_ended = [this](const std::string& prefix) { ended_.push_back(prefix); };
+    auto coordinator = Coordinator::Create(std::move(options), *database_, launcher_, clock_);
+    ASSERT_THAT(coordinator, IsOk());
+    coordinator_ = *std::move(coordinator);
+    coordinator_->SetAddress("127.0.0.1:7070");
+  }
+
+  v1::Pair Pair(bool with_teacher, uint32_t workers = 1) {
+    v1::Pair pair;
+    pair.set_api_version("kd/v1");
+    pair.set_kind("Pair");
+    pair.mutable_metadata()->set_name("half");
+    pair.mutable_student()->set_model("centerpoint_pillar_sim");
+    pair.mutable_data()->set_format("kitti");
+    pair.mutable_data()->set_root(*data_ / "sim");
+    for (const char* name : {"Car", "Pedestrian", "Cyclist"}) pair.mutable_data()->add_class_names(name);
+    pair.mutable_train()->set_epochs(2);
+    pair.mutable_train()->set_batch_size(2);
+    pair.mutable_train()->set_workers(workers);
+    if (with_teacher) {
+      pair.mutable_teacher()->set_weights(*data_ / "teacher.safetensors");
+      pair.add_distill()->set_method("pivotal_logits");
+    }
+    FillPairDefaults(pair);
+    return pair;
+  }
+
+  absl::StatusOr<v1::Job> TrySubmit(const v1::Pair& pair, const std::string& request_id, bool dry_run = false) {
+    v1::SubmitJobRequest request;
+    request.set_request_id(request_id);
+    *request.mutable_pair() = pair;
+    request.set_dry_run(dry_run);
+    return coordinator_->Submit(request);
+  }
+  std::string Submit(const v1::Pair& pair) {
+    const auto job = TrySubmit(pair, absl::StrCat("request-", ++requests_));
+    EXPECT_THAT(job, IsOk());
+    return job.ok() ? job->id() : "";
+  }
+
+  absl::StatusOr<v1::Assignment> Join(const std::string& id, uint32_t generation, uint32_t rank = 0, int64_t pid = 1000) {
+    v1::JoinRequest request;
+    request.set_job_id(id);
+    request.set_generation(generation);
+    request.set_rank(rank);
+    request.set_pid(pid);
+    return coordinator_->Join(request);
+  }
+  absl::Status Heartbeat(const std::string& id, uint32_t generation, uint64_t step = 0) {
+    v1::HeartbeatRequest request;
+    request.set_job_id(id);
+    request.set_generation(generation);
+    request.mutable_progress()->set_step(step);
+    return coordinator_->Heartbeat(request).status();
+  }
+  absl::StatusOr<v1::CommitCheckpointResponse> Commit(const std::string& id, uint32_t generation, uint64_t step) {
+    v1::CommitCheckpointRequest request;
+    request.set_job_id(id);
+    request.set_generation(generation);
+    request.set_step(step);
+    request.set_path(absl::StrCat("step-", step));
+    return coordinator_->CommitCheckpoint(request);
+  }
+  absl::Status Finish(const std::string& id, uint32_t generation, uint32_t rank = 0) {
+    v1::FinishRequest request;
+    request.set_job_id(id);
+    request.set_generation(generation);
+    request.set_rank(rank);
+    request.mutable_outcome()->set_artifact("registry://students/half:v1");
+    return coordinator_->Finish(request);
+  }
+  v1::FailRequest Failure(const std::string& id, uint32_t generation, const std::string& message) {
+    v1::FailRequest request;
+    request.set_job_id(id);
+    request.set_generation(generation);
+    request.set_message(message);
+    return request;
+  }
+  absl::StatusOr<v1::RegisterTeacherResponse> Register(const std::string& digest, int64_t pid, bool ready, const std::string& error = "") {
+    v1::RegisterTeacherRequest request;
+    request.set_digest(digest);
+    request.set_pid(pid);
+    request.set_ready(ready);
+    request.set_address("127.0.0.1:9000");
+    request.set_error(error);
+    return coordinator_->RegisterTeacher(request);
+  }
+
+  void Tick(int times = 1) {
+    for (int i = 0; i < times; ++i) coordinator_->Tick();
+  }
+  v1::Job Job(const std::string& id) { return coordinator_->Get(id).value_or(v1::Job()); }
+
+  // Submitted, launched and joined.
+  std::string StartJob(const v1::Pair& pair) {
+    const std::string id = Submit(pair);
+    Tick(2);
+    for (uint32_t rank = 0; rank < pair.train().workers(); ++rank) EXPECT_THAT(Join(id, 1, rank, 1000 + rank), IsOk());
+    Tick();
+    EXPECT_EQ(Job(id).state(), v1::JOB_STATE_RUNNING);
+    return id;
+  }
+
+  static TemporaryFolder* data_;
+  TemporaryFolder folder_;
+  FakeClock clock_;
+  FakeLauncher launcher_;
+  std::vector<std::string> ended_;
+  std::unique_ptr<JobDatabase> database_;
+  std::unique_ptr<Coordinator> coordinator_;
+  int requests_ = 0;
+};
+TemporaryFolder* CoordinatorTest::data_ = nullptr;
+
+TEST_F(CoordinatorTest, RunsAJobFromSubmitToOutcome) {
+  const std::string id = Submit(Pair(false));
+  EXPECT_EQ(id, "half-1");
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_QUEUED);
+  Tick(2);
+  ASSERT_THAT(launcher_.started, SizeIs(1));
+  EXPECT_THAT(launcher_.started[0].arguments, ElementsAre("/bin/kd-worker", "train", "--coordinator", "127.0.0.1:7070", "--job", "half-1",
+                                                          "--generation", "1", "--rank", "0"));
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_STARTING);
+  const auto assignment = Join(id, 1);
+  ASSERT_THAT(assignment, IsOk());
+  EXPECT_EQ(assignment->world_size(), 1u);
+  EXPECT_EQ(assignment->registry_url(), "http://registry");
+  EXPECT_EQ(assignment->checkpoint_path(), "");
+  EXPECT_EQ(assignment->pair().train().batch_size(), 2u);
+  Tick();
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_RUNNING);
+  EXPECT_THAT(Heartbeat(id, 1, 7), IsOk());
+  EXPECT_EQ(Job(id).progress().step(), 7u);
+  EXPECT_THAT(Finish(id, 1), IsOk());
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(Job(id).outcome().artifact(), "registry://students/half:v1");
+  EXPECT_THAT(Finish(id, 1), IsOk()) << "the answer may be lost";
+  EXPECT_THAT(Heartbeat(id, 1), StatusIs(absl::StatusCode::kAborted, HasSubstr("has ended")));
+  EXPECT_THAT(ended_, ElementsAre("half-1/1/"));
+  const auto events = coordinator_->Events(id);
+  ASSERT_THAT(events, IsOk());
+  EXPECT_EQ(events->back().state(), v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(CoordinatorTest, TheSameRequestIsTheSameJob) {
+  const auto first = TrySubmit(Pair(false), "r");
+  ASSERT_THAT(first, IsOk());
+  EXPECT_EQ(TrySubmit(Pair(false), "r")->id(), first->id());
+  StartCoordinator();
+  EXPECT_EQ(TrySubmit(Pair(false), "r")->id(), first->id());
+  v1::Pair other = Pair(false);
+  other.mutable_train()->set_epochs(3);
+  EXPECT_THAT(TrySubmit(other, "r"), StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(first->id())));
+  EXPECT_THAT(TrySubmit(other, std::string(200, 'r')), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("128")));
+  EXPECT_THAT(*coordinator_->List(0, ""), SizeIs(1));
+}
+
+TEST_F(CoordinatorTest, ADryRunTellsTheCostAndKeepsNothing) {
+  const auto job = TrySubmit(Pair(true), "r", /*dry_run=*/true);
+  ASSERT_THAT(job, IsOk());
+  EXPECT_EQ(job->id(), "");
+  EXPECT_EQ(job->estimate().train_frames(), 4u);
+  EXPECT_EQ(job->estimate().val_frames(), 2u);
+  EXPECT_EQ(job->estimate().steps(), 4u);
+  EXPECT_EQ(job->estimate().teacher_passes(), 8u);
+  // 500 cells of 3 classes as float32, and their places.
+  EXPECT_EQ(job->estimate().response_bytes(), 8u * 500 * (4 + 3 * 4));
+  EXPECT_THAT(*coordinator_->List(0, ""), IsEmpty());
+}
+
+TEST_F(CoordinatorTest, RefusesWhatCannotRun) {
+  v1::Pair pair = Pair(false);
+  pair.mutable_data()->set_root("/nowhere");
+  EXPECT_THAT(TrySubmit(pair, "a"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere")));
+  pair = Pair(false);
+  pair.mutable_data()->set_train_split("tran");
+  EXPECT_THAT(TrySubmit(pair, "b"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("tran")));
+  pair = Pair(true);
+  pair.mutable_teacher()->set_weights("/nowhere/t.safetensors");
+  EXPECT_THAT(TrySubmit(pair, "c"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("teacher.weights")));
+  pair.mutable_teacher()->set_weights("t.safetensors");
+  EXPECT_THAT(TrySubmit(pair, "d"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("relative")));
+  pair.mutable_teacher()->set_weights("registry://teachers/t:v1");
+  EXPECT_THAT(TrySubmit(pair, "e"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("127.0.0.1:1")));
+  std::ofstream(folder_ / "broken") << "not weights";
+  pair.mutable_teacher()->set_weights(folder_ / "broken");
+  EXPECT_THAT(TrySubmit(pair, "f"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("broken")));
+  pair = Pair(false);
+  pair.mutable_train()->set_workers(5000);
+  EXPECT_THAT(TrySubmit(pair, "g"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("workers")));
+  EXPECT_THAT(*coordinator_->List(0, ""), IsEmpty());
+}
+
+TEST_F(CoordinatorTest, AKilledWorkerGoesOnFromTheLastCheckpoint) {
+  const std::string id = StartJob(Pair(false));
+  EXPECT_THAT(Commit(id, 1, 100), IsOk());
+  launcher_.running.erase(1000);
+  Tick();
+  EXPECT_EQ(Job(id).generation(), 2u);
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_STARTING);
+  EXPECT_THAT(Job(id).reason(), HasSubstr("signal 9"));
+  Tick();
+  EXPECT_THAT(launcher_.started, SizeIs(1)) << "the restart waits a little";
+  clock_.Advance(absl::Seconds(1));
+  Tick();
+  ASSERT_THAT(launcher_.started, SizeIs(2));
+  EXPECT_THAT(Join(id, 1), StatusIs(absl::StatusCode::kAborted, HasSubstr("generation 1")));
+  EXPECT_EQ(Join(id, 2)->checkpoint_path(), "step-100");
+  EXPECT_THAT(Commit(id, 1, 150), StatusIs(absl::StatusCode::kAborted, HasSubstr("generation 1")));
+  EXPECT_THAT(Finish(id, 1), StatusIs(absl::StatusCode::kAborted, HasSubstr("generation 1")));
+  EXPECT_THAT(ended_, ElementsAre("half-1/1/"));
+}
+
+TEST_F(CoordinatorTest, KeepsTwoCheckpoints) {
+  const std::string id = StartJob(Pair(false));
+  EXPECT_THAT(Commit(id, 1, 1)->obsolete_paths(), IsEmpty());
+  EXPECT_THAT(Commit(id, 1, 2)->obsolete_paths(), IsEmpty());
+  EXPECT_THAT(Commit(id, 1, 3)->obsolete_paths(), ElementsAre("step-1"));
+  EXPECT_THAT(Commit(id, 1, 3)->obsolete_paths(), IsEmpty()) << "a repeated call";
+  EXPECT_EQ(Job(id).checkpoint_step(), 3u);
+}
+
+TEST_F(CoordinatorTest, ADamagedCheckpointFallsBackOnTheOneBefore) {
+  const std::string id = StartJob(Pair(false));
+  EXPECT_THAT(Commit(id, 1, 1), IsOk());
+  EXPECT_THAT(Commit(id, 1, 2), IsOk());
+  v1::FailRequest failure = Failure(id, 1, "step-2: checksum differs");
+  failure.set_bad_checkpoint(true);
+  EXPECT_THAT(coordinator_->Fail(failure), IsOk());
+  Tick();
+  clock_.Advance(absl::Seconds(1));
+  Tick();
+  EXPECT_EQ(Join(id, 2)->checkpoint_path(), "step-1");
+  EXPECT_EQ(Job(id).checkpoint_step(), 1u);
+}
+
+TEST_F(CoordinatorTest, ASilentWorkerIsGivenUpAndKilled) {
+  const std::string id = StartJob(Pair(false));
+  clock_.Advance(absl::Seconds(9));
+  Tick();
+  EXPECT_THAT(Heartbeat(id, 1), IsOk());
+  clock_.Advance(absl::Seconds(9));
+  Tick();
+  EXPECT_EQ(Job(id).generation(), 1u);
+  clock_.Advance(absl::Seconds(2));
+  Tick();
+  EXPECT_EQ(Job(id).generation(), 2u);
+  EXPECT_THAT(launcher_.signals, ElementsAre(std::pair<int64_t, int>(1000, SIGKILL)));
+  EXPECT_THAT(Heartbeat(id, 1), StatusIs(absl::StatusCode::kAborted, HasSubstr("has ended")));
+}
+
+TEST_F(CoordinatorTest, WaitsForTheOldProcessesBeforeItStartsNewOnes) {
+  const std::string id = StartJob(Pair(false, 2));
+  launcher_.stubborn = true;
+  launcher_.running.erase(1001);
+  Tick();
+  clock_.Advance(absl::Seconds(5));
+  Tick(2);
+  EXPECT_THAT(launcher_.started, SizeIs(2)) << "rank 0 of generation 1 still runs";
+  launcher_.running.erase(1000);
+  Tick();
+  EXPECT_THAT(launcher_.started, SizeIs(4));
+}
+
+TEST_F(CoordinatorTest, APermanentFailureEndsTheJob) {
+  const std::string id = StartJob(Pair(false));
+  v1::FailRequest failure = Failure(id, 1, "000012.bin is cut off");
+  failure.set_permanent(true);
+  EXPECT_THAT(coordinator_->Fail(failure), IsOk());
+  Tick();
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_FAILED);
+  EXPECT_THAT(Job(id).reason(), HasSubstr("000012.bin"));
+}
+
+TEST_F(CoordinatorTest, GivesUpAfterRestartsWithoutACheckpoint) {
+  const std::string id = Submit(Pair(false));
+  launcher_.refusal = "no such program";
+  for (int i = 0; i < 50 && Job(id).state() != v1::JOB_STATE_FAILED; ++i) {
+    Tick();
+    clock_.Advance(absl::Seconds(31));
+  }
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_FAILED);
+  EXPECT_EQ(Job(id).generation(), 6u);
+  EXPECT_THAT(Job(id).reason(), HasSubstr("no such program"));
+}
+
+TEST_F(CoordinatorTest, CancelsOnce) {
+  const std::string id = StartJob(Pair(false)), waiting = Submit(Pair(false));
+  EXPECT_THAT(coordinator_->Cancel(id), IsOk());
+  EXPECT_THAT(launcher_.signals, Contains(std::pair<int64_t, int>(1000, SIGKILL)));
+  EXPECT_EQ(coordinator_->Cancel(id)->state(), v1::JOB_STATE_CANCELLED);
+  EXPECT_EQ(coordinator_->Cancel(waiting)->state(), v1::JOB_STATE_CANCELLED);
+  EXPECT_THAT(coordinator_->Cancel("half-9"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("half-9")));
+  const std::string done = Submit(Pair(false));
+  Tick(2);
+  EXPECT_THAT(Finish(done, 1), IsOk());
+  EXPECT_THAT(coordinator_->Cancel(done), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("SUCCEEDED")));
+}
+
+TEST_F(CoordinatorTest, ARestartTakesUpWhatRuns) {
+  const std::string id = StartJob(Pair(false)), queued = Submit(Pair(false));
+  EXPECT_THAT(Commit(id, 1, 5), IsOk());
+  StartCoordinator();
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_RUNNING);
+  EXPECT_THAT(Heartbeat(id, 1, 6), IsOk());
+  Tick(3);
+  EXPECT_EQ(Job(id).generation(), 1u);
+  EXPECT_THAT(launcher_.signals, IsEmpty());
+  EXPECT_THAT(launcher_.started, SizeIs(2)) << "the queued job's worker was started";
+  EXPECT_THAT(Finish(id, 1), IsOk());
+  EXPECT_EQ(Job(queued).state(), v1::JOB_STATE_STARTING);
+}
+
+TEST_F(CoordinatorTest, AWorkerThatDiedWithTheCoordinatorCostsTheJobNothing) {
+  const std::string id = StartJob(Pair(false));
+  launcher_.running.clear();
+  StartCoordinator();
+  Tick(3);
+  EXPECT_EQ(Job(id).generation(), 2u);
+  EXPECT_THAT(launcher_.started, SizeIs(2)) << "and nobody waits";
+  EXPECT_THAT(Job(id).reason(), HasSubstr("waiting for rank 0"));
+}
+
+TEST_F(CoordinatorTest, ARestartKillsProcessesOfEndedGenerations) {
+  const std::string id = StartJob(Pair(false));
+  launcher_.stubborn = true;
+  EXPECT_THAT(coordinator_->Cancel(id), IsOk());
+  StartCoordinator();
+  EXPECT_THAT(launcher_.signals, ElementsAre(std::pair<int64_t, int>(1000, SIGKILL), std::pair<int64_t, int>(1000, SIGKILL)));
+  launcher_.running.clear();
+  Tick();
+  EXPECT_THAT(*database_->Processes(), IsEmpty());
+}
+
+TEST_F(CoordinatorTest, SurvivesARestartAtEveryStep) {
+  // Whatever the coordinator was about to do when it died, the next one does it, once.
+  const std::string id = Submit(Pair(true));
+  std::string digest = Job(id).teacher_digest();
+  for (int i = 0; i < 12 && Job(id).state() != v1::JOB_STATE_SUCCEEDED; ++i) {
+    StartCoordinator();
+    Tick();
+    for (const v1::TeacherReplica& teacher : coordinator_->Teachers()) {
+      EXPECT_THAT(Register(teacher.digest(), teacher.pid(), true), IsOk());
+    }
+    if (Join(id, 1).ok()) {
+      EXPECT_THAT(Heartbeat(id, 1), IsOk());
+      if (i > 8) {
+        EXPECT_THAT(Finish(id, 1), IsOk());
+      }
+    }
+  }
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(Job(id).generation(), 1u);
+  EXPECT_THAT(launcher_.started, SizeIs(2)) << "one worker, one teacher";
+}
+
+TEST_F(CoordinatorTest, StartsATeacherOnceAndTellsItsAddress) {
+  const std::string a = Submit(Pair(true)), b = Submit(Pair(true));
+  Tick(2);
+  const std::string digest = Job(a).teacher_digest();
+  EXPECT_THAT(digest, HasSubstr("sha256:"));
+  std::vector<std::string> programs;
+  for (const ProcessSpec& spec : launcher_.started) programs.push_back(spec.arguments[0]);
+  EXPECT_THAT(programs, ::testing::UnorderedElementsAre("/bin/kd-worker", "/bin/kd-worker", "/bin/kd-teacher"));
+  EXPECT_EQ(Join(a, 1)->teacher_address(), "");
+  const int64_t pid = coordinator_->Teachers()[0].pid();
+  EXPECT_THAT(Register(digest, pid, false), IsOk());
+  EXPECT_EQ(coordinator_->Teachers()[0].state(), "starting");
+  EXPECT_THAT(Register(digest, pid + 77, true), StatusIs(absl::StatusCode::kAborted, HasSubstr("no longer")));
+  EXPECT_THAT(Register(digest, pid, true), IsOk());
+  EXPECT_EQ(Join(b, 1)->teacher_address(), "127.0.0.1:9000");
+  EXPECT_EQ(Join(b, 1)->teacher_weights_path(), TeacherWeightsPath(folder_.path(), digest));
+  EXPECT_EQ(coordinator_->Count().ready_teachers, 1);
+}
+
+TEST_F(CoordinatorTest, StartsALostTeacherAgain) {
+  const std::string id = Submit(Pair(true));
+  Tick(2);
+  const std::string digest = Job(id).teacher_digest();
+  const int64_t pid = coordinator_->Teachers()[0].pid();
+  EXPECT_THAT(Register(digest, pid, true), IsOk());
+  EXPECT_THAT(Join(id, 1), IsOk());
+  launcher_.running.erase(pid);
+  Tick();
+  EXPECT_EQ(coordinator_->Teachers()[0].state(), "lost");
+  EXPECT_EQ(Join(id, 1)->teacher_address(), "") << "nobody is there";
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_THAT(Heartbeat(id, 1), IsOk());
+  Tick();
+  EXPECT_EQ(coordinator_->Teachers()[0].state(), "starting");
+  EXPECT_EQ(Job(id).generation(), 1u) << "the worker waits";
+}
+
+TEST_F(CoordinatorTest, ARefusedTeacherEndsItsJobsOnly) {
+  const std::string id = Submit(Pair(true)), other = Submit(Pair(false));
+  Tick(2);
+  EXPECT_THAT(Register(Job(id).teacher_digest(), coordinator_->Teachers()[0].pid(), false, "12 tensors do not fit"), IsOk());
+  Tick();
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_FAILED);
+  EXPECT_THAT(Job(id).reason(), HasSubstr("12 tensors"));
+  EXPECT_EQ(Job(other).state(), v1::JOB_STATE_STARTING);
+  EXPECT_THAT(coordinator_->Teachers(), IsEmpty());
+}
+
+TEST_F(CoordinatorTest, StopsATeacherThatNobodyUses) {
+  const std::string id = Submit(Pair(true));
+  Tick(2);
+  const int64_t pid = coordinator_->Teachers()[0].pid();
+  EXPECT_THAT(Register(Job(id).teacher_digest(), pid, true), IsOk());
+  EXPECT_THAT(coordinator_->Cancel(id), IsOk());
+  Tick();
+  for (int i = 0; i < 4; ++i) {
+    clock_.Advance(absl::Minutes(1));
+    EXPECT_THAT(Register("sha256:" + std::string(64, '0'), 1, true), StatusIs(absl::StatusCode::kAborted, HasSubstr("no longer")));
+    EXPECT_THAT(Register(coordinator_->Teachers()[0].digest(), pid, true), IsOk());
+    Tick();
+  }
+  EXPECT_THAT(coordinator_->Teachers(), SizeIs(1));
+  clock_.Advance(absl::Minutes(2));
+  EXPECT_THAT(Register(coordinator_->Teachers()[0].digest(), pid, true), IsOk());
+  Tick();
+  EXPECT_THAT(coordinator_->Teachers(), IsEmpty());
+  EXPECT_THAT(launcher_.signals, Contains(std::pair<int64_t, int>(pid, SIGTERM)));
+}
+
+TEST_F(CoordinatorTest, AWatcherSeesEveryChangeAndTheEnd) {
+  const std::string id = StartJob(Pair(false));
+  const auto first = coordinator_->Watch(id, 0, absl::InfinitePast());
+  ASSERT_THAT(first, IsOk());
+  EXPECT_EQ(coordinator_->Watch(id, first->version, absl::InfinitePast())->version, first->version) << "nothing has changed";
+  std::thread worker([&] { EXPECT_THAT(Heartbeat(id, 1, 9), IsOk()); });
+  const auto second = coordinator_->Watch(id, first->version, absl::InfiniteFuture());
+  worker.join();
+  EXPECT_EQ(second->job.progress().step(), 9u);
+  std::thread canceller([&] { EXPECT_THAT(coordinator_->Cancel(id), IsOk()); });
+  EXPECT_EQ(coordinator_->Watch(id, second->version, absl::InfiniteFuture())->job.state(), v1::JOB_STATE_CANCELLED);
+  canceller.join();
+  EXPECT_THAT(coordinator_->Watch("nobody-1", 0, absl::InfiniteFuture()), StatusIs(absl::StatusCode::kNotFound, HasSubstr("nobody-1")));
+}
+
+TEST_F(CoordinatorTest, ListsNewestFirstWithProgress) {
+  const std::string a = StartJob(Pair(false));
+  EXPECT_THAT(Heartbeat(a, 1, 3), IsOk());
+  const std::string b = Submit(Pair(false));
+  const auto jobs = coordinator_->List(0, "");
+  ASSERT_THAT(*jobs, SizeIs(2));
+  EXPECT_EQ((*jobs)[0].id(), b);
+  EXPECT_EQ((*jobs)[1].progress().step(), 3u);
+  EXPECT_THAT(*coordinator_->List(1, ""), SizeIs(1));
+  EXPECT_THAT(*coordinator_->List(0, "other"), IsEmpty());
+  EXPECT_THAT(*coordinator_->LogPaths(a), ElementsAre(folder_ / "jobs/half-1/logs/rank0.log"));
+}
+
+}  // namespace
+}  // namespace kd
