@@ -11,6 +11,7 @@
 #include "nlohmann/json.hpp"
 #include "torch/torch.h"
 #include "worker/evaluate.h"
+#include "worker/fleet_worker.h"
 #include "worker/standalone.h"
 
 namespace kd {
@@ -66,11 +67,19 @@ int Main(int argc, char** argv) {
   alone_command->add_option("--folder", folder, "Where checkpoints, weights and metrics go")->required();
   alone_command->add_option("--teacher", teacher_address, "Address of a kd-teacher; default: the teacher runs in this process");
   alone_command->add_option("--registry", registry_url, "Push the student here, for example http://127.0.0.1:7071");
+
+  FleetWorkerOptions fleet;
+  CLI::App* train_command = app.add_subcommand("train", "Be one worker of a job; the coordinator starts it so");
+  train_command->add_option("--coordinator", fleet.coordinator, "HOST:PORT")->required();
+  train_command->add_option("--job", fleet.job, "The job's id")->required();
+  train_command->add_option("--generation", fleet.generation, "Which start of the job's workers this is")->required();
+  train_command->add_option("--rank", fleet.rank, "Number of this worker, from 0")->required();
   CLI11_PARSE(app, argc, argv);
 
   absl::Status status;
   if (evaluate_command->parsed()) status = RunEvaluate(evaluate);
   if (alone_command->parsed()) status = RunTrainAlone(pair_path, folder, teacher_address, registry_url);
+  if (train_command->parsed()) status = RunFleetWorker(fleet);
   if (status.ok()) return 0;
   std::cerr << "kd-worker: " << status.message() << std::endl;
   return 1;

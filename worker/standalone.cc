@@ -8,10 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "core/pair.h"
-#include "nlohmann/json.hpp"
-#include "storage/registry/registry_client.h"
-#include "worker/evaluate.h"
+#include "worker/finish_student.h"
 #include "worker/trainer.h"
 
 namespace kd {
@@ -23,24 +20,6 @@ std::string ProgressLine(const v1::Progress& progress) {
                   static_cast<int>(100 * progress.data_wait_share()), " %");
   return line;
 }
-
-namespace {
-
-// The weights, the job that made them and their scores, as one artifact. Returns its digest.
-absl::StatusOr<std::string> PushStudent(const v1::Pair& pair, const std::string& folder, const std::string& teacher_digest,
-                                        const std::string& dataset_digest, const std::string& registry_url) {
-  KD_RETURN_IF_ERROR(WriteFileAtomically(folder + "/effective-pair.yaml", PairToYaml(pair)));
-  Artifact student{.artifact_type = std::string(kStudentArtifactType),
-                   .files = {{"model.safetensors", "application/vnd.kdfleet.weights.v1+safetensors", folder + "/model.safetensors"},
-                             {"pair.yaml", "application/yaml", folder + "/effective-pair.yaml"},
-                             {"metrics.json", "application/json", folder + "/metrics.json"}},
-                   .annotations = {{"org.opencontainers.image.title", pair.metadata().name()},
-                                   {"dev.kdfleet.dataset", dataset_digest}}};
-  if (!teacher_digest.empty()) student.annotations["dev.kdfleet.teacher"] = teacher_digest;
-  return RegistryClient(registry_url).Push(pair.output().name(), pair.output().tag(), student);
-}
-
-}  // namespace
 
 absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::string& folder, const std::string& teacher_address,
                                                const std::string& registry_url) {
@@ -75,17 +54,14 @@ absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::
   options.on_progress = [](const v1::Progress& progress) { LogInfo(ProgressLine(progress)); };
   KD_ASSIGN_OR_RETURN(CenterPointPillar student, Train(std::move(options)));
 
-  StandaloneResult result{.weights_path = folder + "/model.safetensors"};
-  KD_RETURN_IF_ERROR(WriteFileAtomically(result.weights_path, SaveWeights(*student)));
-  KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset->Split(pair.data().val_split()));
-  KD_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(*student, *dataset, pair.data().root(), samples, ""));
-  result.metrics = evaluation.metrics;
-  KD_RETURN_IF_ERROR(WriteFileAtomically(folder + "/metrics.json", nlohmann::json(result.metrics).dump(1)));
-  if (!registry_url.empty()) {
-    KD_ASSIGN_OR_RETURN(const std::string dataset_digest, dataset->Digest(pair.data().train_split()));
-    KD_ASSIGN_OR_RETURN(result.artifact_digest, PushStudent(pair, folder, teacher_digest, dataset_digest, registry_url));
-  }
-  return result;
+  KD_ASSIGN_OR_RETURN(const v1::Outcome outcome, FinishStudent(*student, {.pair = pair,
+                                                                          .dataset = dataset.get(),
+                                                                          .folder = folder,
+                                                                          .teacher_digest = teacher_digest,
+                                                                          .registry_url = registry_url}));
+  return StandaloneResult{.metrics = {outcome.metrics().begin(), outcome.metrics().end()},
+                          .weights_path = folder + "/model.safetensors",
+                          .artifact_digest = outcome.artifact_digest()};
 }
 
 }  // namespace kd

@@ -351,7 +351,10 @@ absl::StatusOr<v1::Assignment> Coordinator::Join(const v1::JoinRequest& request)
   assignment.set_teacher_digest(record.job().teacher_digest());
   assignment.set_teacher_weights_path(record.teacher_weights_path());
   assignment.set_teacher_address(TeacherAddress(record.job().teacher_digest()));
-  if (record.checkpoints_size() > 0) assignment.set_checkpoint_path(record.checkpoints(0).path());
+  if (record.checkpoints_size() > 0) {
+    assignment.set_checkpoint_path(record.checkpoints(0).path());
+    assignment.set_checkpoint_digest(record.checkpoints(0).digest());
+  }
   assignment.set_job_folder(JobFolder(options_.folder, record.job().id()));
   assignment.set_registry_url(options_.registry_url);
   assignment.set_lease_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.lease)));

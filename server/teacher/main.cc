@@ -1,4 +1,6 @@
 // kd-teacher: serves a frozen detector's answers.
+#include <unistd.h>
+
 #include <csignal>
 #include <iostream>
 #include <memory>
@@ -6,11 +8,12 @@
 
 #include "CLI/CLI.hpp"
 #include "base/file.h"
+#include "base/http/ops_endpoints.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "distill/teacher_model.h"
-#include "prometheus/exposer.h"
 #include "prometheus/registry.h"
+#include "server/teacher/registration.h"
 #include "server/teacher/response_engine.h"
 #include "server/teacher/teacher_service.h"
 #include "storage/memory/memory_response_store.h"
@@ -21,7 +24,7 @@ namespace kd {
 namespace {
 
 struct Flags {
-  std::string weights, digest, listen = "127.0.0.1:0", metrics, cache_folder, address_file;
+  std::string weights, digest, listen = "127.0.0.1:0", ops_listen = "127.0.0.1:0", cache_folder, address_file, coordinator;
   uint64_t memory_cache_bytes = uint64_t{256} << 20, disk_cache_bytes = uint64_t{20} << 30;
   size_t max_batch = 4;
 };
@@ -44,7 +47,8 @@ v1::ResponsePlan BasePlan(const v1::Detector& detector) {
   return plan;
 }
 
-absl::Status Serve(const Flags& flags, const sigset_t& stop_signals) {
+// `registration` is null without a coordinator.
+absl::Status Serve(const Flags& flags, const sigset_t& stop_signals, TeacherRegistration* registration) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<TeacherModel> model, TeacherModel::Create(bytes));
   if (!flags.digest.empty() && flags.digest != model->digest()) {
@@ -63,13 +67,12 @@ absl::Status Serve(const Flags& flags, const sigset_t& stop_signals) {
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<TeacherServer> server,
                       TeacherServer::Start({.listen = flags.listen, .digest = model->digest(), .detector = model->detector(), .batch_invariant = invariant},
                                            engine, *memory, *disk));
-  std::unique_ptr<prometheus::Exposer> exposer;
-  if (!flags.metrics.empty()) {
-    exposer = std::make_unique<prometheus::Exposer>(flags.metrics);
-    exposer->RegisterCollectable(registry);
-  }
+  HttpRoutes routes;
+  AddOpsEndpoints(registry, [] { return absl::OkStatus(); }, routes);
+  KD_ASSIGN_OR_RETURN(const std::unique_ptr<HttpServer> ops, HttpServer::Start({.listen = flags.ops_listen}, routes));
+  if (registration != nullptr) registration->SetReady(server->address(), "http://" + ops->address());
   if (!flags.address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.address_file, server->address()));
-  LogInfo("serving ", model->digest(), " on ", server->address());
+  LogInfo("serving ", model->digest(), " on ", server->address(), ", metrics on http://", ops->address(), "/metrics");
   int signal = 0;
   sigwait(&stop_signals, &signal);
   LogInfo("stopping; the cache in ", flags.cache_folder, " is kept");
@@ -81,14 +84,15 @@ int Main(int argc, char** argv) {
   Flags flags;
   CLI::App app{"Serves a frozen detector's answers"};
   app.add_option("--weights", flags.weights, "Weights file (model.safetensors)")->required();
-  app.add_option("--digest", flags.digest, "Refuse weights with another digest");
+  CLI::Option* const digest = app.add_option("--digest", flags.digest, "Refuse weights with another digest");
   app.add_option("--listen", flags.listen, "Address of the Teacher service; port 0 picks a free one")->capture_default_str();
   app.add_option("--address-file", flags.address_file, "Write the address here once it serves");
-  app.add_option("--metrics", flags.metrics, "Address of /metrics, for example 127.0.0.1:9100; none by default");
+  app.add_option("--ops-listen", flags.ops_listen, "Address of /metrics, /healthz and /readyz")->capture_default_str();
   app.add_option("--cache-folder", flags.cache_folder, "Folder of the disk cache")->required();
   app.add_option("--memory-cache-bytes", flags.memory_cache_bytes, "Budget of the memory tier")->capture_default_str();
   app.add_option("--disk-cache-bytes", flags.disk_cache_bytes, "Budget of the disk tier")->capture_default_str();
   app.add_option("--max-batch", flags.max_batch, "Views per run of the model")->capture_default_str()->check(CLI::Range(1, 1024));
+  app.add_option("--coordinator", flags.coordinator, "Address of the coordinator that this teacher belongs to")->needs(digest);
   CLI11_PARSE(app, argc, argv);
 
   // Threads inherit the mask: only sigwait() sees these.
@@ -97,8 +101,17 @@ int Main(int argc, char** argv) {
   sigaddset(&stop_signals, SIGINT);
   sigaddset(&stop_signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
-  const absl::Status status = Serve(flags, stop_signals);
+  std::unique_ptr<TeacherRegistration> registration;
+  if (!flags.coordinator.empty()) {
+    registration = std::make_unique<TeacherRegistration>(flags.coordinator, flags.digest, [](const std::string& reason) {
+      LogWarning(reason);
+      ::kill(::getpid(), SIGTERM);
+    });
+  }
+  const absl::Status status = Serve(flags, stop_signals, registration.get());
   if (status.ok()) return 0;
+  // What another try may mend is not said: the process ends and is started again.
+  if (registration != nullptr && !absl::IsUnavailable(status)) registration->Refuse(std::string(status.message()));
   LogError(status.message());
   return 1;
 }

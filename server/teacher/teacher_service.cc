@@ -12,6 +12,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "base/grpc_server.h"
 #include "base/grpc_status.h"
 #include "base/status.h"
 #include "kd/v1/teacher.grpc.pb.h"
@@ -190,22 +191,11 @@ TeacherServer::~TeacherServer() {
 
 absl::StatusOr<std::unique_ptr<TeacherServer>> TeacherServer::Start(const TeacherServerOptions& options, ResponseEngine& engine,
                                                                     const ResponseStore& memory, const ResponseStore& disk) {
-  // Ends with the process: gRPC 1.51 may wait ten seconds for its own poller when its last object goes.
-  static const bool kept = (grpc_init(), true);
-  (void)kept;
   auto impl = std::make_unique<Impl>(std::max(1u, options.threads));
   impl->service = std::make_unique<Service>(options, engine, memory, disk, impl->pool);
-  int port = 0;
-  grpc::ServerBuilder builder;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(impl->service.get());
-  grpc::EnableDefaultHealthCheckService(true);
-  impl->server = builder.BuildAndStart();
-  if (impl->server == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on \"", options.listen, "\"; is the port taken?"));
-  }
-  const std::string address = absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port);
-  return std::unique_ptr<TeacherServer>(new TeacherServer(std::move(impl), address));
+  KD_ASSIGN_OR_RETURN(RunningGrpcServer running, StartGrpcServer(options.listen, {impl->service.get()}));
+  impl->server = std::move(running.server);
+  return std::unique_ptr<TeacherServer>(new TeacherServer(std::move(impl), running.address));
 }
 
 }  // namespace kd

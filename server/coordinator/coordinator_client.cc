@@ -1,0 +1,92 @@
+#include "server/coordinator/coordinator_client.h"
+
+#include <grpcpp/create_channel.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "base/grpc_status.h"
+#include "kd/v1/coordinator.grpc.pb.h"
+
+namespace kd {
+namespace {
+
+constexpr absl::Duration kAttempt = absl::Seconds(10);
+constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
+constexpr absl::Duration kLongestPause = absl::Seconds(1);
+
+// gRPC's own pause between two tries to connect grows to two minutes: a coordinator is back within seconds.
+grpc::ChannelArguments Arguments() {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  return arguments;
+}
+
+}  // namespace
+
+struct CoordinatorClient::Impl {
+  Impl(const std::string& where, absl::Duration how_long)
+      : address(where),
+        patience(how_long),
+        stub(v1::WorkerService::NewStub(grpc::CreateCustomChannel(where, grpc::InsecureChannelCredentials(), Arguments()))) {}
+
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Call(grpc::Status (v1::WorkerService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                const Request& request) {
+    const absl::Time start = absl::Now();
+    absl::Duration pause = kFirstPause;
+    while (true) {
+      grpc::ClientContext context;
+      context.set_deadline(absl::ToChronoTime(absl::Now() + kAttempt));
+      Response response;
+      const absl::Status status = FromGrpcStatus((stub.get()->*method)(&context, request, &response));
+      if (status.ok()) return response;
+      if (!IsRetryable(status) && !absl::IsDeadlineExceeded(status)) return status;
+      const absl::Duration waited = absl::Now() - start;
+      if (waited + pause > patience) {
+        return absl::UnavailableError(absl::StrCat("the coordinator at ", address, " has not answered for ",
+                                                   absl::ToInt64Seconds(waited), " s: ", status.message()));
+      }
+      if (stopped.WaitForNotificationWithTimeout(pause)) return absl::CancelledError("asked to stop waiting for the coordinator");
+      pause = std::min(2 * pause, kLongestPause);
+    }
+  }
+
+  const std::string address;
+  const absl::Duration patience;
+  const std::unique_ptr<v1::WorkerService::Stub> stub;
+  absl::Notification stopped;
+};
+
+CoordinatorClient::CoordinatorClient(const std::string& address, absl::Duration patience)
+    : impl_(std::make_unique<Impl>(address, patience)) {}
+CoordinatorClient::~CoordinatorClient() = default;
+
+void CoordinatorClient::StopWaiting() {
+  if (!impl_->stopped.HasBeenNotified()) impl_->stopped.Notify();
+}
+
+absl::StatusOr<v1::Assignment> CoordinatorClient::Join(const v1::JoinRequest& request) {
+  return impl_->Call(&v1::WorkerService::Stub::Join, request);
+}
+absl::StatusOr<v1::HeartbeatResponse> CoordinatorClient::Heartbeat(const v1::HeartbeatRequest& request) {
+  return impl_->Call(&v1::WorkerService::Stub::Heartbeat, request);
+}
+absl::StatusOr<v1::CommitCheckpointResponse> CoordinatorClient::CommitCheckpoint(const v1::CommitCheckpointRequest& request) {
+  return impl_->Call(&v1::WorkerService::Stub::CommitCheckpoint, request);
+}
+absl::Status CoordinatorClient::Finish(const v1::FinishRequest& request) {
+  return impl_->Call(&v1::WorkerService::Stub::Finish, request).status();
+}
+absl::Status CoordinatorClient::Fail(const v1::FailRequest& request) {
+  return impl_->Call(&v1::WorkerService::Stub::Fail, request).status();
+}
+absl::StatusOr<v1::RegisterTeacherResponse> CoordinatorClient::RegisterTeacher(const v1::RegisterTeacherRequest& request) {
+  return impl_->Call(&v1::WorkerService::Stub::RegisterTeacher, request);
+}
+
+}  // namespace kd

@@ -1,0 +1,157 @@
+#include "worker/fleet_worker.h"
+
+#include <unistd.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "data/dataset.h"
+#include "server/coordinator/coordinator_client.h"
+#include "worker/finish_student.h"
+#include "worker/heartbeat.h"
+#include "worker/response_source.h"
+#include "worker/standalone.h"
+#include "worker/trainer.h"
+
+namespace kd {
+namespace {
+
+// A coordinator that stays away for longer will find the job's last checkpoint; this process is of no use to it.
+constexpr absl::Duration kPatience = absl::Minutes(10);
+// The first call may meet a coordinator that is still starting.
+constexpr absl::Duration kJoinPatience = absl::Minutes(1);
+
+class FleetWorker {
+ public:
+  explicit FleetWorker(const FleetWorkerOptions& options) : client_(options.coordinator, kPatience), farewell_(options.coordinator, kJoinPatience) {
+    self_.set_job_id(options.job);
+    self_.set_generation(options.generation);
+    self_.set_rank(options.rank);
+    self_.set_pid(::getpid());
+  }
+
+  absl::Status Run() {
+    KD_ASSIGN_OR_RETURN(assignment_, farewell_.Join(self_));
+    const absl::Status status = Work();
+    if (!status.ok() && !absl::IsAborted(status)) TellFailure(status);
+    return status;
+  }
+
+ private:
+  absl::Status Work() {
+    const v1::Pair& pair = assignment_.pair();
+    if (assignment_.world_size() > 1) {
+      return absl::UnimplementedError("train.workers is above 1; this version trains with one worker");
+    }
+    heartbeat_ = std::make_unique<Heartbeat>(client_, self_, assignment_, [] {});
+    KD_RETURN_IF_ERROR(CheckCheckpoint());
+    KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(pair.data()));
+    KD_ASSIGN_OR_RETURN(TrainerOptions options, MakeTrainerOptions(*dataset));
+    heartbeat_->ReportPhase(options.source == nullptr ? "starting" : "waiting for the teacher");
+    KD_ASSIGN_OR_RETURN(CenterPointPillar student, Train(std::move(options)));
+
+    v1::FinishRequest finish;
+    finish.set_job_id(self_.job_id());
+    finish.set_generation(self_.generation());
+    finish.set_rank(self_.rank());
+    if (self_.rank() == 0) {
+      KD_ASSIGN_OR_RETURN(*finish.mutable_outcome(),
+                          FinishStudent(*student, {.pair = pair,
+                                                   .dataset = dataset.get(),
+                                                   .folder = assignment_.job_folder(),
+                                                   .teacher_digest = assignment_.teacher_digest(),
+                                                   .registry_url = assignment_.registry_url(),
+                                                   .on_phase = [this](const std::string& phase) { heartbeat_->ReportPhase(phase); }}));
+    }
+    LogInfo("finished", finish.outcome().artifact().empty() ? "" : absl::StrCat("; pushed ", finish.outcome().artifact()));
+    return client_.Finish(finish);
+  }
+
+  // The file must be the one that was committed.
+  absl::Status CheckCheckpoint() {
+    const std::string& path = assignment_.checkpoint_path();
+    if (path.empty()) return absl::OkStatus();
+    const absl::StatusOr<std::string> bytes = ReadFile(path);
+    if (bytes.ok() && Sha256Digest(*bytes) == assignment_.checkpoint_digest()) return absl::OkStatus();
+    bad_checkpoint_ = true;
+    if (!bytes.ok()) return Annotate(bytes.status(), "checkpoint");
+    return absl::DataLossError(absl::StrCat("checkpoint ", path, " is ", Sha256Digest(*bytes), ", but ",
+                                            assignment_.checkpoint_digest(), " was committed"));
+  }
+
+  absl::StatusOr<TrainerOptions> MakeTrainerOptions(const Dataset& dataset) {
+    const v1::Pair& pair = assignment_.pair();
+    TrainerOptions options;
+    options.pair = pair;
+    options.folder = assignment_.job_folder();
+    options.dataset = &dataset;
+    options.checkpoint = assignment_.checkpoint_path();
+    if (pair.has_teacher()) {
+      KD_ASSIGN_OR_RETURN(options.teacher_weights, ReadFile(assignment_.teacher_weights_path()));
+      RemoteSourceOptions remote;
+      remote.request.set_job_id(self_.job_id());
+      remote.request.set_teacher_digest(assignment_.teacher_digest());
+      *remote.request.mutable_data() = pair.data();
+      KD_ASSIGN_OR_RETURN(const std::string digest, dataset.Digest(pair.data().train_split()));
+      remote.request.set_dataset_digest(digest);
+      remote.request.set_view_offset(pair.teacher().view_offset());
+      remote.address = [this] { return heartbeat_->TeacherAddress(); };
+      options.source = NewRemoteSource(std::move(remote));
+    }
+    options.on_progress = [this](const v1::Progress& progress) {
+      heartbeat_->Report(progress);
+      LogInfo(ProgressLine(progress));
+    };
+    options.on_checkpoint = [this](uint64_t step, const std::string& path, const std::string& file_digest) {
+      return Commit(step, path, file_digest);
+    };
+    options.should_go_on = [this] { return heartbeat_->GoesOn(); };
+    return options;
+  }
+
+  absl::StatusOr<std::vector<std::string>> Commit(uint64_t step, const std::string& path, const std::string& digest) {
+    v1::CommitCheckpointRequest request;
+    request.set_job_id(self_.job_id());
+    request.set_generation(self_.generation());
+    request.set_step(step);
+    request.set_path(path);
+    request.set_digest(digest);
+    KD_ASSIGN_OR_RETURN(const v1::CommitCheckpointResponse response, client_.CommitCheckpoint(request));
+    return std::vector<std::string>(response.obsolete_paths().begin(), response.obsolete_paths().end());
+  }
+
+  void TellFailure(const absl::Status& status) {
+    v1::FailRequest request;
+    request.set_job_id(self_.job_id());
+    request.set_generation(self_.generation());
+    request.set_rank(self_.rank());
+    request.set_code(static_cast<int32_t>(status.code()));
+    request.set_message(std::string(status.message()));
+    request.set_bad_checkpoint(bad_checkpoint_);
+    // The others may be mended by another try: a lost peer, a full disk, a machine out of memory.
+    request.set_permanent(!bad_checkpoint_ && (absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+                                               absl::IsFailedPrecondition(status) || absl::IsDataLoss(status) ||
+                                               absl::IsUnimplemented(status)));
+    const absl::Status told = farewell_.Fail(request);
+    if (!told.ok()) LogWarning("the coordinator does not know why this worker ends: ", told.message());
+  }
+
+  CoordinatorClient client_;
+  // For the first word and the last one, which outlive the heartbeat.
+  CoordinatorClient farewell_;
+  v1::JoinRequest self_;
+  v1::Assignment assignment_;
+  std::unique_ptr<Heartbeat> heartbeat_;
+  bool bad_checkpoint_ = false;
+};
+
+}  // namespace
+
+absl::Status RunFleetWorker(const FleetWorkerOptions& options) { return FleetWorker(options).Run(); }
+
+}  // namespace kd
