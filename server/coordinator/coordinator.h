@@ -88,6 +88,10 @@ class Coordinator {
   // Looks after processes and leases and does what Decide() says.
   void Tick();
 
+  // Ends every worker and teacher: SIGTERM, and SIGKILL after `grace`. Returns when they are gone. Jobs stay as they are; the
+  // next coordinator goes on with them from their checkpoints. No Tick() may follow.
+  void EndProcesses(absl::Duration grace);
+
   // For /metrics.
   struct Counters {
     std::map<v1::JobState, int> jobs;  // that have not ended, by state

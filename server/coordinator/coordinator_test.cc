@@ -3,7 +3,6 @@
 #include <signal.h>
 
 #include <fstream>
-#include <set>
 #include <thread>
 
 #include "base/file.h"
@@ -14,6 +13,7 @@
 #include "core/safetensors.h"
 #include "data/simulator.h"
 #include "google/protobuf/util/json_util.h"
+#include "server/coordinator/fake_launcher.h"
 #include "server/coordinator/fleet_names.h"
 
 namespace kd {
@@ -24,34 +24,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-// Processes that do nothing until the test says so.
-class FakeLauncher : public Launcher {
- public:
-  absl::StatusOr<ProcessId> Start(const ProcessSpec& spec) override {
-    if (!refusal.empty()) return absl::UnavailableError(refusal);
-    started.push_back(spec);
-    running.insert(next);
-    return ProcessId{.pid = next++, .start_ticks = 1, .boot_id = "boot"};
-  }
-  std::optional<std::string> Poll(const ProcessId& process) override {
-    if (running.contains(process.pid)) return std::nullopt;
-    return "was killed by signal 9";
-  }
-  void Signal(const ProcessId& process, int signal) override {
-    signals.emplace_back(process.pid, signal);
-    if (!stubborn) running.erase(process.pid);
-  }
-
-  std::string refusal;
-  bool stubborn = false;
-  std::vector<ProcessSpec> started;
-  std::set<int64_t> running;
-  std::vector<std::pair<int64_t, int>> signals;
-
- private:
-  int64_t next = 1000;
-};
 
 class CoordinatorTest : public ::testing::Test {
  protected:
@@ -336,7 +308,7 @@ TEST_F(CoordinatorTest, ASilentWorkerIsGivenUpAndKilled) {
 
 TEST_F(CoordinatorTest, WaitsForTheOldProcessesBeforeItStartsNewOnes) {
   const std::string id = StartJob(Pair(false, 2));
-  launcher_.stubborn = true;
+  launcher_.ignored = {SIGTERM, SIGKILL};
   launcher_.running.erase(1001);
   Tick();
   clock_.Advance(absl::Seconds(5));
@@ -408,7 +380,7 @@ TEST_F(CoordinatorTest, AWorkerThatDiedWithTheCoordinatorCostsTheJobNothing) {
 
 TEST_F(CoordinatorTest, ARestartKillsProcessesOfEndedGenerations) {
   const std::string id = StartJob(Pair(false));
-  launcher_.stubborn = true;
+  launcher_.ignored = {SIGTERM, SIGKILL};
   EXPECT_THAT(coordinator_->Cancel(id), IsOk());
   StartCoordinator();
   EXPECT_THAT(launcher_.signals, ElementsAre(std::pair<int64_t, int>(1000, SIGKILL), std::pair<int64_t, int>(1000, SIGKILL)));

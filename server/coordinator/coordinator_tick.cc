@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -19,6 +20,7 @@ namespace kd {
 namespace {
 
 constexpr absl::Duration kTeacherFarewell = absl::Seconds(10);
+constexpr absl::Duration kEndPoll = absl::Milliseconds(20);
 
 // Threads that wait for the next operation must not eat the cores of the others.
 const char kWaitPolicy[] = "OMP_WAIT_POLICY";
@@ -267,6 +269,32 @@ absl::Status Coordinator::Do(const StopTeacher& action) {
   }
   teachers_.erase(action.digest);
   return absl::OkStatus();
+}
+
+void Coordinator::EndProcesses(absl::Duration grace) {
+  std::vector<ProcessId> processes;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const std::unique_ptr<Running>& job : jobs_) {
+      for (const Rank& rank : job->ranks) {
+        if (rank.process.has_value() && rank.exit.empty()) processes.push_back(*rank.process);
+      }
+    }
+    for (const auto& [digest, teacher] : teachers_) {
+      if (teacher.process.has_value() && teacher.exit.empty()) processes.push_back(*teacher.process);
+    }
+    for (const Leaving& leaving : leaving_) processes.push_back(leaving.process);
+  }
+  // Without the lock: a teacher may be in the middle of a call that it waits for.
+  const absl::Time kill_at = absl::Now() + grace;
+  for (const ProcessId& process : processes) launcher_.Signal(process, SIGTERM);
+  for (const ProcessId& process : processes) {
+    // They stay written down, so that the next coordinator sees at once that they are gone.
+    while (!launcher_.Poll(process).has_value()) {
+      if (absl::Now() >= kill_at) launcher_.Signal(process, SIGKILL);
+      absl::SleepFor(kEndPoll);
+    }
+  }
 }
 
 }  // namespace kd

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <csignal>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -18,6 +17,7 @@
 #include "base/http/ops_endpoints.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/stop_signals.h"
 #include "base/version.h"
 #include "core/job_state.h"
 #include "prometheus/gauge.h"
@@ -30,12 +30,14 @@ namespace kd {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(200);
+constexpr absl::Duration kProcessFarewell = absl::Seconds(10);
 
 struct Flags {
   std::string listen = "127.0.0.1:7070", ops_listen = "127.0.0.1:0", folder, registry = "http://127.0.0.1:7071", address_file,
               ops_address_file;
   uint32_t max_jobs = JobPolicy().max_jobs;
   double teacher_idle_s = absl::ToDoubleSeconds(JobPolicy().teacher_idle);
+  pid_t parent = 0;
 };
 
 // The coordinator's numbers as Prometheus sees them; brought up to date after every tick.
@@ -73,7 +75,7 @@ absl::Status CheckLoopback(const std::string& listen) {
                                                  address.port));
 }
 
-absl::Status Serve(const Flags& flags, const sigset_t& stop_signals) {
+absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
   KD_RETURN_IF_ERROR(CheckLoopback(flags.listen));
   KD_RETURN_IF_ERROR(CheckLoopback(flags.ops_listen));
   KD_RETURN_IF_ERROR(CreateFolders(flags.folder));
@@ -109,21 +111,31 @@ absl::Status Serve(const Flags& flags, const sigset_t& stop_signals) {
       metrics.Show(coordinator->Count());
     }
   });
-  const auto end = absl::MakeCleanup([&] {
+  const auto stop_ticking = [&] {
+    if (!ticker.joinable()) return;
     stop.Notify();
     ticker.join();
+  };
+  const auto end = absl::MakeCleanup([&] {
+    stop_ticking();
     running.server->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
   });
   if (!flags.ops_address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.ops_address_file, ops->address()));
   if (!flags.address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.address_file, running.address));
   LogInfo("serving \"", folder, "\" on ", running.address, ", metrics on http://", ops->address(), "/metrics");
-  int signal = 0;
-  sigwait(&stop_signals, &signal);
-  LogInfo("stopping; jobs go on where they stand when a coordinator is back");
+  stop_signals.Wait();
+  if (flags.parent == 0) {
+    LogInfo("stopping; teachers and workers go on and wait for the next coordinator");
+    return absl::OkStatus();
+  }
+  LogInfo("stopping, with all teachers and workers; jobs go on from their checkpoints when a coordinator is back");
+  stop_ticking();
+  coordinator->EndProcesses(kProcessFarewell);
   return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
+  const StopSignals stop_signals;
   InitLog("kd-coordinator");
   Flags flags;
   CLI::App app{"Takes jobs, starts teachers and workers, and sees that every job ends"};
@@ -135,14 +147,10 @@ int Main(int argc, char** argv) {
   app.add_option("--ops-address-file", flags.ops_address_file, "Write the address of /metrics here");
   app.add_option("--max-jobs", flags.max_jobs, "Jobs that run at once")->capture_default_str()->check(CLI::Range(1, 1024));
   app.add_option("--teacher-idle", flags.teacher_idle_s, "Seconds after which an unused teacher is stopped")->capture_default_str();
+  app.add_option("--parent", flags.parent, "Process that started this one: stop when it ends, and stop all teachers and workers then");
   CLI11_PARSE(app, argc, argv);
+  if (flags.parent != 0) StopWithParent(flags.parent);
 
-  // Threads inherit the mask: only sigwait() sees these.
-  sigset_t stop_signals;
-  sigemptyset(&stop_signals);
-  sigaddset(&stop_signals, SIGINT);
-  sigaddset(&stop_signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
   const absl::Status status = Serve(flags, stop_signals);
   if (status.ok()) return 0;
   LogError(status.message());

@@ -1,7 +1,6 @@
 // kd-registry: keeps teachers and students, for every client of the OCI distribution API.
 #include <unistd.h>
 
-#include <csignal>
 #include <memory>
 #include <string>
 
@@ -13,6 +12,7 @@
 #include "base/http/ops_endpoints.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/stop_signals.h"
 #include "prometheus/registry.h"
 #include "server/registry/registry.h"
 #include "server/registry/registry_http.h"
@@ -22,9 +22,10 @@ namespace {
 
 struct Flags {
   std::string listen = "127.0.0.1:0", folder, address_file;
+  pid_t parent = 0;
 };
 
-absl::Status Serve(const Flags& flags, const sigset_t& stop_signals) {
+absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
   KD_ASSIGN_OR_RETURN(const HttpAddress address, ParseHttpAddress(flags.listen));
   if (!IsLoopback(address)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -44,13 +45,13 @@ absl::Status Serve(const Flags& flags, const sigset_t& stop_signals) {
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<HttpServer> server, HttpServer::Start({.listen = flags.listen}, routes));
   if (!flags.address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.address_file, server->address()));
   LogInfo("serving \"", flags.folder, "\" on http://", server->address());
-  int signal = 0;
-  sigwait(&stop_signals, &signal);
+  stop_signals.Wait();
   LogInfo("stopping; \"", flags.folder, "\" is kept");
   return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
+  const StopSignals stop_signals;
   InitLog("kd-registry");
   Flags flags;
   CLI::App app{"Keeps teachers and students, for every client of the OCI distribution API"};
@@ -59,14 +60,10 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--folder", flags.folder, "Folder of blobs, manifests and tags; made if missing")->required();
   app.add_option("--address-file", flags.address_file, "Write the address here once it serves");
+  app.add_option("--parent", flags.parent, "Process that started this one: stop when it ends");
   CLI11_PARSE(app, argc, argv);
+  if (flags.parent != 0) StopWithParent(flags.parent);
 
-  // Threads inherit the mask: only sigwait() sees these.
-  sigset_t stop_signals;
-  sigemptyset(&stop_signals);
-  sigaddset(&stop_signals, SIGINT);
-  sigaddset(&stop_signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
   const absl::Status status = Serve(flags, stop_signals);
   if (status.ok()) return 0;
   LogError(status.message());

@@ -11,6 +11,7 @@
 #include "base/http/ops_endpoints.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/stop_signals.h"
 #include "distill/teacher_model.h"
 #include "prometheus/registry.h"
 #include "server/teacher/registration.h"
@@ -48,7 +49,7 @@ v1::ResponsePlan BasePlan(const v1::Detector& detector) {
 }
 
 // `registration` is null without a coordinator.
-absl::Status Serve(const Flags& flags, const sigset_t& stop_signals, TeacherRegistration* registration) {
+absl::Status Serve(const Flags& flags, const StopSignals& stop_signals, TeacherRegistration* registration) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<TeacherModel> model, TeacherModel::Create(bytes));
   if (!flags.digest.empty() && flags.digest != model->digest()) {
@@ -73,13 +74,13 @@ absl::Status Serve(const Flags& flags, const sigset_t& stop_signals, TeacherRegi
   if (registration != nullptr) registration->SetReady(server->address(), "http://" + ops->address());
   if (!flags.address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.address_file, server->address()));
   LogInfo("serving ", model->digest(), " on ", server->address(), ", metrics on http://", ops->address(), "/metrics");
-  int signal = 0;
-  sigwait(&stop_signals, &signal);
+  stop_signals.Wait();
   LogInfo("stopping; the cache in ", flags.cache_folder, " is kept");
   return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
+  const StopSignals stop_signals;
   InitLog("kd-teacher");
   Flags flags;
   CLI::App app{"Serves a frozen detector's answers"};
@@ -95,12 +96,6 @@ int Main(int argc, char** argv) {
   app.add_option("--coordinator", flags.coordinator, "Address of the coordinator that this teacher belongs to")->needs(digest);
   CLI11_PARSE(app, argc, argv);
 
-  // Threads inherit the mask: only sigwait() sees these.
-  sigset_t stop_signals;
-  sigemptyset(&stop_signals);
-  sigaddset(&stop_signals, SIGINT);
-  sigaddset(&stop_signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
   std::unique_ptr<TeacherRegistration> registration;
   if (!flags.coordinator.empty()) {
     registration = std::make_unique<TeacherRegistration>(flags.coordinator, flags.digest, [](const std::string& reason) {
