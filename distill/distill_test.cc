@@ -35,6 +35,25 @@ Response Decode(const std::vector<std::string>& records) {
   return response;
 }
 
+TEST(FeatureRoiTest, FramesWithoutObjectsCostNothing) {
+  CenterPointPillar teacher = RandomDetector(1), student = RandomDetector(2);
+  Frame empty = SimulateFrame(1).frame;
+  empty.boxes.clear();
+  torch::NoGradGuard no_grad;
+  const Batch batch = MakeBatch({&empty}, teacher->config(), false);
+  v1::DistillMethod spec;
+  spec.set_method("feature_roi");
+  spec.set_weight(1);
+  spec.set_grid_size(4);
+  const auto method = *MakeMethod(spec, teacher->config(), student->config());
+  const std::vector<Response> responses = {
+      Decode(*EncodeResponse(method->Plan(), *teacher, teacher->Forward(batch), 0, empty, 0))};
+  const Predictions own = student->Forward(batch);
+  const std::vector<torch::Tensor> probabilities;
+  const StepContext step{own, probabilities, responses, batch.gt_boxes, student->config(), teacher->config()};
+  EXPECT_EQ(method->Loss(step).at("feature_roi").item<float>(), 0);
+}
+
 // The sparse form, as sent, must equal the dense loss of the paper when the record holds every cell with weight.
 TEST(PivotalLogitsTest, SparseRecordsGiveTheDenseLossAndGradient) {
   CenterPointPillar teacher = RandomDetector(1), student = RandomDetector(2);

@@ -53,12 +53,15 @@ torch::Tensor RowsOf(const DecodedRecord& record, int64_t columns) {
       .clone();
 }
 
+// Responses arrive in the CPU's memory; losses are computed where the student is.
+torch::Device DeviceOf(const StepContext& step) { return step.student.spatial_features_2d.device(); }
+
 // The pivotal rows of a batch: which cell of which frame, and the teacher's values there.
 struct PivotalRows {
   torch::Tensor frame, cell;  // R int64
   torch::Tensor values;       // R x C
 };
-PivotalRows GatherPivotal(const std::vector<Response>& responses, const std::string& tensor) {
+PivotalRows GatherPivotal(const std::vector<Response>& responses, const std::string& tensor, const torch::Device& device) {
   std::vector<int64_t> frame, cell;
   std::vector<torch::Tensor> values;
   for (size_t b = 0; b < responses.size(); ++b) {
@@ -69,7 +72,9 @@ PivotalRows GatherPivotal(const std::vector<Response>& responses, const std::str
     }
     values.push_back(RowsOf(record, record.header.shape(0)));
   }
-  return {.frame = torch::tensor(frame, torch::kInt64), .cell = torch::tensor(cell, torch::kInt64), .values = torch::cat(values)};
+  return {.frame = torch::tensor(frame, torch::kInt64).to(device),
+          .cell = torch::tensor(cell, torch::kInt64).to(device),
+          .values = torch::cat(values).to(device)};
 }
 
 // Values of a map B x C x H x W at pivotal cells -> R x C.
@@ -96,7 +101,7 @@ class PivotalLogits : public DistillationMethod {
     std::map<std::string, torch::Tensor> terms;
     torch::Tensor cls, reg;
     for (size_t h = 0; h < heads_; ++h) {
-      const PivotalRows rows = GatherPivotal(step.responses, absl::StrCat("hm.", h));
+      const PivotalRows rows = GatherPivotal(step.responses, absl::StrCat("hm.", h), DeviceOf(step));
       const torch::Tensor teacher = ClampedSigmoid(rows.values);
       const torch::Tensor gaussian = std::get<0>(targets[h].heatmaps.max(1)).flatten(1).index({rows.frame, rows.cell});
       const torch::Tensor mask = rows.values.size(0) > 0 ? std::get<0>(teacher.max(1)) * gaussian : gaussian;
@@ -122,7 +127,7 @@ class PivotalLogits : public DistillationMethod {
     for (size_t b = 0; b < step.responses.size(); ++b) {
       const DecodedRecord& record = step.responses[b].at(absl::StrCat("reg.", head));
       const torch::Tensor slots = torch::nonzero(targets.masks[static_cast<int64_t>(b)]).squeeze(1);
-      teacher[static_cast<int64_t>(b)].index_copy_(0, slots, RowsOf(record, student.size(2)));
+      teacher[static_cast<int64_t>(b)].index_copy_(0, slots, RowsOf(record, student.size(2)).to(student.device()));
     }
     return RegressionL1(student, teacher, targets.masks).sum();
   }
@@ -150,9 +155,9 @@ class UniformLogits : public DistillationMethod {
         const auto& shape = record.header.shape();
         maps.push_back(RowsOf(record, static_cast<int64_t>(record.values.size())).view({shape[0], shape[1], shape[2]}));
       }
-      const torch::Tensor teacher = ClampedSigmoid(torch::stack(maps));
+      const torch::Tensor teacher = ClampedSigmoid(torch::stack(maps).to(DeviceOf(step)));
       const torch::Tensor student = ResizeMap(step.student_probabilities[h], teacher.size(2), teacher.size(3));
-      const torch::Tensor everywhere = torch::ones({teacher.size(0), teacher.size(2), teacher.size(3)});
+      const torch::Tensor everywhere = torch::ones({teacher.size(0), teacher.size(2), teacher.size(3)}, teacher.options());
       const torch::Tensor loss = MaskedProbabilityLoss(student, teacher, everywhere, PointLoss::kSquare);
       total = total.defined() ? total + loss : loss;
     }
@@ -209,13 +214,13 @@ class FeatureRoi : public FeatureMethod {
   std::map<std::string, torch::Tensor> Loss(const StepContext& step) override {
     const torch::Tensor student = RotatedGridPool(Aligned(step.student.spatial_features_2d), step.gt_boxes, spec_.grid_size(),
                                                   GeometryOf(step.student_detector));
+    if (student.size(0) == 0) return {{"feature_roi", student.sum()}};
     std::vector<torch::Tensor> rows;
     for (const Response& response : step.responses) {
       const DecodedRecord& record = response.at("roi_features");
       rows.push_back(RowsOf(record, student[0].numel()));
     }
-    if (student.size(0) == 0) return {{"feature_roi", student.sum()}};
-    const torch::Tensor teacher = torch::cat(rows).view_as(student);
+    const torch::Tensor teacher = torch::cat(rows).view_as(student).to(student.device());
     return {{"feature_roi", torch::pow(student - teacher, 2).mean() * spec_.weight()}};
   }
 
@@ -236,7 +241,7 @@ class FeatureForeground : public FeatureMethod {
   }
   std::map<std::string, torch::Tensor> Loss(const StepContext& step) override {
     const std::vector<int64_t> size = MapSize(step.teacher_detector);
-    const PivotalRows rows = GatherPivotal(step.responses, "spatial_features_2d");
+    const PivotalRows rows = GatherPivotal(step.responses, "spatial_features_2d", DeviceOf(step));
     const torch::Tensor student = AtCells(ResizeMap(Aligned(step.student.spatial_features_2d), size[0], size[1]), rows);
     const double mass = static_cast<double>(student.size(0) * student.size(1)) + 1e-6;
     return {{"feature_fg", torch::pow(student - rows.values, 2).sum() * (spec_.weight() / mass)}};

@@ -10,6 +10,7 @@
 #include "data/view.h"
 #include "distill/method.h"
 #include "models/detector.h"
+#include "models/device.h"
 
 namespace kd {
 
@@ -24,6 +25,7 @@ absl::StatusOr<std::unique_ptr<TeacherModel>> TeacherModel::Create(absl::string_
   std::unique_ptr<TeacherModel> model(new TeacherModel);
   model->detector_ = loaded.module->config();
   model->digest_ = loaded.digest;
+  loaded.module->to(ChooseDevice());
   for (const torch::Tensor& parameter : loaded.module->parameters()) torch::Tensor(parameter).set_requires_grad(false);
   model->network_ = std::make_unique<Network>(Network{loaded.module});
   return model;
@@ -38,7 +40,7 @@ absl::StatusOr<std::vector<std::vector<std::string>>> TeacherModel::Answer(const
                                                      " columns a point, the teacher takes ", detector_.num_point_features()));
     }
   }
-  const Predictions predictions = network_->module->Forward(MakeBatch(views, detector_, /*training=*/false));
+  const Predictions predictions = network_->module->Forward(ToDevice(MakeBatch(views, detector_, /*training=*/false), network_->module->device()));
   std::vector<std::vector<std::string>> answers;
   for (size_t i = 0; i < views.size(); ++i) {
     KD_ASSIGN_OR_RETURN(answers.emplace_back(), EncodeResponse(plan, *network_->module, predictions, static_cast<int64_t>(i),

@@ -17,7 +17,7 @@ namespace kd {
 // Not thread-safe.
 class TeacherModel {
  public:
-  // From a weights file of ours (models/detector.h). INVALID_ARGUMENT as LoadDetector.
+  // From a weights file of ours (models/detector.h); on a GPU where there is one. INVALID_ARGUMENT as LoadDetector.
   static absl::StatusOr<std::unique_ptr<TeacherModel>> Create(absl::string_view safetensors_bytes);
   ~TeacherModel();
 

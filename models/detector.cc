@@ -115,6 +115,8 @@ Predictions CenterPointPillarImpl::Forward(const Batch& batch) {
   return predictions;
 }
 
+torch::Device CenterPointPillarImpl::device() const { return parameters().front().device(); }
+
 std::vector<HeadTargets> AssignTargets(const v1::Detector& detector, const torch::Tensor& gt_boxes) {
   const v1::CenterHead& head = detector.dense_head();
   const int64_t stride = head.feature_map_stride();
@@ -201,6 +203,14 @@ torch::Tensor BoxTensor(const std::vector<const Frame*>& views) {
     }
   }
   return boxes;
+}
+
+Batch ToDevice(const Batch& batch, const torch::Device& device) {
+  return {.voxels = batch.voxels.to(device),
+          .coords = batch.coords.to(device),
+          .num_points = batch.num_points.to(device),
+          .gt_boxes = batch.gt_boxes.to(device),
+          .batch_size = batch.batch_size};
 }
 
 Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& detector, bool training) {

@@ -29,6 +29,9 @@ struct Batch {
 // Voxelises `views` for `detector`. `training` chooses the voxel cap. Safe to call from any thread.
 Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& detector, bool training);
 
+// The same batch in the memory of `device`.
+Batch ToDevice(const Batch& batch, const torch::Device& device);
+
 // The boxes alone, as Batch::gt_boxes.
 torch::Tensor BoxTensor(const std::vector<const Frame*>& views);
 
@@ -61,6 +64,7 @@ class CenterPointPillarImpl : public torch::nn::Module {
   explicit CenterPointPillarImpl(const v1::Detector& detector);
   ~CenterPointPillarImpl() override;
 
+  // `batch` lies on device().
   Predictions Forward(const Batch& batch);
 
   // Detection loss and its weighted terms by name: "hm" and "loc", summed over heads. Also returns, per head, the
@@ -77,6 +81,8 @@ class CenterPointPillarImpl : public torch::nn::Module {
   std::vector<std::vector<Detection>> Decode(const Predictions& predictions, bool nms = true) const;
 
   const v1::Detector& config() const { return config_; }
+  // Where its parameters are.
+  torch::Device device() const;
 
  private:
   const v1::Detector config_;

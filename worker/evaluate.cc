@@ -48,7 +48,8 @@ absl::StatusOr<Evaluation> Evaluate(CenterPointPillarImpl& model, const Dataset&
   std::vector<KittiFrame> kitti;
   for (const std::string& sample : samples) {
     KD_ASSIGN_OR_RETURN(const Frame frame, dataset.Read(sample));
-    detections.push_back(model.Decode(model.Forward(MakeBatch({&frame}, model.config(), /*training=*/false)))[0]);
+    const Batch batch = MakeBatch({&frame}, model.config(), /*training=*/false);
+    detections.push_back(model.Decode(model.Forward(ToDevice(batch, model.device())))[0]);
     truth.push_back(frame.boxes);
     KD_ASSIGN_OR_RETURN(const KittiCalib calib, ReadKittiCalib(root, sample));
     KD_ASSIGN_OR_RETURN(const ImageSize image, ReadKittiImageSize(root, sample));
