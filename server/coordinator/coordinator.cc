@@ -424,7 +424,10 @@ absl::Status Coordinator::Fail(const v1::FailRequest& request) {
   absl::MutexLock lock(&mutex_);
   KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
   KD_ASSIGN_OR_RETURN(Rank* const rank, Hear(*job, request.rank()));
-  if (request.bad_checkpoint() && job->record.checkpoints_size() > 0) {
+  // All ranks of a generation start from one file: when two find it damaged, the one before it stays.
+  const bool known_bad = std::any_of(job->ranks.begin(), job->ranks.end(), [](const Rank& other) { return other.bad_checkpoint; });
+  rank->bad_checkpoint = request.bad_checkpoint();
+  if (request.bad_checkpoint() && !known_bad && job->record.checkpoints_size() > 0) {
     v1::JobRecord next = job->record;
     const std::string path = next.checkpoints(0).path();
     next.mutable_checkpoints()->DeleteSubrange(0, 1);

@@ -111,6 +111,7 @@ class Coordinator {
     std::string exit;
     std::string failure;
     bool permanent = false;
+    bool bad_checkpoint = false;
   };
   struct Running {
     v1::JobRecord record;

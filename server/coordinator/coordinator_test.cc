@@ -294,6 +294,19 @@ TEST_F(CoordinatorTest, ADamagedCheckpointFallsBackOnTheOneBefore) {
   EXPECT_EQ(Job(id).checkpoint_step(), 1u);
 }
 
+TEST_F(CoordinatorTest, ACheckpointThatTwoRanksFindDamagedIsGivenUpOnce) {
+  const std::string id = StartJob(Pair(false, 2));
+  EXPECT_THAT(Commit(id, 1, 1), IsOk());
+  EXPECT_THAT(Commit(id, 1, 2), IsOk());
+  for (uint32_t rank = 0; rank < 2; ++rank) {
+    v1::FailRequest failure = Failure(id, 1, "step-2: checksum differs");
+    failure.set_rank(rank);
+    failure.set_bad_checkpoint(true);
+    EXPECT_THAT(coordinator_->Fail(failure), IsOk());
+  }
+  EXPECT_EQ(Job(id).checkpoint_step(), 1u);
+}
+
 TEST_F(CoordinatorTest, ASilentWorkerIsGivenUpAndKilled) {
   const std::string id = StartJob(Pair(false));
   clock_.Advance(absl::Seconds(9));
