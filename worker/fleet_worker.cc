@@ -2,18 +2,25 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "data/dataset.h"
+#include "models/device.h"
 #include "server/coordinator/coordinator_client.h"
+#include "server/coordinator/fleet_names.h"
+#include "server/coordinator/rendezvous_client.h"
 #include "worker/finish_student.h"
 #include "worker/heartbeat.h"
+#include "worker/process_group_sync.h"
 #include "worker/response_source.h"
 #include "worker/standalone.h"
 #include "worker/trainer.h"
@@ -25,18 +32,40 @@ namespace {
 constexpr absl::Duration kPatience = absl::Minutes(10);
 // The first call may meet a coordinator that is still starting.
 constexpr absl::Duration kJoinPatience = absl::Minutes(1);
+// A step at work when the generation ends has this long to come to its border. What hangs in a collective never does, and
+// Gloo cannot be told to give up.
+constexpr absl::Duration kGrace = absl::Seconds(5);
+
+// Ranks of one machine share its cores, unless the job or the environment says how.
+void ChooseThreads(uint32_t wanted, uint32_t ranks_here) {
+  const unsigned cores = std::thread::hardware_concurrency();
+  if (wanted > 0) {
+    torch::set_num_threads(static_cast<int>(wanted));
+  } else if (ranks_here > 1 && std::getenv("OMP_NUM_THREADS") == nullptr) {
+    torch::set_num_threads(static_cast<int>(std::max(1u, cores / ranks_here)));
+  }
+}
 
 class FleetWorker {
  public:
-  explicit FleetWorker(const FleetWorkerOptions& options) : client_(options.coordinator, kPatience), farewell_(options.coordinator, kJoinPatience) {
+  explicit FleetWorker(const FleetWorkerOptions& options)
+      : client_(options.coordinator, kPatience),
+        farewell_(options.coordinator, kJoinPatience),
+        rendezvous_(options.coordinator, kJoinPatience) {
     self_.set_job_id(options.job);
     self_.set_generation(options.generation);
     self_.set_rank(options.rank);
     self_.set_pid(::getpid());
   }
 
+  ~FleetWorker() {
+    sync_.reset();
+    gone_.Notify();
+  }
+
   absl::Status Run() {
     KD_ASSIGN_OR_RETURN(assignment_, farewell_.Join(self_));
+    device_ = ChooseDevice(self_.rank());
     const absl::Status status = Work();
     if (!status.ok() && !absl::IsAborted(status)) TellFailure(status);
     return status;
@@ -45,10 +74,9 @@ class FleetWorker {
  private:
   absl::Status Work() {
     const v1::Pair& pair = assignment_.pair();
-    if (assignment_.world_size() > 1) {
-      return absl::UnimplementedError("train.workers is above 1; this version trains with one worker");
-    }
-    heartbeat_ = std::make_unique<Heartbeat>(client_, self_, assignment_, [] {});
+    heartbeat_ = std::make_unique<Heartbeat>(client_, self_, assignment_, [this] { LeaveSoon(); });
+    if (assignment_.world_size() > 1) KD_RETURN_IF_ERROR(MeetOthers());
+    ChooseThreads(pair.train().threads(), sync_ == nullptr ? 1 : sync_->ranks_here());
     KD_RETURN_IF_ERROR(CheckCheckpoint());
     KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(pair.data()));
     KD_ASSIGN_OR_RETURN(TrainerOptions options, MakeTrainerOptions(*dataset));
@@ -72,6 +100,23 @@ class FleetWorker {
     return client_.Finish(finish);
   }
 
+  absl::Status MeetOthers() {
+    heartbeat_->ReportPhase("waiting for the other workers");
+    ProcessGroupOptions options{.rank = self_.rank(),
+                                .world_size = assignment_.world_size(),
+                                .prefix = GenerationPrefix(self_.job_id(), self_.generation()),
+                                .device = device_};
+    KD_ASSIGN_OR_RETURN(sync_, ProcessGroupSync::Create(options, rendezvous_));
+    return absl::OkStatus();
+  }
+
+  // The generation has ended: there is nobody to tell anything, and nothing to keep that a checkpoint doesn't hold.
+  void LeaveSoon() {
+    if (gone_.WaitForNotificationWithTimeout(kGrace)) return;
+    LogWarning("a step did not end within ", absl::FormatDuration(kGrace), "; leaving without it");
+    ::_exit(EXIT_FAILURE);
+  }
+
   // The file must be the one that was committed.
   absl::Status CheckCheckpoint() {
     const std::string& path = assignment_.checkpoint_path();
@@ -91,6 +136,8 @@ class FleetWorker {
     options.folder = assignment_.job_folder();
     options.dataset = &dataset;
     options.checkpoint = assignment_.checkpoint_path();
+    options.sync = sync_.get();
+    options.device = device_;
     if (pair.has_teacher()) {
       KD_ASSIGN_OR_RETURN(options.teacher_weights, ReadFile(assignment_.teacher_weights_path()));
       RemoteSourceOptions remote;
@@ -104,7 +151,7 @@ class FleetWorker {
       options.source = NewRemoteSource(std::move(remote));
     }
     options.on_progress = [this](const v1::Progress& progress) {
-      heartbeat_->Report(progress);
+      if (self_.rank() == 0) heartbeat_->Report(progress);
       LogInfo(ProgressLine(progress));
     };
     options.on_checkpoint = [this](uint64_t step, const std::string& path, const std::string& file_digest) {
@@ -144,10 +191,16 @@ class FleetWorker {
   CoordinatorClient client_;
   // For the first word and the last one, which outlive the heartbeat.
   CoordinatorClient farewell_;
+  RendezvousClient rendezvous_;
   v1::JoinRequest self_;
   v1::Assignment assignment_;
-  std::unique_ptr<Heartbeat> heartbeat_;
+  torch::Device device_ = torch::kCPU;
   bool bad_checkpoint_ = false;
+  // The group is gone.
+  absl::Notification gone_;
+  std::unique_ptr<Heartbeat> heartbeat_;
+  // Outlives the last word to the coordinator: who loses this rank's connections must not be heard before this rank is.
+  std::unique_ptr<ProcessGroupSync> sync_;
 };
 
 }  // namespace

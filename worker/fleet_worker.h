@@ -17,9 +17,10 @@ struct FleetWorkerOptions {
   uint32_t rank = 0;
 };
 
-// Trains what the coordinator assigns, from the last committed checkpoint; rank 0 scores and pushes the student. Failures
-// are told to the coordinator before they are returned. ABORTED: the generation has ended, nothing is left to do.
-// While a step hangs in a collective and the generation has ended, the process ends itself.
+// Trains what the coordinator assigns, from the last committed checkpoint, together with the job's other ranks; rank 0
+// keeps checkpoints, scores and pushes the student. Failures are told to the coordinator before they are returned.
+// ABORTED: the generation has ended, nothing is left to do. When it has ended and this call does not return within
+// seconds, because a step hangs in a collective, the whole process ends.
 absl::Status RunFleetWorker(const FleetWorkerOptions& options);
 
 }  // namespace kd

@@ -1,4 +1,5 @@
 // kd-worker: trains a student for the fleet, alone, or just evaluates one.
+#include <cstdlib>
 #include <iostream>
 #include <string>
 #include <thread>
@@ -51,6 +52,11 @@ absl::Status RunTrainAlone(const std::string& pair_path, const std::string& fold
 
 int Main(int argc, char** argv) {
   InitLog("kd-worker");
+#ifdef KD_CUDA
+  // A collective that fails is then an error of the rank that waits for it; otherwise a thread of NCCL's ends the process
+  // before it has told why.
+  ::setenv("TORCH_NCCL_BLOCKING_WAIT", "1", /*overwrite=*/0);
+#endif
   CLI::App app{"Trains and evaluates students"};
   app.require_subcommand(1);
 

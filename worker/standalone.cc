@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "models/device.h"
 #include "worker/finish_student.h"
 #include "worker/trainer.h"
 
@@ -32,6 +33,7 @@ absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::
   options.pair = pair;
   options.folder = folder;
   options.dataset = dataset.get();
+  options.device = ChooseDevice();
   std::string teacher_digest;
   if (pair.has_teacher()) {
     KD_ASSIGN_OR_RETURN(options.teacher_weights, ReadFile(pair.teacher().weights()));

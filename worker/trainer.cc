@@ -27,11 +27,11 @@ constexpr size_t kStepsAhead = 4;
 // Sums between two reports.
 class Meter {
  public:
-  explicit Meter(uint64_t total_steps) { progress_.set_total_steps(total_steps); }
+  Meter(uint64_t total_steps, uint32_t world_size) : world_size_(world_size) { progress_.set_total_steps(total_steps); }
 
   void AddStep(const StepInput& input, const std::map<std::string, double>& losses, absl::Duration waited) {
     ++steps_;
-    samples_ += input.names.size();
+    samples_ += input.names.size() * world_size_;
     waited_ += waited;
     for (const auto& [name, value] : losses) sums_[name] += value;
     progress_.set_step(input.step + 1);
@@ -58,6 +58,7 @@ class Meter {
   }
 
  private:
+  const uint32_t world_size_;
   v1::Progress progress_;
   std::map<std::string, double> sums_;
   int steps_ = 0;
@@ -94,6 +95,7 @@ absl::StatusOr<State> MakeState(const TrainerOptions& options, int64_t total_ste
                                                      SourcesOf(state.teacher_detector), SourcesOf(detector));
     KD_RETURN_IF_ERROR(LoadStateDict(inherited, *state.student));
   }
+  state.student->to(options.device);
   std::vector<std::pair<std::string, torch::Tensor>> parameters;
   for (const auto& item : state.student->named_parameters()) parameters.emplace_back(absl::StrCat("student.", item.key()), item.value());
   for (const v1::DistillMethod& spec : pair.distill()) {
@@ -101,6 +103,7 @@ absl::StatusOr<State> MakeState(const TrainerOptions& options, int64_t total_ste
     state.adapters->register_module(absl::StrCat(state.methods.size()), method);
     state.methods.push_back(std::move(method));
   }
+  state.adapters->to(options.device);
   for (const auto& item : state.adapters->named_parameters()) parameters.emplace_back(absl::StrCat("methods.", item.key()), item.value());
   const v1::Train& train = pair.train();
   state.optimizer = std::make_unique<AdamOneCycle>(
@@ -113,27 +116,28 @@ absl::StatusOr<State> MakeState(const TrainerOptions& options, int64_t total_ste
   return state;
 }
 
-std::vector<torch::Tensor> Gradients(State& state) {
-  std::vector<torch::Tensor> gradients;
-  for (torch::nn::Module* module : {static_cast<torch::nn::Module*>(state.student.get()), state.adapters.get()}) {
-    for (const torch::Tensor& parameter : module->parameters()) {
-      if (parameter.grad().defined()) gradients.push_back(parameter.grad());
-    }
-  }
-  return gradients;
+// Makes the ranks begin alike and shares their gradients from then on.
+absl::Status JoinRanks(GradientSync& sync, State& state) {
+  std::vector<torch::Tensor> parameters = state.student->parameters();
+  for (const torch::Tensor& parameter : state.adapters->parameters()) parameters.push_back(parameter);
+  KD_RETURN_IF_ERROR(sync.Broadcast(parameters));
+  KD_RETURN_IF_ERROR(sync.Broadcast(state.student->buffers()));
+  return sync.Attach(parameters);
 }
 
 // One optimiser step; returns the loss terms.
 absl::StatusOr<std::map<std::string, double>> TakeStep(const TrainerOptions& options, const StepInput& input, State& state) {
-  const Predictions predictions = state.student->Forward(input.batch);
+  const Batch batch = ToDevice(input.batch, options.device);
+  const Predictions predictions = state.student->Forward(batch);
   const v1::Detector& detector = state.student->config();
-  const auto loss = state.student->DetectionLoss(predictions, AssignTargets(detector, input.batch.gt_boxes));
+  const auto loss = state.student->DetectionLoss(predictions, AssignTargets(detector, batch.gt_boxes));
   torch::Tensor total = loss.total;
   std::map<std::string, torch::Tensor> terms = loss.terms;
+  const torch::Tensor plain_boxes = input.plain_boxes.to(options.device);
   const StepContext context{.student = predictions,
                             .student_probabilities = loss.probabilities,
                             .responses = input.responses,
-                            .gt_boxes = input.plain_boxes,
+                            .gt_boxes = plain_boxes,
                             .student_detector = detector,
                             .teacher_detector = state.teacher_detector};
   for (const auto& method : state.methods) {
@@ -152,8 +156,11 @@ absl::StatusOr<std::map<std::string, double>> TakeStep(const TrainerOptions& opt
     }
   }
   state.optimizer->ZeroGrad();
-  total.backward();
-  if (options.sync != nullptr) KD_RETURN_IF_ERROR(options.sync->Average(Gradients(state)));
+  if (options.sync == nullptr) {
+    total.backward();
+  } else {
+    KD_RETURN_IF_ERROR(options.sync->Backward(total));
+  }
   if (options.pair.train().grad_clip() > 0) state.optimizer->ClipGradients(options.pair.train().grad_clip());
   state.optimizer->Step();
   return values;
@@ -161,7 +168,8 @@ absl::StatusOr<std::map<std::string, double>> TakeStep(const TrainerOptions& opt
 
 absl::Status WriteCheckpoint(const TrainerOptions& options, uint64_t step, State& state) {
   if (options.sync != nullptr) {
-    // Batch norms saw different frames on every rank; the checkpoint holds rank 0's statistics for all.
+    // Training does not read the running statistics of batch norms, and every rank's are of other frames: rank 0's, which
+    // the checkpoint keeps, become everybody's here.
     KD_RETURN_IF_ERROR(options.sync->Broadcast(state.student->buffers()));
     if (options.sync->rank() != 0) return absl::OkStatus();
   }
@@ -208,10 +216,7 @@ absl::StatusOr<CenterPointPillar> Train(TrainerOptions options) {
   if (!options.checkpoint.empty()) {
     KD_ASSIGN_OR_RETURN(step, LoadCheckpoint(options.checkpoint, *state.student, *state.adapters, *state.optimizer));
   }
-  if (options.sync != nullptr) {
-    KD_RETURN_IF_ERROR(options.sync->Broadcast(state.student->parameters()));
-    KD_RETURN_IF_ERROR(options.sync->Broadcast(state.student->buffers()));
-  }
+  if (options.sync != nullptr) KD_RETURN_IF_ERROR(JoinRanks(*options.sync, state));
 
   Loader loader({.dataset = options.dataset,
                  .data = pair.data(),
@@ -225,7 +230,7 @@ absl::StatusOr<CenterPointPillar> Train(TrainerOptions options) {
                  .source = state.methods.empty() ? nullptr : std::move(options.source),
                  .verify_views = pair.teacher().verify_views(),
                  .ahead = kStepsAhead});
-  Meter meter(total_steps);
+  Meter meter(total_steps, sampler.world_size);
   while (step < total_steps) {
     if (options.should_go_on) KD_RETURN_IF_ERROR(options.should_go_on());
     const absl::Time asked = absl::Now();
@@ -239,6 +244,7 @@ absl::StatusOr<CenterPointPillar> Train(TrainerOptions options) {
       KD_RETURN_IF_ERROR(WriteCheckpoint(options, step, state));
     }
   }
+  if (options.sync != nullptr) KD_RETURN_IF_ERROR(options.sync->Finish());
   state.student->eval();
   return state.student;
 }

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "base/file.h"
 #include "base/status_matchers.h"
@@ -12,7 +13,10 @@
 #include "data/simulator.h"
 #include "data/view.h"
 #include "gtest/gtest.h"
+#include "server/coordinator/rendezvous_table.h"
 #include "worker/evaluate.h"
+#include "worker/fake_gradient_sync.h"
+#include "worker/process_group_sync.h"
 #include "worker/trainer.h"
 
 namespace kd {
@@ -180,6 +184,89 @@ TEST_F(WorkerTest, ALossThatIsNotANumberNamesStepAndFrames) {
   pair.mutable_train()->set_lr(1e30);
   pair.mutable_train()->set_grad_clip(0);
   EXPECT_THAT(Train(Options(pair, "nan")), StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::AllOf(HasSubstr("at step"), HasSubstr(" view "))));
+}
+
+// Two ranks that are threads and start from one checkpoint, because threads share the generator of a fresh start.
+class TwoRanksTest : public WorkerTest {
+ protected:
+  static constexpr absl::Duration kTimeout = absl::Minutes(1);
+  static constexpr char kPrefix[] = "half-1/1/";
+
+  void SetUp() override {
+    checkpoint_ = *folder_ / "start/checkpoints/step-5.safetensors";
+    if (!std::filesystem::exists(checkpoint_)) ASSERT_THAT(Train(Options(DistilJob(), "start")), IsOk());
+    table_.Begin(kPrefix);
+  }
+
+  // What becomes of the student on every rank. `change` may alter a rank's options.
+  std::vector<absl::StatusOr<std::string>> TrainRanks(
+      const std::string& folder, const std::function<std::unique_ptr<GradientSync>(uint32_t)>& make_sync,
+      const std::function<void(uint32_t, TrainerOptions&)>& change = [](uint32_t, TrainerOptions&) {}) {
+    // Two steps an epoch: twelve in all.
+    v1::Pair pair = DistilJob();
+    pair.mutable_train()->set_epochs(6);
+    std::vector<TrainerOptions> options(2);
+    for (uint32_t rank = 0; rank < 2; ++rank) {
+      options[rank] = Options(pair, folder);
+      options[rank].checkpoint = checkpoint_;
+      change(rank, options[rank]);
+    }
+    std::vector<absl::StatusOr<std::string>> students(2);
+    std::vector<std::thread> threads;
+    for (uint32_t rank = 0; rank < 2; ++rank) {
+      options[rank].dataset = dataset_.get();
+      threads.emplace_back([&, rank] {
+        const std::unique_ptr<GradientSync> sync = make_sync(rank);
+        options[rank].sync = sync.get();
+        auto student = Train(std::move(options[rank]));
+        students[rank] = student.ok() ? SaveWeights(**student) : absl::StatusOr<std::string>(student.status());
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return students;
+  }
+  std::unique_ptr<GradientSync> OverGloo(uint32_t rank) {
+    auto sync = ProcessGroupSync::Create({.rank = rank, .world_size = 2, .prefix = kPrefix, .timeout = kTimeout}, table_);
+    EXPECT_THAT(sync, IsOk());
+    return *std::move(sync);
+  }
+
+  std::string checkpoint_;
+  RendezvousTable table_;
+};
+
+TEST_F(TwoRanksTest, LearnTheSameBitForBitAsWhenTheirGradientsAreAveragedByHand) {
+  std::vector<std::vector<uint64_t>> committed(2);
+  const auto gloo = TrainRanks("gloo", [&](uint32_t rank) { return OverGloo(rank); },
+                               [&](uint32_t rank, TrainerOptions& options) {
+                                 options.on_checkpoint = [&committed, rank](uint64_t step, const std::string&, const std::string&) {
+                                   committed[rank].push_back(step);
+                                   return std::vector<std::string>();
+                                 };
+                               });
+  FakeGroup group(2, kTimeout);
+  const auto by_hand = TrainRanks("by-hand", [&](uint32_t rank) { return std::make_unique<FakeGradientSync>(group, rank); });
+  for (uint32_t rank = 0; rank < 2; ++rank) {
+    ASSERT_THAT(gloo[rank], IsOk());
+    ASSERT_THAT(by_hand[rank], IsOk());
+  }
+  EXPECT_TRUE(*gloo[0] == *gloo[1]) << "ranks differ";
+  EXPECT_TRUE(*gloo[0] == *by_hand[0]);
+  EXPECT_THAT(committed[0], ::testing::ElementsAre(10, 12));
+  EXPECT_THAT(committed[1], ::testing::IsEmpty());
+  EXPECT_EQ(*ReadFile(*folder_ / "gloo/checkpoints/step-12.safetensors"), *ReadFile(*folder_ / "by-hand/checkpoints/step-12.safetensors"));
+}
+
+TEST_F(TwoRanksTest, OneThatLeavesEndsTheOtherAndIsNamed) {
+  const auto students = TrainRanks("left", [&](uint32_t rank) { return OverGloo(rank); },
+                                   [](uint32_t rank, TrainerOptions& options) {
+                                     if (rank == 0) return;
+                                     options.should_go_on = [steps = 0]() mutable {
+                                       return steps++ < 2 ? absl::OkStatus() : absl::CancelledError("left");
+                                     };
+                                   });
+  EXPECT_THAT(students[1], StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_THAT(students[0], StatusIs(absl::StatusCode::kUnavailable, HasSubstr("no word from rank 1")));
 }
 
 TEST_F(WorkerTest, EveryMethodTrains) {
