@@ -2,6 +2,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
@@ -11,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "base/grpc_server.h"
 #include "base/small_disk.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
@@ -382,6 +384,50 @@ TEST_F(TeacherTest, AStreamGoesOnWhereALostTeacherStopped) {
   Start();
   for (int i = 5; i < 20; ++i) ASSERT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), IsOk()) << i;
   EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kOutOfRange));
+}
+
+// Sends what it is told to instead of records, then what a teacher would.
+class DamagingTeacher final : public v1::Teacher::Service {
+ public:
+  explicit DamagingTeacher(std::string sound) : sound_(std::move(sound)) {}
+  grpc::Status StreamResponses(grpc::ServerContext*, const v1::StreamResponsesRequest*, grpc::ServerWriter<v1::ResponseChunk>* writer) override {
+    v1::ResponseChunk chunk;
+    chunk.set_data(next < damaged.size() ? damaged[next++] : sound_);
+    chunk.set_total_bytes(announced == 0 ? chunk.data().size() : announced);
+    announced = 0;
+    writer->Write(chunk);
+    return grpc::Status::OK;
+  }
+
+  std::vector<std::string> damaged;
+  size_t next = 0;
+  // Of the first answer; 0: its size.
+  uint64_t announced = 0;
+
+ private:
+  const std::string sound_;
+};
+
+TEST_F(TeacherTest, AResponseThatArrivesDamagedIsAskedForAgain) {
+  const v1::StreamResponsesRequest request = Request(1, 1);
+  const std::string sound = Bytes(request);
+  for (const uint64_t announced : {uint64_t{0}, uint64_t{1}, std::numeric_limits<uint64_t>::max()}) {
+    DamagingTeacher teacher(sound);
+    std::string flipped = sound;
+    flipped[flipped.size() / 2] ^= 1;
+    teacher.damaged = {flipped};
+    teacher.announced = announced;
+    const RunningGrpcServer running = *StartGrpcServer("127.0.0.1:0", {&teacher});
+    {
+      ResponseStream stream(request, [&]() -> absl::StatusOr<std::string> { return running.address; });
+      const auto response = stream.Next(absl::Now() + absl::Seconds(30));
+      ASSERT_THAT(response, IsOk()) << announced;
+      std::string bytes;
+      for (const std::string& record : response->records) bytes += record;
+      EXPECT_EQ(bytes, sound);
+    }
+    running.server->Shutdown();
+  }
 }
 
 TEST_F(TeacherTest, AnotherTeacherOrDataSetIsRefusedWithBothNames) {
