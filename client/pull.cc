@@ -30,7 +30,7 @@ int Pull(const PullOptions& options) {
     Say(absl::StrCat("  ", file.name, "  ", std::filesystem::file_size(file.path, error), " bytes"));
   }
   std::cout << folder << "\n";
-  Say(absl::StrCat("next: kdctl eval model ", folder, " --data FOLDER"));
+  SayNext(absl::StrCat("kdctl eval model ", folder, " --data FOLDER"));
   return kExitOk;
 }
 

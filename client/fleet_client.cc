@@ -1,0 +1,312 @@
+#include "client/fleet_client.h"
+
+#include <grpc/grpc.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/support/async_stream.h>
+
+#include <iostream>
+#include <map>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "base/grpc_status.h"
+#include "client/output.h"
+#include "kd/v1/coordinator.grpc.pb.h"
+#include "kd/v1/teacher.grpc.pb.h"
+
+namespace kd {
+namespace {
+
+// A submit reads the data set's splits and may fetch the teacher from the registry.
+constexpr absl::Duration kSubmitDeadline = absl::Minutes(2);
+constexpr int kSubmitTries = 4;
+constexpr absl::Duration kFirstPause = absl::Milliseconds(200);
+// A stream is opened again after it, which also finds out whether the other side is still there.
+constexpr absl::Duration kStreamDeadline = absl::Minutes(10);
+constexpr absl::Duration kPatience = absl::Minutes(1);
+constexpr absl::Duration kReopenPause = absl::Milliseconds(500);
+
+grpc::ChannelArguments Arguments() {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  // A proxy of the environment has no business between a person and the fleet of this machine.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return arguments;
+}
+
+bool HasNoAnswer(const absl::Status& status) { return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status); }
+
+// Says who is silent instead of what gRPC calls it.
+absl::Status Named(const absl::Status& status, absl::string_view who, const std::string& address, absl::Duration deadline) {
+  if (absl::IsDeadlineExceeded(status)) {
+    return absl::DeadlineExceededError(absl::StrCat(who, " at ", address, " did not answer within ", absl::FormatDuration(deadline)));
+  }
+  if (absl::IsUnavailable(status)) {
+    return absl::UnavailableError(absl::StrCat("cannot reach ", who, " at ", address, ": ", status.message()));
+  }
+  return status;
+}
+
+void PrintCall(absl::string_view method, const FleetOptions& options, const absl::Status& status, absl::Time start) {
+  if (!options.debug) return;
+  std::cerr << absl::StrFormat("debug: %s %s request=%s %s %.1f ms\n", absl::FormatTime("%H:%M:%E3S", start, absl::LocalTimeZone()),
+                               method, options.request_id, absl::StatusCodeToString(status.code()),
+                               absl::ToDoubleMilliseconds(absl::Now() - start));
+}
+
+void Prepare(grpc::ClientContext& context, const FleetOptions& options, absl::Duration deadline) {
+  context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+  context.AddMetadata("kd-request-id", options.request_id);
+}
+
+template <typename Stub, typename Request, typename Response>
+absl::StatusOr<Response> Call(Stub& stub, absl::string_view name, const FleetOptions& options, absl::Duration deadline,
+                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                              const Request& request) {
+  const absl::Time start = absl::Now();
+  grpc::ClientContext context;
+  Prepare(context, options, deadline);
+  Response response;
+  const absl::Status status = FromGrpcStatus((stub.*method)(&context, request, &response));
+  PrintCall(name, options, status, start);
+  if (!status.ok()) return status;
+  return response;
+}
+
+// One call of a streaming method.
+template <typename T>
+class OneStream {
+ public:
+  using Open = std::function<std::unique_ptr<grpc::ClientAsyncReader<T>>(grpc::ClientContext*, grpc::CompletionQueue*)>;
+
+  OneStream(const Open& open, const FleetOptions& options) {
+    Prepare(context_, options, kStreamDeadline);
+    reader_ = open(&context_, &queue_);
+    reader_->StartCall(this);
+  }
+  ~OneStream() {
+    context_.TryCancel();
+    queue_.Shutdown();
+    void* tag;
+    for (bool ok; queue_.Next(&tag, &ok);) {
+    }
+  }
+
+  typename FleetStream<T>::Read Next(absl::Time until, T* message) {
+    using Read = typename FleetStream<T>::Read;
+    while (true) {
+      void* tag;
+      bool ok = false;
+      const auto event = queue_.AsyncNext(&tag, &ok, absl::ToChronoTime(until));
+      if (event == grpc::CompletionQueue::TIMEOUT) return Read::kNothingYet;
+      if (event == grpc::CompletionQueue::SHUTDOWN || stage_ == Stage::kFinishing) return Read::kEnd;
+      if (!ok) {
+        stage_ = Stage::kFinishing;
+        reader_->Finish(&status_, this);
+        continue;
+      }
+      const bool read = stage_ == Stage::kReading;
+      stage_ = Stage::kReading;
+      if (read) *message = std::move(incoming_);
+      incoming_ = T();
+      reader_->Read(&incoming_, this);
+      if (read) return Read::kMessage;
+    }
+  }
+  // After kEnd.
+  absl::Status status() const { return FromGrpcStatus(status_); }
+
+ private:
+  enum class Stage { kStarting, kReading, kFinishing };
+
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  std::unique_ptr<grpc::ClientAsyncReader<T>> reader_;
+  Stage stage_ = Stage::kStarting;
+  T incoming_;
+  grpc::Status status_;
+};
+
+// Opens the call again when it broke off after it had worked.
+template <typename T>
+class LastingStream : public FleetStream<T> {
+ public:
+  using Read = typename FleetStream<T>::Read;
+  // `opened` is called before every call; `is_new` says whether a message is to be passed on.
+  LastingStream(typename OneStream<T>::Open open, std::string name, const FleetOptions& options,
+                std::function<void()> opened, std::function<bool(const T&)> is_new)
+      : open_(std::move(open)), name_(std::move(name)), options_(options), opened_(std::move(opened)), is_new_(std::move(is_new)) {}
+
+  absl::StatusOr<Read> Next(absl::Time until, T* message) override {
+    while (true) {
+      if (call_ == nullptr) {
+        const absl::Time at = std::min(until, open_at_);
+        if (absl::Now() < at) absl::SleepFor(at - absl::Now());
+        if (absl::Now() < open_at_) return Read::kNothingYet;
+        start_ = absl::Now();
+        opened_();
+        call_ = std::make_unique<OneStream<T>>(open_, options_);
+      }
+      const Read read = call_->Next(until, message);
+      if (read == Read::kNothingYet) return read;
+      if (read == Read::kMessage) {
+        heard_ = absl::Now();
+        gone_since_ = absl::InfiniteFuture();
+        if (!is_new_(*message)) continue;
+        return read;
+      }
+      const absl::Status status = call_->status();
+      PrintCall(name_, options_, status, start_);
+      call_.reset();
+      if (status.ok()) return Read::kEnd;
+      if (absl::IsDeadlineExceeded(status) && heard_ > start_) continue;
+      // A coordinator that stops cancels its streams.
+      const bool gone = HasNoAnswer(status) || absl::IsCancelled(status);
+      const bool patient = heard_ > absl::InfinitePast() && absl::Now() - gone_since_ < kPatience;
+      if (!gone || !patient) return Named(status, "the fleet", options_.address, kStreamDeadline);
+      if (gone_since_ == absl::InfiniteFuture()) {
+        gone_since_ = absl::Now();
+        Say(absl::StrCat("the fleet at ", options_.address, " has gone; waiting a minute for it to come back"));
+      }
+      open_at_ = absl::Now() + kReopenPause;
+    }
+  }
+
+ private:
+  const typename OneStream<T>::Open open_;
+  const std::string name_;
+  const FleetOptions options_;
+  const std::function<void()> opened_;
+  const std::function<bool(const T&)> is_new_;
+  std::unique_ptr<OneStream<T>> call_;
+  absl::Time start_, open_at_ = absl::InfinitePast(), heard_ = absl::InfinitePast(), gone_since_ = absl::InfiniteFuture();
+};
+
+}  // namespace
+
+std::string NewRequestId() {
+  std::random_device random;
+  std::string id;
+  for (int i = 0; i < 4; ++i) absl::StrAppend(&id, absl::Hex(random(), absl::kZeroPad8));
+  return id;
+}
+
+struct FleetClient::Impl {
+  explicit Impl(FleetOptions given) : options(std::move(given)) {
+    if (options.request_id.empty()) options.request_id = NewRequestId();
+    // Ends with the process: gRPC 1.51 may wait for its own poller when its last object goes.
+    grpc_init();
+    channel = grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), Arguments());
+    jobs = v1::JobService::NewStub(channel);
+  }
+
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Ask(absl::string_view name,
+                               grpc::Status (v1::JobService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                               const Request& request) {
+    absl::StatusOr<Response> response = Call(*jobs, name, options, options.deadline, method, request);
+    if (!response.ok()) return Named(response.status(), "the fleet", options.address, options.deadline);
+    return response;
+  }
+
+  FleetOptions options;
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::JobService::Stub> jobs;
+};
+
+FleetClient::FleetClient(FleetOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+FleetClient::~FleetClient() = default;
+const std::string& FleetClient::address() const { return impl_->options.address; }
+const std::string& FleetClient::request_id() const { return impl_->options.request_id; }
+
+absl::StatusOr<v1::Job> FleetClient::Submit(const v1::Pair& pair, const std::string& request_id, bool dry_run) {
+  v1::SubmitJobRequest request;
+  *request.mutable_pair() = pair;
+  request.set_request_id(request_id);
+  request.set_dry_run(dry_run);
+  absl::Duration pause = kFirstPause;
+  for (int tries = 1;; ++tries, pause *= 2) {
+    absl::StatusOr<v1::Job> job =
+        Call(*impl_->jobs, "SubmitJob", impl_->options, kSubmitDeadline, &v1::JobService::Stub::SubmitJob, request);
+    if (job.ok()) return job;
+    if (!absl::IsUnavailable(job.status()) || tries == kSubmitTries) {
+      return Named(job.status(), "the fleet", impl_->options.address, kSubmitDeadline);
+    }
+    absl::SleepFor(pause);
+  }
+}
+
+absl::StatusOr<v1::Job> FleetClient::GetJob(const std::string& id) {
+  v1::GetJobRequest request;
+  request.set_id(id);
+  return impl_->Ask("GetJob", &v1::JobService::Stub::GetJob, request);
+}
+absl::StatusOr<v1::ListJobsResponse> FleetClient::ListJobs(const v1::ListJobsRequest& request) {
+  return impl_->Ask("ListJobs", &v1::JobService::Stub::ListJobs, request);
+}
+absl::StatusOr<v1::Job> FleetClient::CancelJob(const std::string& id) {
+  v1::CancelJobRequest request;
+  request.set_id(id);
+  return impl_->Ask("CancelJob", &v1::JobService::Stub::CancelJob, request);
+}
+absl::StatusOr<v1::ListEventsResponse> FleetClient::ListEvents(const std::string& id) {
+  v1::GetJobRequest request;
+  request.set_id(id);
+  return impl_->Ask("ListEvents", &v1::JobService::Stub::ListEvents, request);
+}
+absl::StatusOr<v1::ListTeachersResponse> FleetClient::ListTeachers() {
+  return impl_->Ask("ListTeachers", &v1::JobService::Stub::ListTeachers, v1::ListTeachersRequest());
+}
+absl::StatusOr<v1::Fleet> FleetClient::GetFleet() {
+  return impl_->Ask("GetFleet", &v1::JobService::Stub::GetFleet, v1::GetFleetRequest());
+}
+
+std::unique_ptr<FleetStream<v1::Job>> FleetClient::Watch(const std::string& id) {
+  v1::GetJobRequest request;
+  request.set_id(id);
+  return std::make_unique<LastingStream<v1::Job>>(
+      [stub = impl_->jobs.get(), request](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
+        return stub->PrepareAsyncWatchJob(context, request, queue);
+      },
+      "WatchJob", impl_->options, [] {}, [](const v1::Job&) { return true; });
+}
+
+std::unique_ptr<FleetStream<v1::LogChunk>> FleetClient::Logs(const std::string& id, bool follow) {
+  v1::StreamLogsRequest request;
+  request.set_id(id);
+  request.set_follow(follow);
+  // Lines come from their logs' beginning each time.
+  struct Counts {
+    std::map<uint32_t, uint64_t> shown, sent;
+  };
+  const auto counts = std::make_shared<Counts>();
+  return std::make_unique<LastingStream<v1::LogChunk>>(
+      [stub = impl_->jobs.get(), request](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
+        return stub->PrepareAsyncStreamLogs(context, request, queue);
+      },
+      "StreamLogs", impl_->options, [counts] { counts->sent.clear(); },
+      [counts](const v1::LogChunk& chunk) {
+        if (++counts->sent[chunk.rank()] <= counts->shown[chunk.rank()]) return false;
+        ++counts->shown[chunk.rank()];
+        return true;
+      });
+}
+
+absl::StatusOr<v1::CacheStats> FleetClient::GetCacheStats(const std::string& teacher_address) {
+  const auto stub =
+      v1::Teacher::NewStub(grpc::CreateCustomChannel(teacher_address, grpc::InsecureChannelCredentials(), Arguments()));
+  absl::StatusOr<v1::CacheStats> stats = Call(*stub, "GetCacheStats", impl_->options, impl_->options.deadline,
+                                              &v1::Teacher::Stub::GetCacheStats, v1::GetCacheStatsRequest());
+  if (!stats.ok()) return Named(stats.status(), "the teacher", teacher_address, impl_->options.deadline);
+  return stats;
+}
+
+}  // namespace kd
