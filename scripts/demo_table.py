@@ -44,8 +44,10 @@ def kitti(out, frames):
     for label, name in [("teacher", "teacher"), ("student alone", "student-alone"),
                         ("student distilled", "student-distilled"), ("the labels themselves", "labels")]:
         own = "" if name == "labels" else f"{load(f'{out}/{name}/evaluation.json')['metrics']['center_distance/mAP']:.1f}"
-        strict = load(f"{out}/{name}/kitti.json")["strict"]
-        figures = [f"{strict[kind]['3d']['moderate'][sampling]:8.2f}" for kind in ("Car", "Pedestrian") for sampling in ("R11", "R40")]
+        # KITTI scores only classes that were detected at all.
+        strict = load(f"{out}/{name}/kitti.json").get("strict", {})
+        figures = [f"{strict[kind]['3d']['moderate'][sampling]:8.2f}" if kind in strict else f"{'none':>8s}"
+                   for kind in ("Car", "Pedestrian") for sampling in ("R11", "R40")]
         print(f"{label:26s} {own:>6s}   {' '.join(figures)}")
     print("KITTI samples precision at 11 or 40 recalls: on one or two objects even the labels reach a few points only")
     return 0
