@@ -35,7 +35,8 @@ constexpr absl::Duration kReopenPause = absl::Milliseconds(500);
 grpc::ChannelArguments Arguments() {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  // Also the time that a handshake may take: less is not enough for a machine whose cores all train.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   // A proxy of the environment has no business between a person and the fleet of this machine.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);

@@ -31,13 +31,12 @@ class JobPrinter {
  public:
   explicit JobPrinter(const FollowOptions& options) : options_(options) {}
 
-  // The newest sighting; shown now or when a line is due again.
+  // The newest sighting; shown when a line is due.
   void See(const v1::Job& job, absl::Time now) {
     eta_.Observe(job, now);
     const bool moved = !job_.has_value() || HasMoved(*job_, job);
     job_ = job;
     due_ = due_ || moved;
-    ShowIfDue(now);
   }
 
   void ShowIfDue(absl::Time now) {
@@ -54,6 +53,9 @@ class JobPrinter {
     *options_.out << "\x1b[J" << JobBlock(*job_, eta, TerminalColumns()) << std::flush;
     drawn_ = true;
   }
+
+  // The last sighting is told elsewhere.
+  void Drop() { due_ = false; }
 
   // Shows what is still to be shown and leaves the cursor on a line of its own.
   void End(absl::Time now) {
@@ -147,11 +149,15 @@ int FollowJob(FleetClient& fleet, const std::string& id, const FollowOptions& op
     if (*read == Read::kMessage) {
       printer.See(seen, now);
       job = std::move(seen);
-    } else {
-      printer.ShowIfDue(now);
     }
     const bool reached = job.has_value() && HasReached(job->state(), options.until);
-    if (!reached && !(job.has_value() && IsFinal(job->state())) && *read != Read::kEnd) continue;
+    const bool over = *read == Read::kEnd || (job.has_value() && IsFinal(job->state()));
+    if (!reached && !over) {
+      printer.ShowIfDue(now);
+      continue;
+    }
+    // The error that follows on the same stream says it all.
+    if (!reached && options.out == &std::cerr) printer.Drop();
     printer.End(now);
     if (!job.has_value()) return ReportFleetError(absl::InternalError("the fleet ended the watch without a word"), "kdctl doctor");
     return reached ? ReportReached(*job) : ReportEndedBadly(*job);

@@ -64,7 +64,9 @@ int Main(int argc, char** argv) {
   AddFileCommands(app, session);
   AddFrameCommands(app, session);
   AddCacheCommands(app, session);
+  AddDoctorCommand(app, session);
   AddVersionCommand(app, session);
+  AddCompletionCommands(app, session);
   CLI::App* help = app.add_subcommand("help", "Help topics")->group("This program")->require_subcommand(1);
   help->add_subcommand("exit-codes", "What the exit codes mean")->callback([] { std::cout << kExitCodesHelp; });
 

@@ -1,4 +1,5 @@
 // kdctl submit.
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -33,6 +34,13 @@ absl::StatusOr<v1::Pair> ReadPair(const SubmitFlags& flags) {
   return pair;
 }
 
+// What the person wrote, without what only shows.
+std::string SubmitCommand(const SubmitFlags& flags) {
+  std::string command = absl::StrCat("kdctl submit ", flags.file);
+  for (const std::string& assignment : flags.sets) absl::StrAppend(&command, " --set '", assignment, "'");
+  return command;
+}
+
 void PrintEstimate(const v1::Job& job) {
   const v1::Estimate& estimate = job.estimate();
   const auto line = [](absl::string_view name, const std::string& value) {
@@ -57,7 +65,7 @@ void PrintEstimate(const v1::Job& job) {
 ExitCode ReportSubmitError(const absl::Status& status, const SubmitFlags& flags, const std::string& request_id) {
   // Whether the job exists is not known: the same id finds out.
   if (absl::IsDeadlineExceeded(status) && !flags.dry_run) {
-    return ReportError(status, absl::StrCat("kdctl submit ", flags.file, " --request-id ", request_id, "  (makes no second job)"));
+    return ReportError(status, absl::StrCat(SubmitCommand(flags), " --request-id ", request_id, "  (makes no second job)"));
   }
   if (absl::IsAlreadyExists(status)) return ReportError(absl::InvalidArgumentError(status.message()), "kdctl submit without --request-id");
   return ReportFleetError(status, absl::StrCat("correct ", flags.file, " (kdctl explain pair), or kdctl doctor --file ", flags.file));
@@ -80,7 +88,7 @@ int Submit(const SubmitFlags& flags, Session& session) {
     std::cout << job->id() << std::endl;
   }
   if (flags.dry_run) {
-    SayNext(absl::StrCat("kdctl submit ", flags.file));
+    SayNext(SubmitCommand(flags));
     return kExitOk;
   }
   Say(absl::StrCat("submitted to the fleet at ", fleet.address(), " as request ", fleet.request_id()));
