@@ -1,5 +1,7 @@
 // Engine, service and client stream together, with a model that only counts.
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <set>
@@ -9,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "base/small_disk.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "core/record.h"
@@ -17,6 +20,8 @@
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "kd/v1/teacher.grpc.pb.h"
+#include "prometheus/text_serializer.h"
+#include "server/teacher/cache_metrics.h"
 #include "server/teacher/response_engine.h"
 #include "server/teacher/response_stream.h"
 #include "server/teacher/teacher_service.h"
@@ -28,6 +33,8 @@ namespace kd {
 namespace {
 
 using ::testing::HasSubstr;
+
+const std::string kNoOwnMounts = EnterOwnMounts();
 
 constexpr char kDigest[] = "sha256:teacher";
 constexpr uint32_t kFrames = 6;
@@ -155,6 +162,24 @@ class TeacherTest : public ::testing::Test {
     v1::CacheStats stats;
     EXPECT_TRUE(stub->GetCacheStats(&context, {}, &stats).ok());
     return stats;
+  }
+
+  // All records of a request, one after the other.
+  std::string Bytes(const v1::StreamResponsesRequest& request) {
+    ResponseStream stream(request, Address());
+    std::string bytes;
+    for (int i = 0; i < request.views_size(); ++i) {
+      const auto response = stream.Next(absl::Now() + absl::Seconds(30));
+      EXPECT_THAT(response, IsOk());
+      if (!response.ok()) break;
+      for (const std::string& record : response->records) bytes += record;
+    }
+    return bytes;
+  }
+
+  std::string Metrics() const {
+    const auto none = std::make_shared<prometheus::Registry>();
+    return prometheus::TextSerializer().Serialize(NewCacheMetrics(none, *memory_, *disk_)->Collect());
   }
 
   // What a stream says that ends at once.
@@ -293,6 +318,60 @@ TEST_F(TeacherTest, TheDiskKeepsResponsesAcrossARestart) {
   Start();
   EXPECT_EQ(ReadAll(request), 8);
   EXPECT_EQ(engine_->forwards_total(), 0u);
+}
+
+TEST_F(TeacherTest, ADamagedRecordIsDroppedCountedAndComputedAgainWithTheSameBytes) {
+  const v1::StreamResponsesRequest request = Request(4, 2);
+  const std::string expected = Bytes(request);
+  EXPECT_THAT(Metrics(), HasSubstr("kd_cache_corrupt_records_total{tier=\"disk\"} 0"));
+  Stop();
+  disk_.reset();
+  for (const auto& entry : std::filesystem::directory_iterator(folder_ / "cache")) {
+    if (entry.path().extension() != ".blob") continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(entry.file_size() / 2));
+    file << "rot";
+  }
+  memory_ = NewMemoryResponseStore(64 << 20);
+  disk_ = *OpenRocksDbResponseStore(folder_ / "cache", uint64_t{1} << 30);
+  Start();
+  EXPECT_EQ(Bytes(request), expected);
+  EXPECT_EQ(engine_->forwards_total(), 1u) << "of one view";
+  EXPECT_EQ(CacheStats().tiers(1).corrupt_total(), 1u);
+  EXPECT_THAT(Metrics(), HasSubstr("kd_cache_corrupt_records_total{tier=\"disk\"} 1"));
+  EXPECT_EQ(Bytes(request), expected);
+  EXPECT_EQ(engine_->forwards_total(), 1u) << "the record was stored anew";
+}
+
+TEST_F(TeacherTest, AFullDiskUnderTheCacheIsAnAlertAndTheServiceGoesOn) {
+  const SmallDisk small(16 << 20);
+  KD_REQUIRE_SMALL_DISK(small, kNoOwnMounts);
+  const v1::StreamResponsesRequest request = Request(5, 4);
+  const std::string expected = Bytes(request);
+  const auto restart = [&] {
+    Stop();
+    // Too small for anything, so that only the disk counts.
+    memory_ = NewMemoryResponseStore(1);
+    disk_.reset();
+    disk_ = *OpenRocksDbResponseStore(small / "cache", uint64_t{1} << 30);
+    Start();
+  };
+  restart();
+  EXPECT_THAT(Metrics(), HasSubstr("kd_cache_read_only{tier=\"disk\"} 0"));
+  EXPECT_EQ(Bytes(request), expected);
+  EXPECT_EQ(engine_->forwards_total(), 20u);
+  EXPECT_TRUE(CacheStats().tiers(1).read_only());
+  EXPECT_THAT(Metrics(), HasSubstr("kd_cache_read_only{tier=\"disk\"} 1"));
+
+  EXPECT_EQ(Bytes(request), expected);
+  EXPECT_GT(engine_->forwards_total(), 20u);
+  EXPECT_LT(engine_->forwards_total(), 40u) << "what was kept is served";
+
+  small.Fill();
+  restart();
+  EXPECT_THAT(Metrics(), HasSubstr("kd_cache_read_only{tier=\"disk\"} 1"));
+  EXPECT_EQ(Bytes(request), expected);
+  EXPECT_LT(engine_->forwards_total(), 20u) << "also after a restart on a full disk";
 }
 
 TEST_F(TeacherTest, AStreamGoesOnWhereALostTeacherStopped) {
