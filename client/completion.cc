@@ -58,7 +58,8 @@ std::vector<std::string> TeacherDigests(const FleetOptions& fleet) {
 
 std::vector<std::string> StateNames() {
   std::vector<std::string> names;
-  for (int i = v1::JOB_STATE_QUEUED; i <= v1::JOB_STATE_CANCELLED; ++i) names.push_back(JobStateName(static_cast<v1::JobState>(i)));
+  for (int i = v1::JOB_STATE_QUEUED; i <= v1::JOB_STATE_CANCELLED; ++i)
+    names.push_back(JobStateName(static_cast<v1::JobState>(i)));
   return names;
 }
 
@@ -91,7 +92,8 @@ Place FindPlace(const CLI::App& app, const std::vector<std::string>& words, Flee
       place.option = nullptr;
     } else if (absl::StartsWith(word, "-")) {
       const CLI::Option* option = FindOption(place.command, word);
-      if (option != nullptr && option->get_expected_max() > 0 && option->get_items_expected_max() > 0) place.option = option;
+      if (option != nullptr && option->get_expected_max() > 0 && option->get_items_expected_max() > 0)
+        place.option = option;
     } else {
       const CLI::App* next = place.operands.empty() ? FindCommand(*place.command, word) : nullptr;
       if (next != nullptr) place.command = next;
@@ -130,7 +132,8 @@ std::vector<std::string> Operands(const Place& place, const FleetOptions& fleet)
 
 std::vector<std::string> Commands(const CLI::App& command) {
   std::vector<std::string> names;
-  for (const CLI::App* next : command.get_subcommands([](const CLI::App* next) { return !next->get_group().empty(); })) {
+  for (const CLI::App* next :
+       command.get_subcommands([](const CLI::App* next) { return !next->get_group().empty(); })) {
     names.push_back(next->get_name());
   }
   return names;

@@ -29,7 +29,8 @@ void Print(const Result& result) {
   const absl::string_view mark = ok ? "\u2713" : failed ? "\u2717" : "-";
   const absl::string_view colour = ok ? "\x1b[32m" : failed ? "\x1b[31m" : "";
   const bool paint = MayColour() && !colour.empty();
-  std::cout << absl::StrFormat("%s%s%s %-17s %s\n", paint ? colour : "", mark, paint ? "\x1b[0m" : "", result.id, result.text);
+  std::cout << absl::StrFormat("%s%s%s %-17s %s\n", paint ? colour : "", mark, paint ? "\x1b[0m" : "", result.id,
+                               result.text);
   if (failed) std::cout << absl::StrFormat("  %-17s do: %s\n", "", result.remedy);
 }
 
@@ -59,8 +60,9 @@ int Doctor(const DoctorFlags& flags, const Session& session) {
   if (flags.output == "json") std::cout << JsonToText(report);
   if (failures > 0) {
     std::cout.flush();
-    return ReportError(absl::FailedPreconditionError(absl::StrCat(failures, failures == 1 ? " check" : " checks", " failed")),
-                       "what stands under each of them, then kdctl doctor again");
+    return ReportError(
+        absl::FailedPreconditionError(absl::StrCat(failures, failures == 1 ? " check" : " checks", " failed")),
+        "what stands under each of them, then kdctl doctor again");
   }
   SayNext(options.pre ? "kd-fleet" : "kdctl submit FILE --dry-run");
   return kExitOk;

@@ -31,9 +31,9 @@ struct Check {
   std::string remedy;
 };
 
-// client.programs, client.folder, disk.free; with a job file data.file, data.root, data.splits, data.frame; unless `pre`
-// fleet.answers, fleet.version, fleet.folder, fleet.disk, fleet.teachers, registry.answers. A check whose ground was
-// found missing by an earlier one returns CANCELLED with the reason.
+// client.programs, client.folder, disk.free; with a job file data.file, data.root, data.splits, data.frame; unless
+// `pre` fleet.answers, fleet.version, fleet.folder, fleet.disk, fleet.teachers, registry.answers. A check whose ground
+// was found missing by an earlier one returns CANCELLED with the reason.
 std::vector<Check> DoctorChecks(const DoctorOptions& options);
 
 }  // namespace kd

@@ -48,7 +48,8 @@ Finding WriteHere() {
   std::error_code error;
   const std::string folder = std::filesystem::current_path(error).string();
   if (error || ::access(folder.c_str(), W_OK | X_OK) != 0) {
-    return absl::PermissionDeniedError(absl::StrCat("cannot write in ", folder.empty() ? "the current folder" : folder));
+    return absl::PermissionDeniedError(
+        absl::StrCat("cannot write in ", folder.empty() ? "the current folder" : folder));
   }
   return absl::StrCat("can write in ", folder);
 }
@@ -58,12 +59,14 @@ Finding MeasureFree(const std::string& folder, uint64_t wanted) {
   if (::statvfs(folder.c_str(), &disk) != 0) return absl::NotFoundError(absl::StrCat("cannot look at ", folder));
   const uint64_t bytes = uint64_t{disk.f_bavail} * disk.f_frsize;
   if (bytes >= wanted) return absl::StrCat(ShortBytes(bytes), " free for ", folder);
-  return absl::ResourceExhaustedError(absl::StrCat(ShortBytes(bytes), " free for ", folder, ", ", ShortBytes(wanted), " wanted"));
+  return absl::ResourceExhaustedError(
+      absl::StrCat(ShortBytes(bytes), " free for ", folder, ", ", ShortBytes(wanted), " wanted"));
 }
 
 Finding AskFleet(const FleetOptions& options, Known& known) {
   KD_ASSIGN_OR_RETURN(known.fleet, FleetClient(options).GetFleet());
-  return absl::StrCat("the fleet at ", options.address, " answers; ", known.fleet->cpus(), " cores, ", known.fleet->gpus(), " GPUs");
+  return absl::StrCat("the fleet at ", options.address, " answers; ", known.fleet->cpus(), " cores, ",
+                      known.fleet->gpus(), " GPUs");
 }
 
 // "0.1" of "0.1.7".
@@ -91,7 +94,8 @@ Finding LookAtTeachers(const FleetOptions& options, const Known& known) {
   KD_ASSIGN_OR_RETURN(const v1::ListTeachersResponse teachers, FleetClient(options).ListTeachers());
   int ready = 0;
   for (const v1::TeacherReplica& teacher : teachers.teachers()) {
-    if (teacher.state() == "lost") return absl::UnavailableError(absl::StrCat("teacher ", teacher.digest(), " is lost"));
+    if (teacher.state() == "lost")
+      return absl::UnavailableError(absl::StrCat("teacher ", teacher.digest(), " is lost"));
     ready += teacher.state() == "ready";
   }
   return absl::StrCat(ready, " of ", teachers.teachers_size(), " teachers ready");
@@ -134,7 +138,8 @@ Finding ReadSplits(Known& known) {
 Finding ReadFirstFrame(const Known& known) {
   if (known.sample.empty()) return NotMade("no split");
   KD_ASSIGN_OR_RETURN(const Frame frame, known.dataset->Read(known.sample));
-  return absl::StrCat("frame ", known.sample, " has ", frame.points.size() / 4, " points and ", frame.boxes.size(), " boxes");
+  return absl::StrCat("frame ", known.sample, " has ", frame.points.size() / 4, " points and ", frame.boxes.size(),
+                      " boxes");
 }
 
 void AddDataChecks(const DoctorOptions& options, const std::shared_ptr<Known>& known, std::vector<Check>& checks) {
@@ -159,7 +164,8 @@ void AddFleetChecks(const DoctorOptions& options, const std::shared_ptr<Known>& 
                       return MeasureFree(known->fleet->folder(), wanted);
                     },
                     "free space for checkpoints and responses, or move the fleet's --folder"});
-  checks.push_back({"fleet.teachers", [fleet, known] { return LookAtTeachers(fleet, *known); }, "kdctl get teachers -o wide"});
+  checks.push_back(
+      {"fleet.teachers", [fleet, known] { return LookAtTeachers(fleet, *known); }, "kdctl get teachers -o wide"});
   checks.push_back({"registry.answers", [known] { return AskRegistry(*known); },
                     "start kd-registry there, or the coordinator with another --registry"});
 }

@@ -43,7 +43,8 @@ int PullFromFleet(PullOptions options, const Session& session) {
 
 void AddFileCommands(CLI::App& app, Session& session) {
   const auto file = std::make_shared<std::string>();
-  CLI::App* validate = app.add_subcommand("validate", "Check a job file and print it with all defaults")->group("Job files");
+  CLI::App* validate =
+      app.add_subcommand("validate", "Check a job file and print it with all defaults")->group("Job files");
   validate->add_option("FILE", *file, "Job file")->required();
   validate->callback([&session, file] { session.exit_code = Validate(*file); });
 
@@ -57,10 +58,13 @@ void AddFileCommands(CLI::App& app, Session& session) {
   });
 
   const auto options = std::make_shared<PullOptions>();
-  CLI::App* pull = app.add_subcommand("pull", "Fetch a student or teacher from the registry; prints the folder")->group("Students");
-  pull->add_option("REFERENCE", options->reference, "registry://students/NAME:v1, or students/NAME@sha256:...")->required();
+  CLI::App* pull =
+      app.add_subcommand("pull", "Fetch a student or teacher from the registry; prints the folder")->group("Students");
+  pull->add_option("REFERENCE", options->reference, "registry://students/NAME:v1, or students/NAME@sha256:...")
+      ->required();
   pull->add_option("-o,--out", options->out, "Folder to write; default: the repository's last part");
-  pull->add_option("--registry", options->registry, "URL of the registry; default: the fleet's, or http://127.0.0.1:7071")
+  pull->add_option("--registry", options->registry,
+                   "URL of the registry; default: the fleet's, or http://127.0.0.1:7071")
       ->envname("KD_REGISTRY");
   pull->callback([&session, options] { session.exit_code = PullFromFleet(*options, session); });
 }

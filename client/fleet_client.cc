@@ -3,20 +3,17 @@
 #include <grpc/grpc.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
-#include <grpcpp/completion_queue.h>
 #include <grpcpp/create_channel.h>
-#include <grpcpp/support/async_stream.h>
 
-#include <iostream>
 #include <map>
 #include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "base/grpc_status.h"
-#include "client/output.h"
+#include "client/fleet_call.h"
+#include "client/lasting_stream.h"
 #include "kd/v1/coordinator.grpc.pb.h"
 #include "kd/v1/teacher.grpc.pb.h"
 
@@ -27,10 +24,6 @@ namespace {
 constexpr absl::Duration kSubmitDeadline = absl::Minutes(2);
 constexpr int kSubmitTries = 4;
 constexpr absl::Duration kFirstPause = absl::Milliseconds(200);
-// A stream is opened again after it, which also finds out whether the other side is still there.
-constexpr absl::Duration kStreamDeadline = absl::Minutes(10);
-constexpr absl::Duration kPatience = absl::Minutes(1);
-constexpr absl::Duration kReopenPause = absl::Milliseconds(500);
 
 grpc::ChannelArguments Arguments() {
   grpc::ChannelArguments arguments;
@@ -41,31 +34,6 @@ grpc::ChannelArguments Arguments() {
   // A proxy of the environment has no business between a person and the fleet of this machine.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
-}
-
-bool HasNoAnswer(const absl::Status& status) { return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status); }
-
-// Says who is silent instead of what gRPC calls it.
-absl::Status Named(const absl::Status& status, absl::string_view who, const std::string& address, absl::Duration deadline) {
-  if (absl::IsDeadlineExceeded(status)) {
-    return absl::DeadlineExceededError(absl::StrCat(who, " at ", address, " did not answer within ", absl::FormatDuration(deadline)));
-  }
-  if (absl::IsUnavailable(status)) {
-    return absl::UnavailableError(absl::StrCat("cannot reach ", who, " at ", address, ": ", status.message()));
-  }
-  return status;
-}
-
-void PrintCall(absl::string_view method, const FleetOptions& options, const absl::Status& status, absl::Time start) {
-  if (!options.debug) return;
-  std::cerr << absl::StrFormat("debug: %s %s request=%s %s %.1f ms\n", absl::FormatTime("%H:%M:%E3S", start, absl::LocalTimeZone()),
-                               method, options.request_id, absl::StatusCodeToString(status.code()),
-                               absl::ToDoubleMilliseconds(absl::Now() - start));
-}
-
-void Prepare(grpc::ClientContext& context, const FleetOptions& options, absl::Duration deadline) {
-  context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
-  context.AddMetadata("kd-request-id", options.request_id);
 }
 
 template <typename Stub, typename Request, typename Response>
@@ -81,115 +49,6 @@ absl::StatusOr<Response> Call(Stub& stub, absl::string_view name, const FleetOpt
   if (!status.ok()) return status;
   return response;
 }
-
-// One call of a streaming method.
-template <typename T>
-class OneStream {
- public:
-  using Open = std::function<std::unique_ptr<grpc::ClientAsyncReader<T>>(grpc::ClientContext*, grpc::CompletionQueue*)>;
-
-  OneStream(const Open& open, const FleetOptions& options) {
-    Prepare(context_, options, kStreamDeadline);
-    reader_ = open(&context_, &queue_);
-    reader_->StartCall(this);
-  }
-  ~OneStream() {
-    context_.TryCancel();
-    queue_.Shutdown();
-    void* tag;
-    for (bool ok; queue_.Next(&tag, &ok);) {
-    }
-  }
-
-  typename FleetStream<T>::Read Next(absl::Time until, T* message) {
-    using Read = typename FleetStream<T>::Read;
-    while (true) {
-      void* tag;
-      bool ok = false;
-      const auto event = queue_.AsyncNext(&tag, &ok, absl::ToChronoTime(until));
-      if (event == grpc::CompletionQueue::TIMEOUT) return Read::kNothingYet;
-      if (event == grpc::CompletionQueue::SHUTDOWN || stage_ == Stage::kFinishing) return Read::kEnd;
-      if (!ok) {
-        stage_ = Stage::kFinishing;
-        reader_->Finish(&status_, this);
-        continue;
-      }
-      const bool read = stage_ == Stage::kReading;
-      stage_ = Stage::kReading;
-      if (read) *message = std::move(incoming_);
-      incoming_ = T();
-      reader_->Read(&incoming_, this);
-      if (read) return Read::kMessage;
-    }
-  }
-  // After kEnd.
-  absl::Status status() const { return FromGrpcStatus(status_); }
-
- private:
-  enum class Stage { kStarting, kReading, kFinishing };
-
-  grpc::ClientContext context_;
-  grpc::CompletionQueue queue_;
-  std::unique_ptr<grpc::ClientAsyncReader<T>> reader_;
-  Stage stage_ = Stage::kStarting;
-  T incoming_;
-  grpc::Status status_;
-};
-
-// Opens the call again when it broke off after it had worked.
-template <typename T>
-class LastingStream : public FleetStream<T> {
- public:
-  using Read = typename FleetStream<T>::Read;
-  // `opened` is called before every call; `is_new` says whether a message is to be passed on.
-  LastingStream(typename OneStream<T>::Open open, std::string name, const FleetOptions& options,
-                std::function<void()> opened, std::function<bool(const T&)> is_new)
-      : open_(std::move(open)), name_(std::move(name)), options_(options), opened_(std::move(opened)), is_new_(std::move(is_new)) {}
-
-  absl::StatusOr<Read> Next(absl::Time until, T* message) override {
-    while (true) {
-      if (call_ == nullptr) {
-        const absl::Time at = std::min(until, open_at_);
-        if (absl::Now() < at) absl::SleepFor(at - absl::Now());
-        if (absl::Now() < open_at_) return Read::kNothingYet;
-        start_ = absl::Now();
-        opened_();
-        call_ = std::make_unique<OneStream<T>>(open_, options_);
-      }
-      const Read read = call_->Next(until, message);
-      if (read == Read::kNothingYet) return read;
-      if (read == Read::kMessage) {
-        heard_ = absl::Now();
-        gone_since_ = absl::InfiniteFuture();
-        if (!is_new_(*message)) continue;
-        return read;
-      }
-      const absl::Status status = call_->status();
-      PrintCall(name_, options_, status, start_);
-      call_.reset();
-      if (status.ok()) return Read::kEnd;
-      if (absl::IsDeadlineExceeded(status) && heard_ > start_) continue;
-      // A coordinator that stops cancels its streams.
-      const bool gone = HasNoAnswer(status) || absl::IsCancelled(status);
-      const bool patient = heard_ > absl::InfinitePast() && absl::Now() - gone_since_ < kPatience;
-      if (!gone || !patient) return Named(status, "the fleet", options_.address, kStreamDeadline);
-      if (gone_since_ == absl::InfiniteFuture()) {
-        gone_since_ = absl::Now();
-        Say(absl::StrCat("the fleet at ", options_.address, " has gone; waiting a minute for it to come back"));
-      }
-      open_at_ = absl::Now() + kReopenPause;
-    }
-  }
-
- private:
-  const typename OneStream<T>::Open open_;
-  const std::string name_;
-  const FleetOptions options_;
-  const std::function<void()> opened_;
-  const std::function<bool(const T&)> is_new_;
-  std::unique_ptr<OneStream<T>> call_;
-  absl::Time start_, open_at_ = absl::InfinitePast(), heard_ = absl::InfinitePast(), gone_since_ = absl::InfiniteFuture();
-};
 
 }  // namespace
 
@@ -211,7 +70,8 @@ struct FleetClient::Impl {
 
   template <typename Request, typename Response>
   absl::StatusOr<Response> Ask(absl::string_view name,
-                               grpc::Status (v1::JobService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                               grpc::Status (v1::JobService::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                            Response*),
                                const Request& request) {
     absl::StatusOr<Response> response = Call(*jobs, name, options, options.deadline, method, request);
     if (!response.ok()) return Named(response.status(), "the fleet", options.address, options.deadline);

@@ -24,12 +24,13 @@ void AddTiers(const v1::TeacherReplica& teacher, const v1::CacheStats& stats, Ta
   for (const v1::CacheStats::Tier& tier : stats.tiers()) {
     nlohmann::ordered_json json = {{"teacher", teacher.digest()}, {"forwards_total", stats.forwards_total()}};
     json.update(MessageToJson(tier));
-    table.rows.push_back({.name = absl::StrCat(teacher.digest(), "/", tier.name()),
-                          .cells = {teacher.digest(), tier.name(), absl::StrCat(tier.records()), ShortBytes(tier.bytes()),
-                                    ShortBytes(tier.capacity_bytes()), HitShare(tier), absl::StrCat(stats.forwards_total()),
-                                    tier.read_only() ? "read-only" : "ok", absl::StrCat(tier.hits_total()),
-                                    absl::StrCat(tier.misses_total()), absl::StrCat(tier.corrupt_total())},
-                          .json = std::move(json)});
+    table.rows.push_back(
+        {.name = absl::StrCat(teacher.digest(), "/", tier.name()),
+         .cells = {teacher.digest(), tier.name(), absl::StrCat(tier.records()), ShortBytes(tier.bytes()),
+                   ShortBytes(tier.capacity_bytes()), HitShare(tier), absl::StrCat(stats.forwards_total()),
+                   tier.read_only() ? "read-only" : "ok", absl::StrCat(tier.hits_total()),
+                   absl::StrCat(tier.misses_total()), absl::StrCat(tier.corrupt_total())},
+         .json = std::move(json)});
   }
 }
 
@@ -37,8 +38,17 @@ int CacheStats(const std::string& output, Session& session) {
   FleetClient fleet(session.fleet);
   const absl::StatusOr<v1::ListTeachersResponse> teachers = fleet.ListTeachers();
   if (!teachers.ok()) return ReportFleetError(teachers.status(), "kdctl doctor");
-  Table table{.columns = {{.title = "TEACHER", .cut = 19}, {"TIER"}, {"RECORDS"}, {"BYTES"}, {"CAPACITY"}, {"HITS"}, {"FORWARDS"}, {"STATE"},
-                          {.title = "HITS-TOTAL", .wide = true}, {.title = "MISSES-TOTAL", .wide = true}, {.title = "CORRUPT-TOTAL", .wide = true}}};
+  Table table{.columns = {{.title = "TEACHER", .cut = 19},
+                          {"TIER"},
+                          {"RECORDS"},
+                          {"BYTES"},
+                          {"CAPACITY"},
+                          {"HITS"},
+                          {"FORWARDS"},
+                          {"STATE"},
+                          {.title = "HITS-TOTAL", .wide = true},
+                          {.title = "MISSES-TOTAL", .wide = true},
+                          {.title = "CORRUPT-TOTAL", .wide = true}}};
   int asked = 0;
   absl::Status failure;
   for (const v1::TeacherReplica& teacher : teachers->teachers()) {
@@ -79,14 +89,15 @@ void AddCacheCommands(CLI::App& app, Session& session) {
   const auto output = std::make_shared<std::string>("table");
   CLI::App* cache = app.add_subcommand("cache", "What teachers have kept")->group("Fleet")->require_subcommand(1);
   CLI::App* stats = cache->add_subcommand("stats", "Records, bytes and hits of every ready teacher's cache");
-  stats->add_option("-o,--output", *output, "table, wide, json, yaml, csv or name")->check(CLI::IsMember(ListFormats()));
+  stats->add_option("-o,--output", *output, "table, wide, json, yaml, csv or name")
+      ->check(CLI::IsMember(ListFormats()));
   stats->callback([&session, output] { session.exit_code = CacheStats(*output, session); });
 }
 
 void AddVersionCommand(CLI::App& app, Session& session) {
-  app.add_subcommand("version", "Versions of this program and of the fleet")->group("This program")->callback([&session] {
-    session.exit_code = Version(session);
-  });
+  app.add_subcommand("version", "Versions of this program and of the fleet")
+      ->group("This program")
+      ->callback([&session] { session.exit_code = Version(session); });
 }
 
 }  // namespace kd

@@ -88,8 +88,9 @@ int ReportReached(const v1::Job& job) {
 
 int ReportEndedBadly(const v1::Job& job) {
   const absl::string_view remedy = job.state() == v1::JOB_STATE_CANCELLED ? "kdctl describe " : "kdctl logs ";
-  ReportError(absl::AbortedError(absl::StrCat("job ", job.id(), " ended as ", JobStateName(job.state()), ": ", job.reason())),
-              absl::StrCat(remedy, job.id()));
+  ReportError(
+      absl::AbortedError(absl::StrCat("job ", job.id(), " ended as ", JobStateName(job.state()), ": ", job.reason())),
+      absl::StrCat(remedy, job.id()));
   return kExitJobEndedBadly;
 }
 
@@ -101,8 +102,9 @@ int ReportInterrupted(const std::string& id) {
 
 int ReportTimeout(const std::string& id, const std::optional<v1::Job>& job, absl::Duration timeout) {
   const std::string state = job.has_value() ? JobStateName(job->state()) : "unknown";
-  ReportError(absl::AbortedError(absl::StrCat("job ", id, " is still ", state, " after ", absl::FormatDuration(timeout))),
-              absl::StrCat("kdctl describe ", id, ", or wait longer with --timeout"));
+  ReportError(
+      absl::AbortedError(absl::StrCat("job ", id, " is still ", state, " after ", absl::FormatDuration(timeout))),
+      absl::StrCat("kdctl describe ", id, ", or wait longer with --timeout"));
   return kExitFailed;
 }
 
@@ -159,7 +161,8 @@ int FollowJob(FleetClient& fleet, const std::string& id, const FollowOptions& op
     // The error that follows on the same stream says it all.
     if (!reached && options.out == &std::cerr) printer.Drop();
     printer.End(now);
-    if (!job.has_value()) return ReportFleetError(absl::InternalError("the fleet ended the watch without a word"), "kdctl doctor");
+    if (!job.has_value())
+      return ReportFleetError(absl::InternalError("the fleet ended the watch without a word"), "kdctl doctor");
     return reached ? ReportReached(*job) : ReportEndedBadly(*job);
   }
 }

@@ -36,9 +36,9 @@ struct FollowOptions {
   absl::Duration every = absl::Seconds(1);
 };
 
-// Follows the job, then reports how it ended on stderr, with the next command. The exit code is kExitOk when `until` was
-// reached, kExitJobEndedBadly when the job ended without, kExitFailed after the timeout, kExitInterrupted after Ctrl-C
-// (the job goes on).
+// Follows the job, then reports how it ended on stderr, with the next command. The exit code is kExitOk when `until`
+// was reached, kExitJobEndedBadly when the job ended without, kExitFailed after the timeout, kExitInterrupted after
+// Ctrl-C (the job goes on).
 int FollowJob(FleetClient& fleet, const std::string& id, const FollowOptions& options);
 
 // True when a job in `state` has been in `wanted` or has come past it in good order.

@@ -29,16 +29,19 @@ absl::StatusOr<v1::JobState> ParseState(absl::string_view text) {
     names.push_back(JobStateName(state));
     if (absl::AsciiStrToUpper(text) == names.back()) return state;
   }
-  return absl::InvalidArgumentError(absl::StrCat("--for is \"", text, "\", expected one of ", absl::StrJoin(names, ", ")));
+  return absl::InvalidArgumentError(
+      absl::StrCat("--for is \"", text, "\", expected one of ", absl::StrJoin(names, ", ")));
 }
 
 int Wait(const WaitFlags& flags, Session& session) {
   const absl::StatusOr<v1::JobState> state = ParseState(flags.state);
   if (!state.ok()) return ReportError(state.status(), "kdctl wait JOB --for SUCCEEDED");
   FollowOptions options{.until = *state, .out = &std::cerr, .every = absl::Seconds(10)};
-  if (!flags.timeout.empty() && (!absl::ParseDuration(flags.timeout, &options.timeout) || options.timeout <= absl::ZeroDuration())) {
-    return ReportError(absl::InvalidArgumentError(absl::StrCat("--timeout is \"", flags.timeout, "\", expected a duration")),
-                       "kdctl wait JOB --timeout 10m");
+  if (!flags.timeout.empty() &&
+      (!absl::ParseDuration(flags.timeout, &options.timeout) || options.timeout <= absl::ZeroDuration())) {
+    return ReportError(
+        absl::InvalidArgumentError(absl::StrCat("--timeout is \"", flags.timeout, "\", expected a duration")),
+        "kdctl wait JOB --timeout 10m");
   }
   FleetClient fleet(session.fleet);
   return FollowJob(fleet, flags.id, options);

@@ -63,7 +63,8 @@ int EvalModel(const std::string& weights, const std::string& root, const std::st
 
 int Show(const ShowOptions& options) {
   const absl::Status status = ShowFrame(options);
-  if (!status.ok()) return ReportError(status, "name a frame of ROOT/training and folders with one FRAME.txt per frame");
+  if (!status.ok())
+    return ReportError(status, "name a frame of ROOT/training and folders with one FRAME.txt per frame");
   std::cout << options.out << "\n";
   return kExitOk;
 }
@@ -85,7 +86,8 @@ void AddEvalCommands(CLI::App& app, Session& session) {
   CLI::App* kitti = eval->add_subcommand("kitti", "Official KITTI average precision of result files");
   kitti->add_option("--labels", flags->labels, "Folder of label files")->required();
   kitti->add_option("--detections", flags->detections, "Folder of result files")->required();
-  kitti->add_option("--frames", flags->frames, "File naming the frames to score, one a line; default: every result file");
+  kitti->add_option("--frames", flags->frames,
+                    "File naming the frames to score, one a line; default: every result file");
   kitti->add_option("-o,--output", flags->output, "table or json")->check(CLI::IsMember({"table", "json"}));
   kitti->callback([&session, flags] { session.exit_code = EvalKitti(*flags); });
 

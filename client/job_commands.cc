@@ -58,7 +58,8 @@ int GetTeachers(const GetFlags& flags, FleetClient& fleet) {
     if (flags.id.empty() || teacher.digest() == flags.id) *wanted.add_teachers() = teacher;
   }
   if (!flags.id.empty() && wanted.teachers().empty()) {
-    return ReportError(absl::NotFoundError(absl::StrCat("the fleet runs no teacher \"", flags.id, "\"")), "kdctl get teachers -o name");
+    return ReportError(absl::NotFoundError(absl::StrCat("the fleet runs no teacher \"", flags.id, "\"")),
+                       "kdctl get teachers -o name");
   }
   std::cout << RenderTable(TeacherTable(wanted, absl::Now()), flags.output);
   if (wanted.teachers().empty()) Say("no teachers; the fleet starts one when a job needs it");
@@ -71,8 +72,9 @@ int Get(GetFlags flags, Session& session) {
   if (flags.kind == "teachers" || flags.kind == "teacher") return GetTeachers(flags, fleet);
   if (flags.kind == "jobs" || flags.kind == "job") return GetJobs(flags, fleet);
   if (!flags.id.empty()) {
-    return ReportError(absl::InvalidArgumentError(absl::StrCat("cannot list \"", flags.kind, "\", expected jobs or teachers")),
-                       "kdctl get jobs");
+    return ReportError(
+        absl::InvalidArgumentError(absl::StrCat("cannot list \"", flags.kind, "\", expected jobs or teachers")),
+        "kdctl get jobs");
   }
   flags.id = flags.kind;
   return GetJobs(flags, fleet);
@@ -158,13 +160,15 @@ void AddJobCommands(CLI::App& app, Session& session) {
   get->add_option("ID", get_flags->id, "Only this job, or the teacher of this digest");
   get->add_option("--name", get_flags->name, "Only jobs whose file has this metadata.name");
   get->add_option("--limit", get_flags->limit, "Jobs at most")->capture_default_str();
-  get->add_option("-o,--output", get_flags->output, "table, wide, json, yaml, csv or name")->check(CLI::IsMember(ListFormats()));
+  get->add_option("-o,--output", get_flags->output, "table, wide, json, yaml, csv or name")
+      ->check(CLI::IsMember(ListFormats()));
   get->callback([&session, get_flags] { session.exit_code = Get(*get_flags, session); });
 
   const auto describe_id = std::make_shared<std::string>(), describe_output = std::make_shared<std::string>("table");
   CLI::App* describe = app.add_subcommand("describe", "Everything about a job, with its events")->group("Jobs");
   describe->add_option("JOB", *describe_id, "Job id")->required();
-  describe->add_option("-o,--output", *describe_output, "table, json or yaml")->check(CLI::IsMember({"table", "json", "yaml"}));
+  describe->add_option("-o,--output", *describe_output, "table, json or yaml")
+      ->check(CLI::IsMember({"table", "json", "yaml"}));
   describe->callback([&session, describe_id, describe_output] {
     session.exit_code = Describe(*describe_id, *describe_output, session);
   });

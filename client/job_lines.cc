@@ -109,12 +109,14 @@ std::optional<EtaEstimator::Eta> EtaEstimator::Estimate(const v1::Job& job) cons
   }
   if (progress.samples_per_second() <= 0) return std::nullopt;
   const double steps_per_second = progress.samples_per_second() / std::max(1u, job.pair().train().batch_size());
-  return Eta{absl::Seconds(left / steps_per_second), absl::StrFormat("at %.3g frames/s", progress.samples_per_second())};
+  return Eta{absl::Seconds(left / steps_per_second),
+             absl::StrFormat("at %.3g frames/s", progress.samples_per_second())};
 }
 
 std::string ProgressBar(uint64_t done, uint64_t total, int width) {
   const int full = total == 0 ? 0 : static_cast<int>(std::min(done, total) * static_cast<uint64_t>(width) / total);
-  return absl::StrCat("[", std::string(static_cast<size_t>(full), '#'), std::string(static_cast<size_t>(width - full), '.'), "]");
+  return absl::StrCat("[", std::string(static_cast<size_t>(full), '#'),
+                      std::string(static_cast<size_t>(width - full), '.'), "]");
 }
 
 std::string ProgressDetail(const v1::Progress& progress) {
@@ -142,7 +144,8 @@ std::string JobLine(const v1::Job& job, const std::optional<EtaEstimator::Eta>& 
 
 std::string JobBlock(const v1::Job& job, const std::optional<EtaEstimator::Eta>& eta, int columns) {
   const v1::Progress& progress = job.progress();
-  const std::string bar = progress.total_steps() == 0 ? "" : ProgressBar(progress.step(), progress.total_steps(), kBarWidth);
+  const std::string bar =
+      progress.total_steps() == 0 ? "" : ProgressBar(progress.step(), progress.total_steps(), kBarWidth);
   const std::string first = JoinWords({job.id(), JobStateName(job.state()), bar, StepText(progress), EtaText(eta)});
   const bool quiet = job.state() != v1::JOB_STATE_RUNNING;
   const std::string phase = progress.phase() == "training" ? "" : progress.phase();
@@ -151,8 +154,9 @@ std::string JobBlock(const v1::Job& job, const std::optional<EtaEstimator::Eta>&
 }
 
 bool HasMoved(const v1::Job& before, const v1::Job& after) {
-  return before.state() != after.state() || before.reason() != after.reason() || before.generation() != after.generation() ||
-         before.progress().step() != after.progress().step() || before.progress().phase() != after.progress().phase();
+  return before.state() != after.state() || before.reason() != after.reason() ||
+         before.generation() != after.generation() || before.progress().step() != after.progress().step() ||
+         before.progress().phase() != after.progress().phase();
 }
 
 }  // namespace kd

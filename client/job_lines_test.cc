@@ -83,9 +83,10 @@ TEST(EtaTest, ThereIsNoneForAJobThatDoesNotTrain) {
 }
 
 TEST(JobLineTest, TellsProgressAndWhatLimitsIt) {
-  EXPECT_EQ(JobLine(Running(40), EtaEstimator::Eta{absl::Seconds(185), "from 30 steps"}),
-            "RUNNING  step 40/100  epoch 2  ETA 3 min 05 s (from 30 steps)  loss hm 1.25 loc 0.5  8 frames/s  data-wait 2 %  "
-            "cache hits 97 %");
+  EXPECT_EQ(
+      JobLine(Running(40), EtaEstimator::Eta{absl::Seconds(185), "from 30 steps"}),
+      "RUNNING  step 40/100  epoch 2  ETA 3 min 05 s (from 30 steps)  loss hm 1.25 loc 0.5  8 frames/s  data-wait 2 %  "
+      "cache hits 97 %");
 }
 
 TEST(JobLineTest, TellsTheReasonOfAJobThatDoesNotRun) {

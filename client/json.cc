@@ -28,7 +28,9 @@ std::string BareName(const EnumValueDescriptor* value) {
   return std::string(absl::StripPrefix(value->name(), prefix + "_"));
 }
 
-ordered_json Number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(absl::StrCat(value)); }
+ordered_json Number(double value) {
+  return std::isfinite(value) ? ordered_json(value) : ordered_json(absl::StrCat(value));
+}
 
 // The shortest text of a float is longer as a double: 0.1f is 0.10000000149.
 ordered_json Number(float value) { return Number(std::stod(absl::StrCat(value))); }
@@ -84,7 +86,8 @@ bool IsPlain(const std::string& text) {
     if (absl::EqualsIgnoreCase(text, word)) return false;
   }
   for (const char c : text) {
-    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '-' && c != '.' && c != '/') return false;
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '-' && c != '.' && c != '/')
+      return false;
   }
   return true;
 }

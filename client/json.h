@@ -9,9 +9,9 @@
 
 namespace kd {
 
-// Keys are the fields' names (a job file's keys in a Pair), in their order; all scalars are present, absent messages are
-// not. Unlike protobuf's own mapping, 64-bit numbers are numbers and enumerations bare words such as "RUNNING"; times
-// are "2026-01-02T03:04:05.678Z".
+// Keys are the fields' names (a job file's keys in a Pair), in their order; all scalars are present, absent messages
+// are not. Unlike protobuf's own mapping, 64-bit numbers are numbers and enumerations bare words such as "RUNNING";
+// times are "2026-01-02T03:04:05.678Z".
 nlohmann::ordered_json MessageToJson(const google::protobuf::Message& message);
 
 // The same in block style, for people; any YAML reader gives the same values back.

@@ -32,7 +32,8 @@ std::string FullName(const CLI::App& app) {
 // "; did you mean ..." for a misspelt command.
 std::string Hint(const CLI::App& app, const std::vector<std::string>& words) {
   std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App* command) { return !command->get_group().empty(); })) {
+  for (const CLI::App* command :
+       app.get_subcommands([](const CLI::App* command) { return !command->get_group().empty(); })) {
     names.push_back(command->get_name());
   }
   for (const std::string& word : words) {
@@ -55,8 +56,11 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
   // The flags of every command may stand behind it.
   app.fallthrough();
-  app.add_option("--address", session.fleet.address, "HOST:PORT of the fleet")->envname("KD_ADDRESS")->capture_default_str();
-  app.add_flag("--debug", session.fleet.debug, "Print every call of the fleet with its request id and duration on stderr");
+  app.add_option("--address", session.fleet.address, "HOST:PORT of the fleet")
+      ->envname("KD_ADDRESS")
+      ->capture_default_str();
+  app.add_flag("--debug", session.fleet.debug,
+               "Print every call of the fleet with its request id and duration on stderr");
 
   AddSubmitCommand(app, session);
   AddJobCommands(app, session);

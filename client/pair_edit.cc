@@ -71,7 +71,8 @@ absl::Status SetByPath(absl::string_view assignment, YamlNode& root) {
     const size_t items = node->items.size();
     node = Descend(part, origin, *node);
     if (node == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat(origin, ": there is no item \"", part, "\"; the list has ", items, ", counted from 0"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(origin, ": there is no item \"", part, "\"; the list has ", items, ", counted from 0"));
     }
   }
   *node = *std::move(value);
@@ -79,7 +80,9 @@ absl::Status SetByPath(absl::string_view assignment, YamlNode& root) {
 }
 
 void MakePathsAbsolute(v1::Pair& pair) {
-  const auto absolute = [](const std::string& path) { return std::filesystem::absolute(path).lexically_normal().string(); };
+  const auto absolute = [](const std::string& path) {
+    return std::filesystem::absolute(path).lexically_normal().string();
+  };
   if (!pair.data().root().empty()) pair.mutable_data()->set_root(absolute(pair.data().root()));
   if (pair.has_teacher() && !absl::StartsWith(pair.teacher().weights(), "registry://")) {
     pair.mutable_teacher()->set_weights(absolute(pair.teacher().weights()));

@@ -13,8 +13,9 @@
 namespace kd {
 
 // Applies "train.epochs=2", "distill[0].weight=3" or "distill.0.weight=3" to a job file's tree. The value is YAML; an
-// empty one is empty text. Groups on the way are made; a list's items must exist. Whether key and value are legal is for
-// ParsePair, which names the assignment in its message. INVALID_ARGUMENT: no such item, or not of the form PATH=VALUE.
+// empty one is empty text. Groups on the way are made; a list's items must exist. Whether key and value are legal is
+// for ParsePair, which names the assignment in its message. INVALID_ARGUMENT: no such item, or not of the form
+// PATH=VALUE.
 absl::Status SetByPath(absl::string_view assignment, YamlNode& root);
 
 // The data set's folder and a teacher's file, absolute: the coordinator has another current folder. References of the

@@ -65,8 +65,9 @@ TEST(SetByPathTest, TheValidatorsMessagesNameTheAssignment) {
   EXPECT_THAT(Edit({"train.epcohs=7"}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "--set train.epcohs=7: unknown key \"epcohs\" in train; did you mean \"epochs\"?"));
-  EXPECT_THAT(Edit({"train.epochs=x"}), StatusIs(absl::StatusCode::kInvalidArgument,
-                                                 HasSubstr("--set train.epochs=x: train.epochs is \"x\", expected a whole number")));
+  EXPECT_THAT(Edit({"train.epochs=x"}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("--set train.epochs=x: train.epochs is \"x\", expected a whole number")));
   EXPECT_THAT(Edit({"train={epochs: x}"}),
               StatusIs(absl::StatusCode::kInvalidArgument, StartsWith("--set train={epochs: x}: train.epochs is")));
   EXPECT_THAT(Edit({"train.epochs.more=1"}),
@@ -78,7 +79,8 @@ TEST(SetByPathTest, WhatIsNoAssignmentIsRefused) {
   EXPECT_THAT(Edit({"=1"}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("expected PATH=VALUE")));
   EXPECT_THAT(Edit({"train..epochs=1"}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is empty")));
   EXPECT_THAT(Edit({"distill[9].weight=1"}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no item \"9\"")));
-  EXPECT_THAT(Edit({"train.epochs=[1"}), StatusIs(absl::StatusCode::kInvalidArgument, StartsWith("--set train.epochs=[1")));
+  EXPECT_THAT(Edit({"train.epochs=[1"}),
+              StatusIs(absl::StatusCode::kInvalidArgument, StartsWith("--set train.epochs=[1")));
 }
 
 TEST(MakePathsAbsoluteTest, FoldersAndFilesButNoReferences) {

@@ -17,13 +17,13 @@ struct Session {
 
 // Each adds its commands to `app`; a command leaves its exit code in `session`. Both outlive the parsing.
 void AddSubmitCommand(CLI::App& app, Session& session);
-void AddJobCommands(CLI::App& app, Session& session);      // get, describe, cancel, logs
-void AddFollowCommands(CLI::App& app, Session& session);   // watch, wait
-void AddCacheCommands(CLI::App& app, Session& session);    // cache stats
+void AddJobCommands(CLI::App& app, Session& session);     // get, describe, cancel, logs
+void AddFollowCommands(CLI::App& app, Session& session);  // watch, wait
+void AddCacheCommands(CLI::App& app, Session& session);   // cache stats
 void AddDoctorCommand(CLI::App& app, Session& session);
 void AddVersionCommand(CLI::App& app, Session& session);
-void AddFileCommands(CLI::App& app, Session& session);     // validate, explain, schema, pull
-void AddFrameCommands(CLI::App& app, Session& session);    // data, eval, show
+void AddFileCommands(CLI::App& app, Session& session);   // validate, explain, schema, pull
+void AddFrameCommands(CLI::App& app, Session& session);  // data, eval, show
 void AddCompletionCommands(CLI::App& app, Session& session);
 
 // Reports a failed call of the fleet. `remedy` is for what only the command can mend; silence has one of its own.

@@ -19,6 +19,8 @@
 namespace kd {
 namespace {
 
+constexpr size_t kMaxRequestId = 128;
+
 struct SubmitFlags {
   std::string file, request_id, output = "name";
   std::vector<std::string> sets;
@@ -46,7 +48,8 @@ void PrintEstimate(const v1::Job& job) {
   const auto line = [](absl::string_view name, const std::string& value) {
     std::cout << absl::StrFormat("%-15s %s\n", name, value);
   };
-  line("frames", absl::StrCat(Grouped(estimate.train_frames()), " to train, ", Grouped(estimate.val_frames()), " to evaluate"));
+  line("frames",
+       absl::StrCat(Grouped(estimate.train_frames()), " to train, ", Grouped(estimate.val_frames()), " to evaluate"));
   line("steps", Grouped(estimate.steps()));
   if (!job.pair().has_teacher()) {
     line("teacher", "none");
@@ -55,8 +58,9 @@ void PrintEstimate(const v1::Job& job) {
     const uint64_t saved = alone - std::min(alone, estimate.teacher_passes());
     line("teacher", job.teacher_digest());
     line("teacher passes", absl::StrCat(Grouped(estimate.teacher_passes()), " when nothing is cached"));
-    line("passes saved", absl::StrFormat("%s of %s (%.0f %%) against a teacher inside every worker", Grouped(saved), Grouped(alone),
-                                         alone == 0 ? 0.0 : 100.0 * static_cast<double>(saved) / static_cast<double>(alone)));
+    line("passes saved",
+         absl::StrFormat("%s of %s (%.0f %%) against a teacher inside every worker", Grouped(saved), Grouped(alone),
+                         alone == 0 ? 0.0 : 100.0 * static_cast<double>(saved) / static_cast<double>(alone)));
     line("responses", ShortBytes(estimate.response_bytes()));
   }
   line("jobs ahead", Grouped(estimate.jobs_ahead()));
@@ -65,13 +69,25 @@ void PrintEstimate(const v1::Job& job) {
 ExitCode ReportSubmitError(const absl::Status& status, const SubmitFlags& flags, const std::string& request_id) {
   // Whether the job exists is not known: the same id finds out.
   if (absl::IsDeadlineExceeded(status) && !flags.dry_run) {
-    return ReportError(status, absl::StrCat(SubmitCommand(flags), " --request-id ", request_id, "  (makes no second job)"));
+    return ReportError(status,
+                       absl::StrCat(SubmitCommand(flags), " --request-id ", request_id, "  (makes no second job)"));
   }
-  if (absl::IsAlreadyExists(status)) return ReportError(absl::InvalidArgumentError(status.message()), "kdctl submit without --request-id");
-  return ReportFleetError(status, absl::StrCat("correct ", flags.file, " (kdctl explain pair), or kdctl doctor --file ", flags.file));
+  if (absl::IsAlreadyExists(status))
+    return ReportError(absl::InvalidArgumentError(status.message()), "kdctl submit without --request-id");
+  return ReportFleetError(
+      status, absl::StrCat("correct ", flags.file, " (kdctl explain pair), or kdctl doctor --file ", flags.file));
+}
+
+// It travels in a header, too.
+bool IsRequestId(const std::string& id) {
+  return id.size() <= kMaxRequestId && std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c <= '~'; });
 }
 
 int Submit(const SubmitFlags& flags, Session& session) {
+  if (!IsRequestId(flags.request_id)) {
+    return ReportError(absl::InvalidArgumentError("--request-id must be at most 128 letters, digits and signs"),
+                       "kdctl submit without --request-id");
+  }
   const absl::StatusOr<v1::Pair> pair = ReadPair(flags);
   if (!pair.ok()) return ReportError(pair.status(), "kdctl explain pair");
   if (!flags.request_id.empty()) session.fleet.request_id = flags.request_id;
@@ -108,7 +124,8 @@ void AddSubmitCommand(CLI::App& app, Session& session) {
   submit->add_flag("--dry-run", flags->dry_run, "Check and estimate only");
   submit->add_flag("--wait", flags->wait, "Follow the job; exit code 0 when it succeeds, 3 when it does not");
   submit->add_option("--request-id", flags->request_id, "Repeating a submit with the same id makes no second job");
-  submit->add_option("-o,--output", flags->output, "name, json or yaml")->check(CLI::IsMember({"name", "json", "yaml"}));
+  submit->add_option("-o,--output", flags->output, "name, json or yaml")
+      ->check(CLI::IsMember({"name", "json", "yaml"}));
   submit->callback([&session, flags] { session.exit_code = Submit(*flags, session); });
 }
 

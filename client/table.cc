@@ -57,7 +57,9 @@ std::string CsvCell(const std::string& text) {
 
 std::string RenderCsv(const Table& table) {
   std::string out;
-  const auto write = [&out](size_t i, const std::string& text) { absl::StrAppend(&out, i == 0 ? "" : ",", CsvCell(text)); };
+  const auto write = [&out](size_t i, const std::string& text) {
+    absl::StrAppend(&out, i == 0 ? "" : ",", CsvCell(text));
+  };
   for (size_t i = 0; i < table.columns.size(); ++i) write(i, table.columns[i].title);
   out += "\r\n";
   for (const Table::Row& row : table.rows) {

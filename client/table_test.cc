@@ -13,7 +13,9 @@ using ::testing::HasSubstr;
 Table Students() {
   return {.columns = {{"ID"}, {"STATE"}, {.title = "REASON", .cut = 10}, {.title = "NOTE", .wide = true}},
           .rows = {{"a-1", {"a-1", "RUNNING", "", "x"}, {{"id", "a-1"}, {"step", 5}}},
-                   {"long-name-2", {"long-name-2", "FAILED", "line one\nline two", "say \"hi\", twice"}, {{"id", "long-name-2"}}}}};
+                   {"long-name-2",
+                    {"long-name-2", "FAILED", "line one\nline two", "say \"hi\", twice"},
+                    {{"id", "long-name-2"}}}}};
 }
 
 TEST(TableTest, ColumnsStandUnderTheirTitles) {

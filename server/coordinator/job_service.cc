@@ -46,7 +46,8 @@ class LoggedCall {
  public:
   // `subject` is what the caller names, such as a job's id.
   LoggedCall(const grpc::ServerContext& context, absl::string_view method, absl::string_view subject)
-      : text_(absl::StrCat(method, subject.empty() ? "" : " ", absl::Utf8SafeCHexEscape(subject.substr(0, kMaxRequestId)))) {
+      : text_(absl::StrCat(method, subject.empty() ? "" : " ",
+                           absl::Utf8SafeCHexEscape(subject.substr(0, kMaxRequestId)))) {
     const auto id = context.client_metadata().find("kd-request-id");
     if (id == context.client_metadata().end()) return;
     const absl::string_view given(id->second.data(), std::min(id->second.size(), kMaxRequestId));
@@ -186,7 +187,8 @@ class JobServiceImpl : public v1::JobService::Service {
     return absl::CancelledError("the watcher or the coordinator left");
   }
 
-  absl::Status SendLogs(const grpc::ServerContext& context, const v1::StreamLogsRequest& request, grpc::ServerWriter<v1::LogChunk>& writer) {
+  absl::Status SendLogs(const grpc::ServerContext& context, const v1::StreamLogsRequest& request,
+                        grpc::ServerWriter<v1::LogChunk>& writer) {
     const absl::StatusOr<std::vector<std::string>> paths = coordinator_.LogPaths(request.id());
     if (!paths.ok()) return paths.status();
     std::vector<LogTail> tails(paths->begin(), paths->end());
@@ -214,6 +216,8 @@ class JobServiceImpl : public v1::JobService::Service {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> NewJobService(Coordinator& coordinator) { return std::make_unique<JobServiceImpl>(coordinator); }
+std::unique_ptr<grpc::Service> NewJobService(Coordinator& coordinator) {
+  return std::make_unique<JobServiceImpl>(coordinator);
+}
 
 }  // namespace kd
