@@ -68,6 +68,9 @@ absl::Status Coordinator::TakeUp() {
       job->ranks.resize(record.job().pair().train().workers());
       job->inherited = true;
       job->launched_generation = record.job().generation();
+      if (options_.on_generation_started) {
+        options_.on_generation_started(GenerationPrefix(record.job().id(), job->launched_generation));
+      }
       for (uint32_t rank = 0; rank < job->ranks.size(); ++rank) {
         leases_.Grant(WorkerName(record.job().id(), record.job().generation(), rank), options_.lease);
       }
