@@ -3,7 +3,6 @@
 #include <grpc/grpc.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
-#include <grpcpp/create_channel.h>
 
 #include <map>
 #include <random>
@@ -11,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/grpc_channel.h"
 #include "base/grpc_status.h"
 #include "client/fleet_call.h"
 #include "client/lasting_stream.h"
@@ -24,17 +24,6 @@ namespace {
 constexpr absl::Duration kSubmitDeadline = absl::Minutes(2);
 constexpr int kSubmitTries = 4;
 constexpr absl::Duration kFirstPause = absl::Milliseconds(200);
-
-grpc::ChannelArguments Arguments() {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  // Also the time that a handshake may take: less is not enough for a machine whose cores all train.
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  // A proxy of the environment has no business between a person and the fleet of this machine.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return arguments;
-}
 
 template <typename Stub, typename Request, typename Response>
 absl::StatusOr<Response> Call(Stub& stub, absl::string_view name, const FleetOptions& options, absl::Duration deadline,
@@ -64,7 +53,7 @@ struct FleetClient::Impl {
     if (options.request_id.empty()) options.request_id = NewRequestId();
     // Ends with the process: gRPC 1.51 may wait for its own poller when its last object goes.
     grpc_init();
-    channel = grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), Arguments());
+    channel = NewGrpcChannel(options.address);
     jobs = v1::JobService::NewStub(channel);
   }
 
@@ -163,7 +152,7 @@ std::unique_ptr<FleetStream<v1::LogChunk>> FleetClient::Logs(const std::string& 
 
 absl::StatusOr<v1::CacheStats> FleetClient::GetCacheStats(const std::string& teacher_address) {
   const auto stub =
-      v1::Teacher::NewStub(grpc::CreateCustomChannel(teacher_address, grpc::InsecureChannelCredentials(), Arguments()));
+      v1::Teacher::NewStub(NewGrpcChannel(teacher_address));
   absl::StatusOr<v1::CacheStats> stats = Call(*stub, "GetCacheStats", impl_->options, impl_->options.deadline,
                                               &v1::Teacher::Stub::GetCacheStats, v1::GetCacheStatsRequest());
   if (!stats.ok()) return Named(stats.status(), "the teacher", teacher_address, impl_->options.deadline);
