@@ -153,6 +153,7 @@ class TreeReader {
 
  private:
   absl::Status Error(const YamlNode& node, absl::string_view problem) const {
+    if (!node.origin.empty()) return absl::InvalidArgumentError(absl::StrCat(node.origin, ": ", problem));
     return absl::InvalidArgumentError(absl::StrCat(file_name_, ":", node.line, ":", node.column, ": ", problem));
   }
 
@@ -275,6 +276,10 @@ absl::Status ValidateMethods(const v1::Pair& pair) {
 
 absl::StatusOr<v1::Pair> ParsePair(absl::string_view yaml, absl::string_view file_name) {
   KD_ASSIGN_OR_RETURN(const YamlNode tree, ParseYamlTree(yaml, file_name));
+  return ParsePair(tree, file_name);
+}
+
+absl::StatusOr<v1::Pair> ParsePair(const YamlNode& tree, absl::string_view file_name) {
   v1::Pair pair;
   KD_RETURN_IF_ERROR(TreeReader(file_name).Fill(tree, "", pair));
   v1::Pair absent = pair;

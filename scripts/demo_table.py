@@ -12,7 +12,7 @@ def load(path):
 
 def sim(out, seeds):
     def metrics(name):
-        return load(f"{out}/{name}.json")["outcome"]["metrics"]
+        return load(f"{out}/{name}.json")[0]["outcome"]["metrics"]
 
     def row(label, m):
         kitti = m.get("kitti/Car/3d/moderate/R40")
@@ -31,7 +31,7 @@ def sim(out, seeds):
         print(f"{'  difference':28s} {gains[-1]:+6.1f}")
     if seeds > 1:
         print(f"mean gain {statistics.mean(gains):+.1f} +- {statistics.stdev(gains):.1f} mAP over {seeds} seeds")
-    copy, last = load(f"{out}/evaluation.json"), load(f"{out}/all-{seeds - 1}.json")["outcome"]
+    copy, last = load(f"{out}/evaluation.json"), load(f"{out}/all-{seeds - 1}.json")[0]["outcome"]
     own, pulled = last["metrics"]["center_distance/mAP"], copy["metrics"]["center_distance/mAP"]
     print(f"artifact {last['artifact']}@{last['artifact_digest']}")
     print(f"kdctl eval model of the pulled copy: {pulled:.4f} mAP, the worker said {own:.4f}")
@@ -44,8 +44,10 @@ def kitti(out, frames):
     for label, name in [("teacher", "teacher"), ("student alone", "student-alone"),
                         ("student distilled", "student-distilled"), ("the labels themselves", "labels")]:
         own = "" if name == "labels" else f"{load(f'{out}/{name}/evaluation.json')['metrics']['center_distance/mAP']:.1f}"
-        strict = load(f"{out}/{name}/kitti.json")["strict"]
-        figures = [f"{strict[kind]['3d']['moderate'][sampling]:8.2f}" for kind in ("Car", "Pedestrian") for sampling in ("R11", "R40")]
+        # KITTI scores only classes that were detected at all.
+        strict = load(f"{out}/{name}/kitti.json").get("strict", {})
+        figures = [f"{strict[kind]['3d']['moderate'][sampling]:8.2f}" if kind in strict else f"{'none':>8s}"
+                   for kind in ("Car", "Pedestrian") for sampling in ("R11", "R40")]
         print(f"{label:26s} {own:>6s}   {' '.join(figures)}")
     print("KITTI samples precision at 11 or 40 recalls: on one or two objects even the labels reach a few points only")
     return 0

@@ -41,7 +41,9 @@ struct CoordinatorOptions {
   // Finds a teacher's weights and keeps a copy (teacher_weights.h). NOT_FOUND, INVALID_ARGUMENT, UNAVAILABLE: says which
   // and what to do.
   std::function<absl::StatusOr<TeacherWeights>(const v1::TeacherSpec&)> find_teacher;
-  // Told the prefix "JOB/GENERATION/" of every generation that has ended.
+  // Told the prefix "JOB/GENERATION/" of every generation before its workers start or are taken up, and of every one that
+  // has ended. Must not call the coordinator.
+  std::function<void(const std::string&)> on_generation_started;
   std::function<void(const std::string&)> on_generation_ended;
 };
 

@@ -1,12 +1,11 @@
 #include "server/coordinator/coordinator_client.h"
 
-#include <grpcpp/create_channel.h>
-
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "base/grpc_channel.h"
 #include "base/grpc_status.h"
 #include "kd/v1/coordinator.grpc.pb.h"
 
@@ -17,22 +16,13 @@ constexpr absl::Duration kAttempt = absl::Seconds(10);
 constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
 constexpr absl::Duration kLongestPause = absl::Seconds(1);
 
-// gRPC's own pause between two tries to connect grows to two minutes: a coordinator is back within seconds.
-grpc::ChannelArguments Arguments() {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  return arguments;
-}
-
 }  // namespace
 
 struct CoordinatorClient::Impl {
   Impl(const std::string& where, absl::Duration how_long)
       : address(where),
         patience(how_long),
-        stub(v1::WorkerService::NewStub(grpc::CreateCustomChannel(where, grpc::InsecureChannelCredentials(), Arguments()))) {}
+        stub(v1::WorkerService::NewStub(NewGrpcChannel(where))) {}
 
   template <typename Request, typename Response>
   absl::StatusOr<Response> Call(grpc::Status (v1::WorkerService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),

@@ -55,6 +55,7 @@ class CoordinatorTest : public ::testing::Test {
     options.policy.max_jobs = 2;
     options.tick_gap = absl::Hours(1);
     options.find_teacher = [this](const v1::TeacherSpec& spec) { return FetchTeacherWeights(spec, folder_.path(), "http://127.0.0.1:1"); };
+    options.on_generation_started = [this](const std::string& prefix) { started_.push_back(prefix); };
     options.on_generation_ended = [this](const std::string& prefix) { ended_.push_back(prefix); };
     auto coordinator = Coordinator::Create(std::move(options), *database_, launcher_, clock_);
     ASSERT_THAT(coordinator, IsOk());
@@ -162,12 +163,21 @@ class CoordinatorTest : public ::testing::Test {
   TemporaryFolder folder_;
   FakeClock clock_;
   FakeLauncher launcher_;
-  std::vector<std::string> ended_;
+  std::vector<std::string> started_, ended_;
   std::unique_ptr<JobDatabase> database_;
   std::unique_ptr<Coordinator> coordinator_;
   int requests_ = 0;
 };
 TemporaryFolder* CoordinatorTest::data_ = nullptr;
+
+TEST_F(CoordinatorTest, TakesAWrittenZeroForWhatItSays) {
+  v1::Pair pair = Pair(true);
+  pair.mutable_train()->set_weight_decay(0);
+  pair.mutable_teacher()->set_verify_views(false);
+  const v1::Pair kept = Job(Submit(pair)).pair();
+  EXPECT_EQ(kept.train().weight_decay(), 0);
+  EXPECT_FALSE(kept.teacher().verify_views());
+}
 
 TEST_F(CoordinatorTest, RunsAJobFromSubmitToOutcome) {
   const std::string id = Submit(Pair(false));
@@ -193,7 +203,9 @@ TEST_F(CoordinatorTest, RunsAJobFromSubmitToOutcome) {
   EXPECT_EQ(Job(id).outcome().artifact(), "registry://students/half:v1");
   EXPECT_THAT(Finish(id, 1), IsOk()) << "the answer may be lost";
   EXPECT_THAT(Heartbeat(id, 1), StatusIs(absl::StatusCode::kAborted, HasSubstr("has ended")));
+  EXPECT_THAT(started_, ElementsAre("half-1/1/"));
   EXPECT_THAT(ended_, ElementsAre("half-1/1/"));
+
   const auto events = coordinator_->Events(id);
   ASSERT_THAT(events, IsOk());
   EXPECT_EQ(events->back().state(), v1::JOB_STATE_SUCCEEDED);
@@ -357,7 +369,9 @@ TEST_F(CoordinatorTest, CancelsOnce) {
 TEST_F(CoordinatorTest, ARestartTakesUpWhatRuns) {
   const std::string id = StartJob(Pair(false)), queued = Submit(Pair(false));
   EXPECT_THAT(Commit(id, 1, 5), IsOk());
+  started_.clear();
   StartCoordinator();
+  EXPECT_THAT(started_, ElementsAre("half-1/1/")) << "its ranks may still want to meet";
   EXPECT_EQ(Job(id).state(), v1::JOB_STATE_RUNNING);
   EXPECT_THAT(Heartbeat(id, 1, 6), IsOk());
   Tick(3);

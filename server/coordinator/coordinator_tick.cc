@@ -170,6 +170,7 @@ absl::Status Coordinator::Do(const LaunchWorkers& action) {
   KD_RETURN_IF_ERROR(Change(job, std::move(next), ""));
   job.launched_generation = job.record.job().generation();
   job.ranks.assign(job.record.job().pair().train().workers(), Rank());
+  if (options_.on_generation_started) options_.on_generation_started(GenerationPrefix(action.job, job.launched_generation));
   for (uint32_t number = 0; number < job.ranks.size(); ++number) {
     const std::string name = WorkerName(action.job, job.launched_generation, number);
     leases_.Grant(name, options_.start_lease);

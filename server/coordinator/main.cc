@@ -24,6 +24,8 @@
 #include "prometheus/registry.h"
 #include "server/coordinator/coordinator.h"
 #include "server/coordinator/job_service.h"
+#include "server/coordinator/rendezvous_service.h"
+#include "server/coordinator/rendezvous_table.h"
 #include "server/coordinator/worker_service.h"
 
 namespace kd {
@@ -85,16 +87,20 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
 
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<JobDatabase> database, JobDatabase::Open(folder + "/jobs.sqlite"));
   LocalLauncher launcher;
+  RendezvousTable rendezvous;
   CoordinatorOptions options{.folder = folder, .registry_url = flags.registry, .version = kVersion, .programs = self};
   options.policy.max_jobs = flags.max_jobs;
   options.policy.teacher_idle = absl::Seconds(flags.teacher_idle_s);
   options.find_teacher = [folder, registry = flags.registry](const v1::TeacherSpec& teacher) {
     return FetchTeacherWeights(teacher, folder, registry);
   };
+  options.on_generation_started = [&rendezvous](const std::string& prefix) { rendezvous.Begin(prefix); };
+  options.on_generation_ended = [&rendezvous](const std::string& prefix) { rendezvous.End(prefix); };
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Coordinator> coordinator, Coordinator::Create(std::move(options), *database, launcher));
 
-  const std::unique_ptr<grpc::Service> jobs = NewJobService(*coordinator), workers = NewWorkerService(*coordinator);
-  KD_ASSIGN_OR_RETURN(RunningGrpcServer running, StartGrpcServer(flags.listen, {jobs.get(), workers.get()}));
+  const std::unique_ptr<grpc::Service> jobs = NewJobService(*coordinator), workers = NewWorkerService(*coordinator),
+                                       meeting = NewRendezvousService(rendezvous);
+  KD_ASSIGN_OR_RETURN(RunningGrpcServer running, StartGrpcServer(flags.listen, {jobs.get(), workers.get(), meeting.get()}));
   coordinator->SetAddress(running.address);
 
   const auto registry = std::make_shared<prometheus::Registry>();
