@@ -39,7 +39,7 @@ SCALES = {
     "sim-demo": (["w1/4"], ["none", "all"], 5),
     "sim-standard": (list(STUDENTS), list(ROWS), 10),
 }
-# Least mean gain over the row "none", in mAP (the shared specification's section 7).
+# Least mean gain over the row "none", in mAP.
 LIMITS = {
     "sim-demo": {("w1/4", "all"): 8},
     "sim-standard": {("w1/4", "all"): 4, ("w1/2", "all"): 4, ("x2 pillar", "all"): 4,

@@ -2,7 +2,13 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 
 namespace kd {
 
@@ -16,7 +22,9 @@ const char kExitCodesHelp[] =
     "130  interrupted\n";
 
 ExitCode ReportError(const absl::Status& status, absl::string_view remedy) {
-  std::cerr << "error: " << status.message() << "\n";
+  // Some messages of libraries have lines of their own; ours end in the remedy, which the eye must find.
+  const std::vector<absl::string_view> lines = absl::StrSplit(status.message(), '\n', absl::SkipWhitespace());
+  std::cerr << "error: " << absl::StrJoin(lines, " ") << "\n";
   if (!remedy.empty()) std::cerr << "do: " << remedy << "\n";
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
@@ -36,6 +44,13 @@ ExitCode ReportError(const absl::Status& status, absl::string_view remedy) {
 
 void Say(absl::string_view text) { std::cerr << text << "\n"; }
 
+void SayNext(absl::string_view command) { std::cerr << "next: " << command << "\n"; }
+
 bool TalksToATerminal() { return ::isatty(STDERR_FILENO) == 1; }
+
+bool MayColour() {
+  const char* off = std::getenv("NO_COLOR");
+  return ::isatty(STDOUT_FILENO) == 1 && (off == nullptr || *off == '\0');
+}
 
 }  // namespace kd

@@ -28,8 +28,14 @@ ExitCode ReportError(const absl::Status& status, absl::string_view remedy);
 // One line of talk.
 void Say(absl::string_view text);
 
+// The last line of a command: the one to run next.
+void SayNext(absl::string_view command);
+
 // True when stderr is a terminal, so that a bar may redraw itself.
 bool TalksToATerminal();
+
+// True when stdout is a terminal and NO_COLOR is not set.
+bool MayColour();
 
 }  // namespace kd
 

@@ -12,14 +12,16 @@
 namespace kd {
 
 int Pull(const PullOptions& options) {
-  const std::string text =
-      absl::StartsWith(options.reference, "registry://") ? options.reference : absl::StrCat("registry://", options.reference);
+  const std::string text = absl::StartsWith(options.reference, "registry://")
+                               ? options.reference
+                               : absl::StrCat("registry://", options.reference);
   const absl::StatusOr<RegistryReference> reference = ParseRegistryReference(text);
   if (!reference.ok()) return ReportError(reference.status(), "kdctl pull registry://students/NAME:v1");
 
   const std::string& repository = reference->repository;
   const std::string folder = options.out.empty() ? repository.substr(repository.rfind('/') + 1) : options.out;
-  const absl::StatusOr<PulledArtifact> pulled = RegistryClient(options.registry).Pull(repository, reference->reference, folder);
+  const absl::StatusOr<PulledArtifact> pulled =
+      RegistryClient(options.registry).Pull(repository, reference->reference, folder);
   if (!pulled.ok()) {
     return ReportError(pulled.status(), absl::StrCat("check the name, and that a registry runs at ", options.registry,
                                                      " (--registry, KD_REGISTRY)"));
@@ -30,7 +32,7 @@ int Pull(const PullOptions& options) {
     Say(absl::StrCat("  ", file.name, "  ", std::filesystem::file_size(file.path, error), " bytes"));
   }
   std::cout << folder << "\n";
-  Say(absl::StrCat("next: kdctl eval model ", folder, " --data FOLDER"));
+  SayNext(absl::StrCat("kdctl eval model ", folder, " --data FOLDER"));
   return kExitOk;
 }
 

@@ -6,10 +6,12 @@
 
 namespace kd {
 
+inline constexpr char kDefaultRegistry[] = "http://127.0.0.1:7071";
+
 struct PullOptions {
   // "registry://students/cp-half:v1"; the scheme may be left out.
   std::string reference;
-  std::string registry = "http://127.0.0.1:7071";
+  std::string registry;
   // Empty: the last part of the repository's name.
   std::string out;
 };

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <tuple>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
@@ -137,10 +140,64 @@ void ScaleAll(Repeated* widths, float factor) {
 
 absl::Status Invalid(absl::string_view problem) { return absl::InvalidArgumentError(absl::StrCat("detector: ", problem)); }
 
+// A detector beyond these is a damaged file, not a model; building it would take all memory.
+constexpr double kMaxCells = 4096 * 4096;
+constexpr uint32_t kMaxClasses = 256, kMaxLevels = 8, kMaxStride = 64, kMaxLayers = 64, kMaxWidth = 4096, kMaxPointsPerVoxel = 1024,
+                   kMaxPointFeatures = 64, kMaxVoxels = 10'000'000, kMaxConvs = 8, kMaxObjects = 100'000;
+
+absl::Status CheckAtMost(absl::string_view field, double value, double most) {
+  if (value <= most) return absl::OkStatus();
+  return Invalid(absl::StrCat(field, " is ", value, ", expected at most ", most));
+}
+
+absl::Status CheckSizes(const v1::Detector& d) {
+  const auto largest = [](const auto& values) { return values.empty() ? 0.0 : static_cast<double>(*std::max_element(values.begin(), values.end())); };
+  const v1::BevBackbone& b = d.backbone_2d();
+  const v1::CenterHead& head = d.dense_head();
+  const std::tuple<const char*, double, double> sizes[] = {
+      {"the number of class_names", d.class_names_size(), kMaxClasses},
+      {"num_point_features", d.num_point_features(), kMaxPointFeatures},
+      {"max_points_per_voxel", d.max_points_per_voxel(), kMaxPointsPerVoxel},
+      {"max_voxels_train", d.max_voxels_train(), kMaxVoxels},
+      {"max_voxels_test", d.max_voxels_test(), kMaxVoxels},
+      {"the number of vfe.num_filters", d.vfe().num_filters_size(), kMaxLevels},
+      {"vfe.num_filters", largest(d.vfe().num_filters()), kMaxWidth},
+      {"the number of backbone_2d.layer_nums", b.layer_nums_size(), kMaxLevels},
+      {"backbone_2d.layer_nums", largest(b.layer_nums()), kMaxLayers},
+      {"backbone_2d.layer_strides", largest(b.layer_strides()), kMaxStride},
+      {"backbone_2d.num_filters", largest(b.num_filters()), kMaxWidth},
+      {"backbone_2d.upsample_strides", largest(b.upsample_strides()), kMaxStride},
+      {"backbone_2d.num_upsample_filters", largest(b.num_upsample_filters()), kMaxWidth},
+      {"dense_head.shared_conv_channel", head.shared_conv_channel(), kMaxWidth},
+      {"dense_head.num_conv", head.num_conv(), kMaxConvs},
+      {"dense_head.num_max_objs", head.num_max_objs(), kMaxObjects},
+      {"dense_head.min_radius", head.min_radius(), kMaxWidth}};
+  for (const auto& [field, value, most] : sizes) KD_RETURN_IF_ERROR(CheckAtMost(field, value, most));
+  return absl::OkStatus();
+}
+
+// Heads share the classes out.
+absl::Status CheckHeads(const v1::Detector& d) {
+  if (d.dense_head().class_names_each_head().empty()) return absl::OkStatus();
+  std::set<std::string> in_heads;
+  for (const auto& group : d.dense_head().class_names_each_head()) {
+    for (const std::string& name : group.class_names()) {
+      const std::string quoted = absl::StrCat("dense_head.class_names_each_head: \"", absl::CHexEscape(name.substr(0, 60)), "\" ");
+      if (std::find(d.class_names().begin(), d.class_names().end(), name) == d.class_names().end()) {
+        return Invalid(absl::StrCat(quoted, "is not one of class_names"));
+      }
+      if (!in_heads.insert(name).second) return Invalid(absl::StrCat(quoted, "stands there twice"));
+    }
+  }
+  if (static_cast<int>(in_heads.size()) == d.class_names_size()) return absl::OkStatus();
+  return Invalid(absl::StrCat("dense_head.class_names_each_head has ", in_heads.size(), " of ", d.class_names_size(),
+                              " classes, expected every one"));
+}
+
 // Cells along x and y must divide by what the backbone halves, or its levels could not be joined.
-int StrideProduct(const v1::Detector& detector) {
-  int product = 1;
-  for (const uint32_t stride : detector.backbone_2d().layer_strides()) product *= static_cast<int>(stride);
+int64_t StrideProduct(const v1::Detector& detector) {
+  int64_t product = 1;
+  for (const uint32_t stride : detector.backbone_2d().layer_strides()) product *= stride;
   return product;
 }
 
@@ -165,7 +222,7 @@ std::array<int, 3> GridCells(const v1::Detector& detector) {
 
 absl::Status ValidateDetector(const v1::Detector& detector) {
   if (detector.model() != "centerpoint_pillar") {
-    return Invalid(absl::StrCat("model \"", detector.model(), "\" is not known; use centerpoint_pillar"));
+    return Invalid(absl::StrCat("model \"", absl::CHexEscape(detector.model().substr(0, 60)), "\" is not known; use centerpoint_pillar"));
   }
   if (detector.class_names().empty()) return Invalid("class_names is empty");
   if (detector.point_cloud_range_size() != 6) return Invalid("point_cloud_range needs 6 numbers");
@@ -177,7 +234,10 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
                                   " m; the range must be positive and at most 16384 voxels"));
     }
   }
+  KD_RETURN_IF_ERROR(CheckSizes(detector));
+  KD_RETURN_IF_ERROR(CheckHeads(detector));
   const std::array<int, 3> cells = GridCells(detector);
+  KD_RETURN_IF_ERROR(CheckAtMost("the number of pillars", static_cast<double>(cells[0]) * cells[1], kMaxCells));
   if (cells[2] != 1) return Invalid(absl::StrCat("pillars span the whole height: voxel_size z must be ",
                                                  detector.point_cloud_range(5) - detector.point_cloud_range(2)));
   if (detector.num_point_features() < 4) return Invalid("num_point_features must be at least 4 (x, y, z, intensity)");
@@ -196,10 +256,10 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
       !positive(b.num_upsample_filters()) || !positive(detector.vfe().num_filters())) {
     return Invalid("widths and strides must be at least 1");
   }
-  const int product = StrideProduct(detector);
+  const int64_t product = StrideProduct(detector);
   for (int axis = 0; axis < 2; ++axis) {
     if (cells[axis] % product != 0) {
-      const int nearest = std::max(1, (cells[axis] + product / 2) / product) * product;
+      const int64_t nearest = std::max<int64_t>(1, (cells[axis] + product / 2) / product) * product;
       return Invalid(absl::StrCat("the grid has ", cells[axis], " cells along ", axis == 0 ? "x" : "y",
                                   ", which does not divide by the backbone's strides (", product, "); the nearest that does has ",
                                   nearest, " cells: a voxel of ",
@@ -271,7 +331,9 @@ absl::StatusOr<v1::Detector> DetectorOf(const SafeTensorsFile& file) {
   }
   v1::Detector detector;
   if (const auto status = google::protobuf::util::JsonStringToMessage(json->second, &detector); !status.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("metadata \"kd.detector\" cannot be read: ", std::string(status.message())));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "metadata \"kd.detector\" cannot be read: ", absl::CHexEscape(std::string(status.message()).substr(0, 200)),
+        "; use a file that kdfleet wrote"));
   }
   KD_RETURN_IF_ERROR(ValidateDetector(detector));
   return detector;

@@ -1,6 +1,11 @@
 #include "core/detector_config.h"
 
+#include <initializer_list>
+#include <string>
+
+#include "base/hostile_input.h"
 #include "base/status_matchers.h"
+#include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
 
 namespace kd {
@@ -60,6 +65,59 @@ TEST(DetectorConfigTest, OwnSettingsReplaceLists) {
   EXPECT_THAT(detector->class_names(), ElementsAre("Car"));
   EXPECT_EQ(detector->dense_head().num_max_objs(), 50u);
   EXPECT_EQ(detector->dense_head().shared_conv_channel(), 32u);
+}
+
+SafeTensorsFile FileWith(const std::string& detector_json) {
+  SafeTensorsFile file;
+  file.metadata[kWeightsDetectorKey] = detector_json;
+  return file;
+}
+
+TEST(DetectorConfigTest, ADetectorThatNoMemoryHoldsIsRefusedWithTheLimit) {
+  v1::Detector detector = *BuiltInDetector("centerpoint_pillar_sim");
+  detector.mutable_backbone_2d()->set_num_filters(0, 4'000'000'000);
+  EXPECT_THAT(ValidateDetector(detector), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                   "detector: backbone_2d.num_filters is 4e+09, expected at most 4096"));
+  detector = *BuiltInDetector("centerpoint_pillar_sim");
+  for (int axis = 0; axis < 2; ++axis) detector.set_voxel_size(axis, 0.003f);
+  EXPECT_THAT(ValidateDetector(detector), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the number of pillars is")));
+}
+
+TEST(DetectorConfigTest, EveryClassStandsInOneHead) {
+  v1::Detector detector = *BuiltInDetector("centerpoint_pillar_sim");
+  const auto add = [&](std::initializer_list<const char*> names) {
+    auto* group = detector.mutable_dense_head()->add_class_names_each_head();
+    for (const char* name : names) group->add_class_names(name);
+  };
+  add({"Car"});
+  add({"Pedestrian", "Tram"});
+  EXPECT_THAT(ValidateDetector(detector),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("\"Tram\" is not one of class_names")));
+  detector.mutable_dense_head()->clear_class_names_each_head();
+  add({"Car"});
+  add({"Pedestrian"});
+  EXPECT_THAT(ValidateDetector(detector), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("2 of 3 classes")));
+  add({"Cyclist"});
+  EXPECT_THAT(ValidateDetector(detector), IsOk());
+}
+
+TEST(DetectorConfigTest, HostileDescriptionsAreRefusedInOneLineOrValid) {
+  std::string json;
+  ASSERT_TRUE(google::protobuf::util::MessageToJsonString(*BuiltInDetector("centerpoint_pillar_sim"), &json).ok());
+  int read = 0, refused = 0;
+  ForHostileInput(json, 2000, [&](const std::string& text) {
+    const auto detector = DetectorOf(FileWith(text));
+    if (!detector.ok()) {
+      ++refused;
+      ASSERT_EQ(detector.status().code(), absl::StatusCode::kInvalidArgument);
+      ASSERT_THAT(detector.status().message(), IsOneLine());
+      return;
+    }
+    ++read;
+    ASSERT_THAT(ValidateDetector(*detector), IsOk());
+  });
+  EXPECT_GT(read, 50);
+  EXPECT_GT(refused, 1000);
 }
 
 }  // namespace

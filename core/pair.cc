@@ -6,6 +6,7 @@
 #include <set>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -105,16 +106,16 @@ absl::Status CheckRule(const Message& message, const FieldDescriptor* field, int
   const v1::FieldRule& rule = RuleOf(field);
   if (!rule.one_of().empty() && std::find(rule.one_of().begin(), rule.one_of().end(), value) == rule.one_of().end()) {
     const std::string near = Nearest(value, {rule.one_of().begin(), rule.one_of().end()});
-    return absl::InvalidArgumentError(absl::StrCat("is \"", value.substr(0, 60), "\", expected ", OneOfText(rule),
+    return absl::InvalidArgumentError(absl::StrCat("is \"", absl::CHexEscape(value.substr(0, 60)), "\", expected ", OneOfText(rule),
                                                    near.empty() ? "" : absl::StrCat("; did you mean \"", near, "\"?")));
   }
   const double number = NumberOf(message, field, index);
   const std::string unit = rule.unit().empty() ? "" : absl::StrCat(" ", rule.unit());
   if (rule.has_min() && number < rule.min()) {
-    return absl::InvalidArgumentError(absl::StrCat("is ", value, ", expected at least ", rule.min(), unit));
+    return absl::InvalidArgumentError(absl::StrCat("is ", absl::CHexEscape(value.substr(0, 60)), ", expected at least ", rule.min(), unit));
   }
   if (rule.has_max() && number > rule.max()) {
-    return absl::InvalidArgumentError(absl::StrCat("is ", value, ", expected at most ", rule.max(), unit));
+    return absl::InvalidArgumentError(absl::StrCat("is ", absl::CHexEscape(value.substr(0, 60)), ", expected at most ", rule.max(), unit));
   }
   return absl::OkStatus();
 }
@@ -152,13 +153,14 @@ class TreeReader {
 
  private:
   absl::Status Error(const YamlNode& node, absl::string_view problem) const {
+    if (!node.origin.empty()) return absl::InvalidArgumentError(absl::StrCat(node.origin, ": ", problem));
     return absl::InvalidArgumentError(absl::StrCat(file_name_, ":", node.line, ":", node.column, ": ", problem));
   }
 
   absl::Status UnknownKey(const YamlNode& node, const std::string& key, const std::string& path, const Descriptor* descriptor) const {
     const std::string near = Nearest(key, KeysOf(descriptor));
     const std::string where = path.empty() ? "at the top level" : absl::StrCat("in ", path);
-    return Error(node, absl::StrCat("unknown key \"", key.substr(0, 60), "\" ", where, "; ",
+    return Error(node, absl::StrCat("unknown key \"", absl::CHexEscape(key.substr(0, 60)), "\" ", where, "; ",
                                     near.empty() ? absl::StrCat("there are ", absl::StrJoin(KeysOf(descriptor), ", "))
                                                  : absl::StrCat("did you mean \"", near, "\"?")));
   }
@@ -274,6 +276,10 @@ absl::Status ValidateMethods(const v1::Pair& pair) {
 
 absl::StatusOr<v1::Pair> ParsePair(absl::string_view yaml, absl::string_view file_name) {
   KD_ASSIGN_OR_RETURN(const YamlNode tree, ParseYamlTree(yaml, file_name));
+  return ParsePair(tree, file_name);
+}
+
+absl::StatusOr<v1::Pair> ParsePair(const YamlNode& tree, absl::string_view file_name) {
   v1::Pair pair;
   KD_RETURN_IF_ERROR(TreeReader(file_name).Fill(tree, "", pair));
   v1::Pair absent = pair;
@@ -298,7 +304,7 @@ absl::Status ValidatePair(const v1::Pair& pair) {
   if (pair.api_version() != "kd/v1") return Invalid("apiVersion", absl::StrCat("is \"", pair.api_version(), "\", expected kd/v1"));
   if (pair.kind() != "Pair") return Invalid("kind", absl::StrCat("is \"", pair.kind(), "\", expected Pair"));
   if (!IsJobName(pair.metadata().name())) {
-    return Invalid("metadata.name", absl::StrCat("\"", pair.metadata().name().substr(0, 70),
+    return Invalid("metadata.name", absl::StrCat("\"", absl::CHexEscape(pair.metadata().name().substr(0, 70)),
                                                  "\" is not a job name; use lower-case letters, digits and '-', for example cp-pillar-half"));
   }
   if (pair.data().root().empty()) return Invalid("data.root", "is missing; name the data set's folder");
@@ -323,7 +329,7 @@ absl::Status ValidatePair(const v1::Pair& pair) {
   }
   const std::string& output = pair.output().name();
   if (!output.empty() && output.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-_./") != std::string::npos) {
-    return Invalid("output.name", absl::StrCat("\"", output.substr(0, 80), "\" is not a repository name, for example students/cp-half"));
+    return Invalid("output.name", absl::StrCat("\"", absl::CHexEscape(output.substr(0, 80)), "\" is not a repository name, for example students/cp-half"));
   }
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/yaml_tree.h"
 #include "kd/v1/job.pb.h"
 
 namespace kd {
@@ -17,6 +18,8 @@ namespace kd {
 // file:line:column, the value seen, the rule, the nearest legal form. Anchors, aliases, tags, duplicate keys, depth
 // beyond 32 and files over 1 MiB are refused before anything is built.
 absl::StatusOr<v1::Pair> ParsePair(absl::string_view yaml, absl::string_view file_name);
+// The same for a tree that has been read already.
+absl::StatusOr<v1::Pair> ParsePair(const YamlNode& tree, absl::string_view file_name);
 
 // Fills defaults (FieldRule.default_value) of absent scalar fields in present messages, and creates absent messages that
 // have defaults.

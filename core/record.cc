@@ -140,6 +140,11 @@ absl::StatusOr<std::string> EncodeRecord(v1::RecordHeader header, const std::vec
       }
       break;
     case v1::DATA_TYPE_INT8:
+      if (const auto bad = std::find_if_not(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+          bad != values.end()) {
+        return absl::InvalidArgumentError(absl::StrCat("record \"", header.tensor(), "\": value ", bad - values.begin(), " is ", *bad,
+                                                       ", which INT8 cannot hold; the teacher's training diverged, train it anew"));
+      }
       QuantizeInt8(values, layout, header, payload);
       break;
     default:

@@ -12,6 +12,8 @@ namespace {
 
 constexpr size_t kMaxRepositoryName = 255;
 constexpr size_t kMaxTag = 128;
+// Of what a message quotes.
+constexpr size_t kQuoted = 160;
 
 bool IsLowerAlnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
@@ -65,7 +67,7 @@ std::string RegistryReference::ToString() const {
 absl::StatusOr<RegistryReference> ParseRegistryReference(absl::string_view text) {
   const auto error = [text](absl::string_view problem) {
     return absl::InvalidArgumentError(
-        absl::StrCat("registry reference \"", absl::CEscape(text), "\": ", problem,
+        absl::StrCat("registry reference \"", absl::CEscape(text.substr(0, kQuoted)), "\": ", problem,
                      "; write registry://REPOSITORY:TAG or registry://REPOSITORY@sha256:HEX, "
                      "for example registry://students/cp-half:v1"));
   };

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "base/hostile_input.h"
 #include "base/status_matchers.h"
 #include "gtest/gtest.h"
 
@@ -71,6 +72,25 @@ TEST(RegistryReferenceTest, DigestsAreSha256OrSha512InLowerCase) {
   EXPECT_FALSE(IsDigest(absl::StrCat("sha256:", std::string(64, 'F'))));
   EXPECT_FALSE(IsDigest(absl::StrCat("md5:", std::string(32, 'f'))));
   EXPECT_FALSE(IsDigest(""));
+}
+
+TEST(RegistryReferenceTest, HostileTextIsRefusedInOneLineOrReadsBackTheSame) {
+  for (const std::string& good : {std::string("registry://students/cp-half:v1"), absl::StrCat("registry://t@sha256:", std::string(64, 'a'))}) {
+    int read = 0, refused = 0;
+    ForHostileInput(good, 3000, [&](const std::string& text) {
+      const auto reference = ParseRegistryReference(text);
+      if (!reference.ok()) {
+        ++refused;
+        ASSERT_EQ(reference.status().code(), absl::StatusCode::kInvalidArgument);
+        ASSERT_THAT(reference.status().message(), IsOneLine());
+        return;
+      }
+      ++read;
+      ASSERT_EQ(reference->ToString(), text);
+    });
+    EXPECT_GT(read, 50);
+    EXPECT_GT(refused, 1000);
+  }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
@@ -37,7 +38,7 @@ struct Entry {
 };
 
 absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& value, uint64_t data_bytes) {
-  const auto bad = [&](absl::string_view problem) { return Bad(absl::StrCat("tensor \"", name.substr(0, 80), "\": ", problem)); };
+  const auto bad = [&](absl::string_view problem) { return Bad(absl::StrCat("tensor \"", absl::CHexEscape(name.substr(0, 80)), "\": ", problem)); };
   if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") ||
       !value["shape"].is_array() || !value.contains("data_offsets") || !value["data_offsets"].is_array() ||
       value["data_offsets"].size() != 2) {
@@ -46,7 +47,7 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& 
   Entry entry{.name = name};
   entry.tensor.dtype = value["dtype"].get<std::string>();
   const int element_size = SafeTensorElementSize(entry.tensor.dtype);
-  if (element_size == 0) return bad(absl::StrCat("unknown dtype \"", entry.tensor.dtype.substr(0, 16), "\""));
+  if (element_size == 0) return bad(absl::StrCat("unknown dtype \"", absl::CHexEscape(entry.tensor.dtype.substr(0, 16)), "\""));
   for (const auto& extent : value["shape"]) {
     if (!extent.is_number_unsigned() || extent.get<uint64_t>() > (uint64_t{1} << 62)) return bad("shape is not a list of sizes");
     entry.tensor.shape.push_back(extent.get<int64_t>());
@@ -94,7 +95,7 @@ absl::StatusOr<SafeTensorsFile> ParseSafeTensors(absl::string_view bytes) {
   if (too_deep || header.is_discarded() || !header.is_object()) return Bad("header is not a JSON object");
   std::sort(keys.begin(), keys.end());
   if (const auto twice = std::adjacent_find(keys.begin(), keys.end()); twice != keys.end()) {
-    return Bad(absl::StrCat("name \"", twice->substr(0, 80), "\" appears twice"));
+    return Bad(absl::StrCat("name \"", absl::CHexEscape(twice->substr(0, 80)), "\" appears twice"));
   }
 
   const absl::string_view data = bytes.substr(kPrefixBytes + header_bytes);
@@ -118,7 +119,7 @@ absl::StatusOr<SafeTensorsFile> ParseSafeTensors(absl::string_view bytes) {
   });
   uint64_t position = 0;
   for (Entry& entry : entries) {
-    if (entry.begin != position) return Bad(absl::StrCat("tensor \"", entry.name.substr(0, 80), "\" overlaps another or leaves a gap"));
+    if (entry.begin != position) return Bad(absl::StrCat("tensor \"", absl::CHexEscape(entry.name.substr(0, 80)), "\" overlaps another or leaves a gap"));
     position = entry.end;
     entry.tensor.bytes = std::string(data.substr(entry.begin, entry.end - entry.begin));
     file.tensors.emplace(std::move(entry.name), std::move(entry.tensor));

@@ -1,5 +1,6 @@
 #include "core/yaml_tree.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "absl/strings/escaping.h"
@@ -35,7 +36,7 @@ class TreeBuilder : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
     RefuseAnchor(mark, anchor);
     RefuseTag(mark, tag);
-    if (value.find('\0') != std::string::npos) throw Refusal{mark, "a NUL byte is not allowed"};
+    if (value.find('\0') != std::string::npos) throw Refusal{mark, "a NUL byte is not allowed; remove it"};
     YamlNode node = Node(mark, YamlNode::Kind::kScalar);
     node.scalar = value;
     node.quoted = tag == "!";
@@ -81,7 +82,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (!open_.empty() && open_.back().node.kind == YamlNode::Kind::kMap && !open_.back().has_key) {
       throw Refusal{mark, "a key must be a plain word"};
     }
-    if (open_.size() >= kMaxDepth) throw Refusal{mark, absl::StrCat("nested deeper than ", kMaxDepth, " levels")};
+    if (open_.size() >= kMaxDepth) throw Refusal{mark, absl::StrCat("nested deeper than ", kMaxDepth, " levels; no job needs that, remove some")};
     open_.push_back({.node = Node(mark, kind)});
   }
   void Close() {
@@ -123,6 +124,34 @@ class TreeBuilder : public YAML::EventHandler {
   YamlNode root_;
 };
 
+// Offset of the first byte that is not part of UTF-8 text; npos if there is none.
+size_t FindInvalidUtf8(absl::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = [&](size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0u; };
+    const unsigned lead = byte(i);
+    const size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+    if (length == 0) return i;
+    for (size_t j = 1; j < length; ++j) {
+      if ((byte(i + j) & 0xc0) != 0x80) return i;
+    }
+    const bool overlong = (lead == 0xe0 && byte(i + 1) < 0xa0) || (lead == 0xf0 && byte(i + 1) < 0x90);
+    const bool surrogate = lead == 0xed && byte(i + 1) >= 0xa0;
+    if (overlong || surrogate || (lead == 0xf4 && byte(i + 1) >= 0x90)) return i;
+    i += length;
+  }
+  return absl::string_view::npos;
+}
+
+// Line and column of the byte at `offset`.
+YAML::Mark MarkOf(absl::string_view text, size_t offset) {
+  const absl::string_view before = text.substr(0, offset);
+  const size_t line_end = before.rfind('\n');
+  YAML::Mark mark;
+  mark.line = static_cast<int>(std::count(before.begin(), before.end(), '\n'));
+  mark.column = static_cast<int>(line_end == absl::string_view::npos ? offset : offset - line_end - 1);
+  return mark;
+}
+
 absl::Status At(absl::string_view file_name, const YAML::Mark& mark, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat(file_name, ":", mark.line + 1, ":", mark.column + 1, ": ", problem));
 }
@@ -147,8 +176,11 @@ absl::StatusOr<YamlNode> ParseYamlTree(absl::string_view text, absl::string_view
   if (text.size() > kMaxBytes) {
     return absl::InvalidArgumentError(absl::StrCat(file_name, ":1:1: the file has ", text.size(), " bytes; at most ", kMaxBytes, " are read"));
   }
-  if (text.find('\0') != absl::string_view::npos) {
-    return absl::InvalidArgumentError(absl::StrCat(file_name, ":1:1: the file holds a NUL byte; it is not YAML text"));
+  if (const size_t bad = FindInvalidUtf8(text); bad != absl::string_view::npos) {
+    return At(file_name, MarkOf(text, bad), "the file is not UTF-8 text; save it as UTF-8");
+  }
+  if (const size_t nul = text.find('\0'); nul != absl::string_view::npos) {
+    return At(file_name, MarkOf(text, nul), "a NUL byte is not allowed; remove it");
   }
   std::istringstream stream{std::string(text)};
   TreeBuilder builder;

@@ -17,6 +17,8 @@ struct YamlNode {
   Kind kind = Kind::kNull;
   // From 1.
   int line = 1, column = 1;
+  // What to name in messages instead of file and position, for a value that came from elsewhere.
+  std::string origin;
   std::string scalar;
   // "true" in quotes is text.
   bool quoted = false;

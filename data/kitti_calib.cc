@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -101,7 +102,7 @@ absl::StatusOr<KittiCalib> ParseKittiCalib(absl::string_view text, absl::string_
     }
     for (size_t i = 0; i < fields.size(); ++i) {
       if (!absl::SimpleAtod(fields[i], &entry->values[i]) || !(std::abs(entry->values[i]) <= kLargestNumber)) {
-        return absl::InvalidArgumentError(absl::StrCat(file_name, ":", line_number, ": \"", fields[i].substr(0, 40),
+        return absl::InvalidArgumentError(absl::StrCat(file_name, ":", line_number, ": \"", absl::CHexEscape(fields[i].substr(0, 40)),
                                                        "\" in ", entry->key,
                                                        " is not a number of at most 1e9; copy the file anew"));
       }

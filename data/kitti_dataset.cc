@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 constexpr int kPointFeatures = 4;
 constexpr uint64_t kMaxTextBytes = 16 << 20;
 constexpr uint32_t kMaxImageSide = 16384;
+constexpr double kLargestObject = 100;
 constexpr uint64_t kMaxPointBytes = uint64_t{1} << 30;
 
 std::string PathOf(const std::string& root, absl::string_view folder, absl::string_view sample,
@@ -57,7 +58,7 @@ class KittiDataset : public Dataset {
     const absl::StatusOr<std::string> text = ReadFile(path, kMaxTextBytes);
     if (absl::IsNotFound(text.status())) {
       return absl::NotFoundError(
-          absl::StrCat("no split \"", split, "\": ", path, " is missing; there are: ", ExistingSplits()));
+          absl::StrCat("no split \"", split, "\": ", path, " is missing; add it or name another, there are: ", ExistingSplits()));
     }
     KD_RETURN_IF_ERROR(text.status());
     std::vector<std::string> names;
@@ -135,10 +136,11 @@ class KittiDataset : public Dataset {
     for (const KittiObject& object : *objects) {
       const auto name = std::find(class_names_.begin(), class_names_.end(), object.type);
       if (name == class_names_.end()) continue;
-      if (!(object.length > 0 && object.width > 0 && object.height > 0)) {
+      const auto possible = [](double size) { return size > 0 && size <= kLargestObject; };
+      if (!possible(object.length) || !possible(object.width) || !possible(object.height)) {
         return absl::DataLossError(absl::StrCat(path, ": object ", &object - objects->data() + 1, " (", object.type,
                                                 ") is ", object.height, " x ", object.width, " x ", object.length,
-                                                " m, sizes must be positive; mend or remove the line"));
+                                                " m, sizes must be above 0 and at most ", kLargestObject, "; mend or remove the line"));
       }
       boxes.push_back({.box = KittiToLidar(object, calib), .label = static_cast<int32_t>(name - class_names_.begin())});
     }
@@ -171,8 +173,8 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data) 
     std::error_code error;
     if (!fs::is_directory(path, error)) {
       return absl::NotFoundError(
-          absl::StrCat("data.root \"", data.root(), "\": ", path,
-                       " is not a folder; a KITTI data set has ImageSets/ and training/{velodyne,calib,label_2}/"));
+          absl::StrCat("data.root \"", data.root(), "\": ", path, " is not a folder; correct the path or mount the data set "
+                       "there (KITTI's layout: ImageSets/ and training/{velodyne,calib,label_2}/)"));
     }
   }
   if (data.class_names().empty()) {
@@ -223,8 +225,9 @@ absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path) {
     return absl::DataLossError(absl::StrCat(path, ": ", bytes.size(), " bytes are not a whole number of points (", kRow,
                                             " bytes each); the file is cut short, copy it anew"));
   }
+  if (bytes.empty()) return absl::DataLossError(absl::StrCat(path, " is empty; the file is cut short, copy it anew"));
   std::vector<float> points(bytes.size() / sizeof(float));
-  if (!bytes.empty()) std::memcpy(points.data(), bytes.data(), bytes.size());
+  std::memcpy(points.data(), bytes.data(), bytes.size());
   size_t kept = 0;
   for (size_t i = 0; i < points.size(); i += kPointFeatures) {
     const bool finite = std::all_of(&points[i], &points[i] + kPointFeatures, [](float v) { return std::isfinite(v); });

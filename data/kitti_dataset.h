@@ -18,7 +18,7 @@ absl::StatusOr<KittiCalib> ReadKittiCalib(const std::string& root, const std::st
 absl::StatusOr<ImageSize> ReadKittiImageSize(const std::string& root, const std::string& sample);
 
 // Points of a velodyne file, N x 4. Points with a coordinate that is not finite are left out.
-// DATA_LOSS: the size is not a multiple of 16 bytes.
+// DATA_LOSS: the file is empty or its size is not a multiple of 16 bytes.
 absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path);
 
 }  // namespace kd

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -27,7 +28,7 @@ absl::StatusOr<KittiObject> ParseLine(absl::string_view line, KittiText kind) {
   std::array<double, kLabelFields + 1> numbers{};
   for (size_t i = 1; i < fields.size(); ++i) {
     if (!absl::SimpleAtod(fields[i], &numbers[i]) || !(std::abs(numbers[i]) <= kLargestNumber)) {
-      return absl::InvalidArgumentError(absl::StrCat("field ", i + 1, " is \"", fields[i].substr(0, 40),
+      return absl::InvalidArgumentError(absl::StrCat("field ", i + 1, " is \"", absl::CHexEscape(fields[i].substr(0, 40)),
                                                      "\", expected a number of at most 1e9; mend or remove the line"));
     }
   }

@@ -71,7 +71,8 @@ absl::Status AdamOneCycle::LoadFrom(const SafeTensorsFile& file, int64_t step) {
   for (const Slot& slot : slots_) {
     for (const char* moment : {".m", ".v"}) {
       const auto found = file.tensors.find(absl::StrCat("optimizer.", slot.name, moment));
-      if (found == file.tensors.end() || found->second.shape != slot.parameter.sizes().vec()) {
+      if (found == file.tensors.end() || found->second.dtype != "F32" ||
+          found->second.shape != slot.parameter.sizes().vec()) {
         return absl::InvalidArgumentError(absl::StrCat("checkpoint lacks optimizer.", slot.name, moment, " in the parameter's shape"));
       }
     }

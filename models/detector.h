@@ -102,11 +102,14 @@ struct LoadedDetector {
   std::string digest;  // of the file
 };
 // A detector from a weights file of ours, in evaluation mode.
-// INVALID_ARGUMENT: no detector message, or names and shapes that do not match it (all listed).
+// INVALID_ARGUMENT: no detector message, or names and shapes that do not match it (the first of them listed).
 absl::StatusOr<LoadedDetector> LoadDetector(absl::string_view safetensors_bytes);
 
-// Copies every tensor of `file` into the entry of the same name. INVALID_ARGUMENT lists missing, unexpected and
-// mis-shaped names; nothing is changed then.
+// INVALID_ARGUMENT unless every parameter and buffer has an entry of its name, shape and kind of number, and no entry is
+// left over; lists the first that do not fit.
+absl::Status FitsStateDict(const SafeTensorsFile& file, torch::nn::Module& module);
+
+// Copies every tensor of `file` into the entry of the same name. Errors as above; nothing is changed then.
 absl::Status LoadStateDict(const SafeTensorsFile& file, torch::nn::Module& module);
 
 // Safetensors <-> torch. The result owns its memory.

@@ -1,6 +1,9 @@
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/digest.h"
@@ -20,6 +23,12 @@ constexpr TypeName kTypes[] = {{torch::kFloat32, "F32"}, {torch::kFloat64, "F64"
                                {torch::kBFloat16, "BF16"}, {torch::kInt64, "I64"},  {torch::kInt32, "I32"},
                                {torch::kInt8, "I8"},       {torch::kUInt8, "U8"},   {torch::kBool, "BOOL"}};
 
+// Null for types that no module here has.
+const TypeName* FindType(absl::string_view dtype) {
+  const auto found = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeName& entry) { return dtype == entry.name; });
+  return found == std::end(kTypes) ? nullptr : found;
+}
+
 // Parameters and buffers under their full names.
 std::vector<std::pair<std::string, torch::Tensor>> StateOf(torch::nn::Module& module) {
   std::vector<std::pair<std::string, torch::Tensor>> state;
@@ -33,11 +42,8 @@ std::string ShapeText(const std::vector<int64_t>& shape) { return absl::StrCat("
 }  // namespace
 
 torch::Tensor ToTorch(const SafeTensor& tensor) {
-  torch::ScalarType type = torch::kFloat32;
-  for (const TypeName& entry : kTypes) {
-    if (tensor.dtype == entry.name) type = entry.type;
-  }
-  torch::Tensor result = torch::empty(tensor.shape, type);
+  const TypeName* const type = FindType(tensor.dtype);
+  torch::Tensor result = torch::zeros(tensor.shape, type == nullptr ? torch::kFloat32 : type->type);
   std::memcpy(result.data_ptr(), tensor.bytes.data(), std::min<size_t>(tensor.bytes.size(), result.nbytes()));
   return result;
 }
@@ -69,7 +75,7 @@ std::string SaveWeights(CenterPointPillarImpl& module) {
   return SerializeSafeTensors(file);
 }
 
-absl::Status LoadStateDict(const SafeTensorsFile& file, torch::nn::Module& module) {
+absl::Status FitsStateDict(const SafeTensorsFile& file, torch::nn::Module& module) {
   std::vector<std::string> problems;
   const auto state = StateOf(module);
   size_t matched = 0;
@@ -80,6 +86,10 @@ absl::Status LoadStateDict(const SafeTensorsFile& file, torch::nn::Module& modul
       continue;
     }
     ++matched;
+    const TypeName* const type = FindType(found->second.dtype);
+    if (type == nullptr || at::isFloatingType(type->type) != at::isFloatingType(tensor.scalar_type())) {
+      problems.push_back(absl::StrCat(name, " has numbers of type ", found->second.dtype));
+    }
     if (found->second.shape != tensor.sizes().vec()) {
       problems.push_back(absl::StrCat(name, " has shape ", ShapeText(found->second.shape), ", expected ", ShapeText(tensor.sizes().vec())));
     }
@@ -87,17 +97,22 @@ absl::Status LoadStateDict(const SafeTensorsFile& file, torch::nn::Module& modul
   if (matched < file.tensors.size()) {
     for (const auto& [name, tensor] : file.tensors) {
       const bool known = std::any_of(state.begin(), state.end(), [&](const auto& entry) { return entry.first == name; });
-      if (!known) problems.push_back(absl::StrCat("unexpected ", name));
+      if (!known) problems.push_back(absl::StrCat("unexpected ", absl::CHexEscape(name.substr(0, 80))));
     }
   }
   if (!problems.empty()) {
-    const size_t shown = std::min<size_t>(problems.size(), 12);
+    const size_t shown = std::min<size_t>(problems.size(), 4);
     return absl::InvalidArgumentError(absl::StrCat(
         problems.size(), " tensors do not fit the detector: ",
         absl::StrJoin(problems.begin(), problems.begin() + static_cast<long>(shown), "; "), shown < problems.size() ? "; ..." : ""));
   }
+  return absl::OkStatus();
+}
+
+absl::Status LoadStateDict(const SafeTensorsFile& file, torch::nn::Module& module) {
+  KD_RETURN_IF_ERROR(FitsStateDict(file, module));
   torch::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : state) {
+  for (const auto& [name, tensor] : StateOf(module)) {
     torch::Tensor target = tensor;
     target.copy_(ToTorch(file.tensors.at(name)));
   }

@@ -11,6 +11,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
+#include "base/hostile_input.h"
+#include "base/small_disk.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "core/record.h"
@@ -22,7 +24,10 @@
 namespace kd {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+
+const std::string kNoOwnMounts = EnterOwnMounts();
 
 std::shared_ptr<const std::string> Record(int values, float fill = 1) {
   v1::RecordHeader header;
@@ -263,8 +268,8 @@ TEST(RocksDbResponseStoreTest, AFolderThatIsNoDatabaseIsDataLossWithARemedy) {
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("delete the folder")));
 }
 
-// A limit on the size of files stands in for a full disk: the kernel refuses the write in the same way.
-TEST(RocksDbResponseStoreTest, AFullDiskMakesItReadOnlyAndReadsGoOn) {
+// A limit on the size of files stands in for a full disk, for those who may not mount one.
+TEST(RocksDbResponseStoreTest, AWriteThatFailsMakesItReadOnlyAndReadsGoOn) {
   TemporaryFolder folder;
   const auto store = *OpenRocksDbResponseStore(folder.path(), 1 << 30);
   ASSERT_THAT(store->Insert("before", Record(1000)), IsOk());
@@ -282,6 +287,81 @@ TEST(RocksDbResponseStoreTest, AFullDiskMakesItReadOnlyAndReadsGoOn) {
   EXPECT_THAT(store->Insert("after", Record(10)), IsOk());
   EXPECT_THAT(store->Lookup("after"), StatusIs(absl::StatusCode::kNotFound));
   EXPECT_THAT(store->Lookup("before"), IsOk());
+}
+
+// By the store's budget: a large one fills the disk with its log, a small one while it moves records into files.
+class FullDiskTest : public ::testing::TestWithParam<uint64_t> {};
+
+TEST_P(FullDiskTest, MakesTheStoreReadOnlyAndItsRecordsAreServedAcrossRestarts) {
+  const SmallDisk disk(8 << 20);
+  KD_REQUIRE_SMALL_DISK(disk, kNoOwnMounts);
+  int kept = 0;
+  {
+    const auto store = *OpenRocksDbResponseStore(disk / "cache", GetParam());
+    absl::Status status;
+    while (status.ok() && kept < 10'000) {
+      status = store->Insert(absl::StrCat("key", kept), Record(10'000));
+      kept += status.ok();
+    }
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted,
+                                 AllOf(HasSubstr(disk / "cache"), HasSubstr("No space left on device"),
+                                       HasSubstr("free space on its disk"))));
+    EXPECT_THAT(status.message(), IsOneLine());
+    EXPECT_TRUE(store->stats().read_only);
+    EXPECT_GT(kept, 20);
+    for (int i = 0; i < kept; ++i) ASSERT_EQ(**store->Lookup(absl::StrCat("key", i)), *Record(10'000)) << i;
+  }
+  disk.Fill();
+  {
+    const auto store = OpenRocksDbResponseStore(disk / "cache", GetParam());
+    ASSERT_THAT(store, IsOk());
+    EXPECT_TRUE((*store)->stats().read_only);
+    EXPECT_THAT((*store)->Insert("more", Record(10)), IsOk());
+    for (int i = 0; i < kept; ++i) ASSERT_EQ(**(*store)->Lookup(absl::StrCat("key", i)), *Record(10'000)) << i;
+    EXPECT_THAT(OpenRocksDbResponseStore(disk / "new", GetParam()),
+                StatusIs(absl::StatusCode::kResourceExhausted, AllOf(HasSubstr(disk / "new"), HasSubstr("free space"))));
+  }
+  std::filesystem::remove(disk / "filling");
+  std::filesystem::remove_all(disk / "new");
+  const auto store = OpenRocksDbResponseStore(disk / "cache", GetParam());
+  ASSERT_THAT(store, IsOk());
+  EXPECT_EQ((*store)->stats().records, static_cast<uint64_t>(kept));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FullDiskTest, ::testing::Values(uint64_t{16} << 20, uint64_t{1} << 30));
+
+// Bytes that rot on the disk, below the records' own checksums.
+TEST(RocksDbResponseStoreTest, RecordsThatRotOnDiskAreDroppedAndCountedAndTheOthersServed) {
+  const TemporaryFolder folder;
+  constexpr int kRecords = 50;
+  {
+    const auto store = *OpenRocksDbResponseStore(folder.path(), 1 << 30);
+    for (int i = 0; i < kRecords; ++i) ASSERT_THAT(store->Insert(absl::StrCat("key", i), Record(10'000, i)), IsOk());
+  }
+  int blobs = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    if (entry.path().extension() != ".blob") continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(entry.file_size() / 2));
+    file << "rot";
+    ++blobs;
+  }
+  ASSERT_GT(blobs, 0);
+  const auto store = *OpenRocksDbResponseStore(folder.path(), 1 << 30);
+  int found = 0;
+  for (int i = 0; i < kRecords; ++i) {
+    const auto record = store->Lookup(absl::StrCat("key", i));
+    if (!record.ok()) {
+      EXPECT_THAT(record, StatusIs(absl::StatusCode::kNotFound));
+      continue;
+    }
+    ++found;
+    EXPECT_EQ(**record, *Record(10'000, i));
+  }
+  EXPECT_EQ(store->stats().corrupt_total, static_cast<uint64_t>(kRecords - found));
+  EXPECT_EQ(store->stats().records, static_cast<uint64_t>(found));
+  EXPECT_GE(found, kRecords - 2 * blobs);
+  EXPECT_LT(found, kRecords);
 }
 
 }  // namespace

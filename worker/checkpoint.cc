@@ -13,6 +13,7 @@ namespace {
 
 constexpr char kStepKey[] = "kd.step";
 constexpr char kRandomState[] = "random_state";
+constexpr uint64_t kMaxStep = uint64_t{1} << 62;
 
 void AddUnder(absl::string_view prefix, torch::nn::Module& module, SafeTensorsFile& file) {
   for (auto& [name, tensor] : StateDict(module).tensors) file.tensors[absl::StrCat(prefix, name)] = std::move(tensor);
@@ -27,22 +28,34 @@ SafeTensorsFile TakeFrom(absl::string_view prefix, const SafeTensorsFile& file) 
   return part;
 }
 
+absl::Status CheckRandomState(const torch::Tensor& state) {
+  try {
+    at::detail::createCPUGenerator().set_state(state);
+  } catch (const c10::Error&) {
+    return absl::InvalidArgumentError("its generator's state is damaged");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<uint64_t> Restore(const std::string& bytes, torch::nn::Module& student, torch::nn::Module& methods,
                                  AdamOneCycle& optimizer) {
   KD_ASSIGN_OR_RETURN(const SafeTensorsFile file, ParseSafeTensors(bytes));
   const auto text = file.metadata.find(kStepKey);
   uint64_t step;
-  if (text == file.metadata.end() || !absl::SimpleAtoi(text->second, &step)) return absl::InvalidArgumentError("it names no step");
+  if (text == file.metadata.end() || !absl::SimpleAtoi(text->second, &step) || step > kMaxStep) return absl::InvalidArgumentError("it names no step");
   const auto random = file.tensors.find(kRandomState);
   if (random == file.tensors.end() || random->second.dtype != "U8") return absl::InvalidArgumentError("it lacks the generator's state");
-  // The optimiser checks everything before it changes anything; weights are checked by LoadStateDict.
-  KD_RETURN_IF_ERROR(LoadStateDict(TakeFrom("student.", file), student));
-  KD_RETURN_IF_ERROR(LoadStateDict(TakeFrom("methods.", file), methods));
+  const SafeTensorsFile student_file = TakeFrom("student.", file), methods_file = TakeFrom("methods.", file);
+  const torch::Tensor random_state = ToTorch(random->second);
+  // Everything is checked before anything is changed. The optimiser does the same for its own part.
+  KD_RETURN_IF_ERROR(FitsStateDict(student_file, student));
+  KD_RETURN_IF_ERROR(FitsStateDict(methods_file, methods));
+  KD_RETURN_IF_ERROR(CheckRandomState(random_state));
   KD_RETURN_IF_ERROR(optimizer.LoadFrom(file, static_cast<int64_t>(step)));
+  KD_RETURN_IF_ERROR(LoadStateDict(student_file, student));
+  KD_RETURN_IF_ERROR(LoadStateDict(methods_file, methods));
   at::Generator generator = at::detail::getDefaultCPUGenerator();
-  const torch::Tensor state = ToTorch(random->second);
-  if (state.numel() != generator.get_state().numel()) return absl::InvalidArgumentError("its generator state has another size");
-  generator.set_state(state);
+  generator.set_state(random_state);
   return step;
 }
 

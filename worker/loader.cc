@@ -1,6 +1,8 @@
 #include "worker/loader.h"
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,11 +14,19 @@
 namespace kd {
 namespace {
 
-// The alignment of teacher and labels is judged on this many frames, by boxes of at least this score.
-constexpr int kAlignmentFrames = 32;
+// The alignment of teacher and labels is judged on this many views, by boxes of at least this score.
+constexpr int kAlignmentViews = 32;
 constexpr float kConfident = 0.5f;
 constexpr double kOnLabel = 0.5;  // metres
 constexpr double kMinShare = 0.5;
+// Fewer boxes than these prove nothing.
+constexpr int kMinBoxes = 10;
+
+bool IsFinite(const Detection& detection) {
+  const Box3d& b = detection.box;
+  const float values[] = {b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw, detection.score};
+  return std::all_of(std::begin(values), std::end(values), [](float value) { return std::isfinite(value); });
+}
 
 }  // namespace
 
@@ -120,6 +130,7 @@ absl::StatusOr<StepInput> Loader::Prepare(uint64_t step) {
       views.back().boxes = method->Targets(std::move(views.back().boxes), input.responses.back());
     }
   }
+  if ((step + 1) % steps_per_epoch_ == 0 && views_checked_ < kAlignmentViews) KD_RETURN_IF_ERROR(JudgeAlignment());
   std::vector<const Frame*> pointers;
   for (const Frame& view : views) pointers.push_back(&view);
   input.batch = MakeBatch(pointers, options_.student, /*training=*/true);
@@ -137,7 +148,12 @@ absl::StatusOr<Response> Loader::Receive(const Frame& view, uint32_t number, Ste
   const uint32_t own = ViewChecksum(view);
   Response response;
   for (const std::string& bytes : received.records) {
-    KD_ASSIGN_OR_RETURN(DecodedRecord record, DecodeRecord(bytes));
+    absl::StatusOr<DecodedRecord> decoded = DecodeRecord(bytes);
+    if (!decoded.ok()) {
+      return Annotate(decoded.status(), absl::StrFormat("frame %s view %u: the teacher's answer is damaged; restart the "
+                                                        "teacher and submit again", view.sample, number));
+    }
+    DecodedRecord record = *std::move(decoded);
     if (options_.verify_views && record.header.view_crc32c() != own) {
       return absl::FailedPreconditionError(absl::StrFormat(
           "frame %s view %u: the teacher answered another view (its checksum is %08x, the worker's %08x); teacher and worker "
@@ -147,25 +163,37 @@ absl::StatusOr<Response> Loader::Receive(const Frame& view, uint32_t number, Ste
     const std::string tensor = record.header.tensor();
     response.emplace(tensor, std::move(record));
   }
-  KD_RETURN_IF_ERROR(CheckAlignment(view, response));
+  KD_RETURN_IF_ERROR(AddToAlignment(view, number, response));
   return response;
 }
 
-absl::Status Loader::CheckAlignment(const Frame& view, const Response& response) {
+absl::Status Loader::AddToAlignment(const Frame& view, uint32_t number, const Response& response) {
   const auto boxes = response.find("boxes");
-  if (!options_.verify_views || frames_checked_ >= kAlignmentFrames || boxes == response.end()) return absl::OkStatus();
+  if (boxes == response.end()) return absl::OkStatus();
   std::vector<Detection> confident = DetectionsOf(boxes->second);
+  if (!std::all_of(confident.begin(), confident.end(), IsFinite)) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "frame %s view %u: a box of the teacher is not of finite numbers; its training diverged, train the teacher anew",
+        view.sample, number));
+  }
+  if (!options_.verify_views || views_checked_ >= kAlignmentViews) return absl::OkStatus();
   confident.erase(std::remove_if(confident.begin(), confident.end(), [](const Detection& d) { return d.score < kConfident; }),
                   confident.end());
   if (confident.empty()) return absl::OkStatus();
-  ++frames_checked_;
+  const double share = ShareOfBoxesOnLabels(confident, view.boxes, kOnLabel);
+  ++views_checked_;
   boxes_seen_ += static_cast<int>(confident.size());
-  boxes_on_labels_ += ShareOfBoxesOnLabels(confident, view.boxes, kOnLabel) * static_cast<double>(confident.size());
-  if (frames_checked_ < kAlignmentFrames || boxes_on_labels_ >= kMinShare * boxes_seen_) return absl::OkStatus();
+  boxes_on_labels_ += static_cast<int>(std::lround(share * static_cast<double>(confident.size())));
+  if (share < kMinShare && misaligned_view_.empty()) misaligned_view_ = absl::StrCat(view.sample, " view ", number);
+  return views_checked_ < kAlignmentViews ? absl::OkStatus() : JudgeAlignment();
+}
+
+absl::Status Loader::JudgeAlignment() const {
+  if (boxes_seen_ < kMinBoxes || boxes_on_labels_ >= kMinShare * boxes_seen_) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrFormat(
-      "only %.0f of the teacher's %d confident boxes lie within %.1f m of a label of the same view (%d frames); check the "
-      "teacher's coordinate conventions and classes against the data set before distilling from it",
-      boxes_on_labels_, boxes_seen_, kOnLabel, kAlignmentFrames));
+      "only %d of the teacher's %d confident boxes lie within %.1f m of a label of the same view (%d views, one of them is "
+      "frame %s); compare the teacher's coordinate conventions and classes with the data set's before distilling from it",
+      boxes_on_labels_, boxes_seen_, kOnLabel, views_checked_, misaligned_view_));
 }
 
 }  // namespace kd

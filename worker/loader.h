@@ -33,7 +33,7 @@ struct LoaderOptions {
   // Empty: ordinary training, no source needed.
   std::vector<std::shared_ptr<DistillationMethod>> methods;
   std::unique_ptr<ResponseSource> source;
-  // False only in the negative control.
+  // False only in the negative control: neither checksums nor boxes are compared (TeacherSpec.verify_views).
   bool verify_views = true;
   // Steps prepared ahead.
   size_t ahead = 4;
@@ -60,8 +60,9 @@ class Loader {
   ~Loader();
 
   // The next step's input in order; OUT_OF_RANGE after the last one. Any other error ends the loader:
-  // FAILED_PRECONDITION when a response was computed on another view (both checksums shown) or when the teacher's boxes
-  // don't lie on the labels; DATA_LOSS for a damaged frame; DEADLINE_EXCEEDED after `timeout`, naming the step.
+  // FAILED_PRECONDITION when a response was computed on another view (both checksums shown), when the teacher's confident
+  // boxes don't lie on the labels (judged on the first 32 views that have some, or at an epoch's end if they are fewer),
+  // or when a box is no box; DATA_LOSS for a damaged frame or record; DEADLINE_EXCEEDED after `timeout`, naming the step.
   absl::StatusOr<StepInput> Next(absl::Duration timeout);
 
   uint64_t total_steps() const { return total_steps_; }
@@ -70,7 +71,8 @@ class Loader {
   void Run();
   absl::StatusOr<StepInput> Prepare(uint64_t step);
   absl::StatusOr<Response> Receive(const Frame& view, uint32_t number, StepInput& input);
-  absl::Status CheckAlignment(const Frame& view, const Response& response);
+  absl::Status AddToAlignment(const Frame& view, uint32_t number, const Response& response);
+  absl::Status JudgeAlignment() const;
   const std::vector<SampleView>& OrderOf(uint32_t epoch);
 
   LoaderOptions options_;
@@ -78,8 +80,9 @@ class Loader {
   // Only the loader's thread.
   uint32_t order_epoch_ = UINT32_MAX;
   std::vector<SampleView> order_;
-  int frames_checked_ = 0, boxes_seen_ = 0;
-  double boxes_on_labels_ = 0;
+  int views_checked_ = 0, boxes_seen_ = 0, boxes_on_labels_ = 0;
+  // A view whose boxes lie off its labels, for the message.
+  std::string misaligned_view_;
 
   absl::Mutex mutex_;
   std::deque<absl::StatusOr<StepInput>> ready_ ABSL_GUARDED_BY(mutex_);

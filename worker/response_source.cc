@@ -4,6 +4,7 @@
 
 #include "absl/time/clock.h"
 #include "base/status.h"
+#include "data/view.h"
 #include "server/teacher/response_stream.h"
 
 namespace kd {
@@ -25,6 +26,30 @@ class InProcessSource : public ResponseSource {
  private:
   const std::unique_ptr<TeacherModel> teacher_;
   v1::ResponsePlan plan_;
+};
+
+class MisalignedSource : public ResponseSource {
+ public:
+  MisalignedSource(std::unique_ptr<TeacherModel> teacher, const Dataset& dataset, v1::Data data, uint32_t view_offset)
+      : aligned_(std::move(teacher)), dataset_(dataset), data_(std::move(data)), view_offset_(view_offset) {}
+
+  absl::Status Start(const v1::ResponsePlan& plan, std::vector<v1::ViewRef> views) override {
+    views_ = std::move(views);
+    return aligned_.Start(plan, {});
+  }
+  absl::StatusOr<ReceivedResponse> Next(const Frame&) override {
+    const v1::ViewRef& asked = views_.at(next_++);
+    KD_ASSIGN_OR_RETURN(const Frame frame, dataset_.Read(asked.sample()));
+    return aligned_.Next(MakeView(frame, data_, asked.view() + view_offset_));
+  }
+
+ private:
+  InProcessSource aligned_;
+  const Dataset& dataset_;
+  const v1::Data data_;
+  const uint32_t view_offset_;
+  std::vector<v1::ViewRef> views_;
+  size_t next_ = 0;
 };
 
 class RemoteSource : public ResponseSource {
@@ -56,6 +81,11 @@ std::unique_ptr<ResponseSource> NewRemoteSource(RemoteSourceOptions options) {
 
 std::unique_ptr<ResponseSource> NewInProcessSource(std::unique_ptr<TeacherModel> teacher) {
   return std::make_unique<InProcessSource>(std::move(teacher));
+}
+
+std::unique_ptr<ResponseSource> NewMisalignedSource(std::unique_ptr<TeacherModel> teacher, const Dataset& dataset,
+                                                    v1::Data data, uint32_t view_offset) {
+  return std::make_unique<MisalignedSource>(std::move(teacher), dataset, std::move(data), view_offset);
 }
 
 }  // namespace kd

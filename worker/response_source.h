@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "data/frame.h"
+#include "data/dataset.h"
 #include "distill/teacher_model.h"
 #include "kd/v1/plan.pb.h"
 #include "kd/v1/teacher.pb.h"
@@ -36,6 +36,11 @@ class ResponseSource {
 
 // Runs the teacher on the worker's thread, as libraries without a service do.
 std::unique_ptr<ResponseSource> NewInProcessSource(std::unique_ptr<TeacherModel> teacher);
+
+// The same as the negative control: answers view v + `view_offset` of the frame, as Teacher.StreamResponses does with it.
+// `dataset` outlives the source.
+std::unique_ptr<ResponseSource> NewMisalignedSource(std::unique_ptr<TeacherModel> teacher, const Dataset& dataset,
+                                                    v1::Data data, uint32_t view_offset);
 
 // Reads from the fleet. `address` tells where the teacher is, now; a teacher that is lost may come back within `patience`.
 struct RemoteSourceOptions {

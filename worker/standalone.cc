@@ -40,7 +40,9 @@ absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::
     teacher_digest = Sha256Digest(options.teacher_weights);
     if (teacher_address.empty()) {
       KD_ASSIGN_OR_RETURN(std::unique_ptr<TeacherModel> teacher, TeacherModel::Create(options.teacher_weights));
-      options.source = NewInProcessSource(std::move(teacher));
+      const uint32_t offset = pair.teacher().view_offset();
+      options.source = offset == 0 ? NewInProcessSource(std::move(teacher))
+                                   : NewMisalignedSource(std::move(teacher), *dataset, pair.data(), offset);
     } else {
       RemoteSourceOptions remote;
       remote.request.set_job_id(pair.metadata().name());

@@ -18,7 +18,7 @@ std::string HttpAddress::ToString() const {
 
 absl::StatusOr<HttpAddress> ParseHttpAddress(absl::string_view text) {
   const auto error = [text](absl::string_view problem) {
-    return absl::InvalidArgumentError(absl::StrCat("address \"", absl::CEscape(text), "\": ", problem,
+    return absl::InvalidArgumentError(absl::StrCat("address \"", absl::CEscape(text.substr(0, 100)), "\": ", problem,
                                                    "; write HOST:PORT, for example 127.0.0.1:7071"));
   };
   const size_t colon = text.rfind(':');
@@ -47,11 +47,11 @@ absl::StatusOr<HttpAddress> ParseHttpUrl(absl::string_view url) {
   absl::string_view rest = url;
   if (!absl::ConsumePrefix(&rest, "http://")) {
     return absl::InvalidArgumentError(
-        absl::StrCat("URL \"", absl::CEscape(url), "\" must begin with http://, for example http://127.0.0.1:7071"));
+        absl::StrCat("URL \"", absl::CEscape(url.substr(0, 100)), "\" must begin with http://, for example http://127.0.0.1:7071"));
   }
   absl::ConsumeSuffix(&rest, "/");
   const absl::StatusOr<HttpAddress> address = ParseHttpAddress(rest);
-  if (!address.ok()) return Annotate(address.status(), absl::StrCat("URL \"", absl::CEscape(url), "\""));
+  if (!address.ok()) return Annotate(address.status(), absl::StrCat("URL \"", absl::CEscape(url.substr(0, 100)), "\""));
   return address;
 }
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/http/http_address.h"
+#include "base/hostile_input.h"
 #include "base/rng.h"
 #include "base/status_matchers.h"
 #include "gtest/gtest.h"
@@ -66,6 +67,53 @@ TEST(HttpMessageTest, RefusesBrokenTargets) {
     HttpRequest request;
     EXPECT_THAT(ParseHttpTarget(target, request), StatusIs(absl::StatusCode::kInvalidArgument)) << target;
   }
+}
+
+TEST(HttpAddressTest, HostileTextIsRefusedInOneLineOrReadsBackTheSame) {
+  for (const char* good : {"127.0.0.1:7071", "[fe80::1]:80", "registry.example:443"}) {
+    int read = 0, refused = 0;
+    ForHostileInput(good, 2000, [&](const std::string& text) {
+      const auto address = ParseHttpAddress(text);
+      if (address.ok()) {
+        ++read;
+        ASSERT_EQ(ParseHttpAddress(address->ToString())->ToString(), address->ToString()) << text;
+        return;
+      }
+      ++refused;
+      ASSERT_EQ(address.status().code(), absl::StatusCode::kInvalidArgument);
+      ASSERT_THAT(address.status().message(), IsOneLine()) << text;
+      ASSERT_FALSE(ParseHttpUrl(absl::StrCat("http://", text, "/")).ok()) << text;
+    });
+    EXPECT_GT(read, 20);
+    EXPECT_GT(refused, 500);
+  }
+}
+
+TEST(HttpMessageTest, HostileTargetsArePathsWithoutZeroBytesOrRefusedInOneLine) {
+  ForHostileInput("/v2/a%2Fb/blobs/uploads/?digest=sha256%3Aab&last=x+y", 3000, [](const std::string& text) {
+    HttpRequest request;
+    const absl::Status status = ParseHttpTarget(text, request);
+    if (!status.ok()) {
+      ASSERT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+      ASSERT_THAT(status.message(), IsOneLine()) << text;
+      return;
+    }
+    ASSERT_EQ(request.path[0], '/');
+    ASSERT_EQ(request.path.find('\0'), std::string::npos) << text;
+  });
+}
+
+TEST(HttpMessageTest, HostileRangesLieWithinTheWhole) {
+  ForHostileInput("bytes=500-999", 3000, [](const std::string& text) {
+    const auto range = SelectByteRange(text, 10000);
+    if (!range.ok()) {
+      ASSERT_EQ(range.status().code(), absl::StatusCode::kOutOfRange) << text;
+      return;
+    }
+    ASSERT_LE(range->first, 10000u) << text;
+    ASSERT_LE(range->size, 10000 - range->first) << text;
+    ASSERT_GT(range->size, 0u) << text;
+  });
 }
 
 TEST(HttpMessageTest, WhatIsEncodedDecodesToItself) {

@@ -8,6 +8,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "base/file.h"
+#include "base/hostile_input.h"
 #include "base/http/http_client.h"
 #include "base/http/http_server.h"
 #include "base/http/http_testing.h"
@@ -183,6 +184,72 @@ TEST_F(HttpTest, MalformedRequestsAreAnsweredWith400) {
     EXPECT_THAT(Raw(bytes), StartsWith("HTTP/1.1 400")) << bytes;
   }
   ExpectItStillServes();
+}
+
+TEST_F(HttpTest, HostileRequestsAreAnsweredOrDroppedAndHurtNobody) {
+  Serve(Echo, {.silence_timeout = absl::Milliseconds(200)});
+  int answered = 0, asked = 0;
+  ForHostileInput("POST /a?b=c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 300,
+                  [&](const std::string& bytes) {
+                    // Every eighth: a connection each takes longer than parsing.
+                    if (++asked % 8 != 0) return;
+                    const std::string answer = Raw(bytes);
+                    if (answer.empty()) return;
+                    ASSERT_THAT(answer, StartsWith("HTTP/1.1 ")) << bytes;
+                    ++answered;
+                  });
+  EXPECT_GT(answered, 50);
+  ExpectItStillServes();
+}
+
+// Answers each connection with `bytes`, then closes it.
+class RawServer {
+ public:
+  RawServer() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::bind(fd_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(fd_, 8), 0);
+    ::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);
+    address_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
+  }
+  ~RawServer() { ::close(fd_); }
+
+  const std::string& address() const { return address_; }
+  // Serves one connection.
+  void Answer(const std::string& bytes) {
+    const int peer = ::accept(fd_, nullptr, nullptr);
+    char request[4096];
+    (void)!::recv(peer, request, sizeof(request), 0);
+    (void)!::send(peer, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    ::close(peer);
+  }
+
+ private:
+  const int fd_;
+  std::string address_;
+};
+
+TEST_F(HttpTest, AHostileServersAnswerIsReadOrRefusedInOneLineThatNamesIt) {
+  RawServer server;
+  int read = 0, refused = 0, asked = 0;
+  ForHostileInput("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Y: z\r\n\r\nhello", 300, [&](const std::string& bytes) {
+    if (++asked % 8 != 0) return;
+    std::thread answer([&] { server.Answer(bytes); });
+    const auto got = HttpClient(*ParseHttpAddress(server.address()), {.silence_timeout = absl::Seconds(2)}).Call({});
+    answer.join();
+    if (got.ok()) {
+      ++read;
+      return;
+    }
+    ++refused;
+    ASSERT_THAT(std::string(got.status().message()), HasSubstr(server.address())) << bytes;
+    ASSERT_THAT(got.status().message(), IsOneLine()) << bytes;
+  });
+  EXPECT_GT(read, 10);
+  EXPECT_GT(refused, 10);
 }
 
 TEST_F(HttpTest, HeadersAndBodiesOverTheLimitAreRefused) {

@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "prometheus/metric_family.h"
 #include "prometheus/text_serializer.h"
 
 namespace kd {
@@ -19,11 +20,11 @@ HttpHandler OnlyReads(std::function<HttpResponse()> respond) {
 
 }  // namespace
 
-void AddOpsEndpoints(std::shared_ptr<const prometheus::Registry> registry, std::function<absl::Status()> ready,
+void AddOpsEndpoints(std::shared_ptr<const prometheus::Collectable> metrics, std::function<absl::Status()> ready,
                      HttpRoutes& routes) {
-  routes.Add("/metrics", OnlyReads([registry = std::move(registry)] {
+  routes.Add("/metrics", OnlyReads([metrics = std::move(metrics)] {
                return HttpResponse{.headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}},
-                                   .body = prometheus::TextSerializer().Serialize(registry->Collect())};
+                                   .body = prometheus::TextSerializer().Serialize(metrics->Collect())};
              }));
   routes.Add("/healthz", OnlyReads([] { return TextResponse(200, "ok"); }));
   routes.Add("/readyz", OnlyReads([ready = std::move(ready)] {

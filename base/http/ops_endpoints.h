@@ -7,16 +7,17 @@
 
 #include "absl/status/status.h"
 #include "base/http/http_server.h"
+#include "prometheus/collectable.h"
 #include "prometheus/registry.h"
 
 namespace kd {
 
 // Adds to `routes`, for GET and HEAD:
-//   /metrics  what `registry` collects, in Prometheus' text format;
+//   /metrics  what `metrics` collects, in Prometheus' text format;
 //   /healthz  200 as long as the process answers at all;
 //   /readyz   200 when `ready` returns OK, else 503 with its message.
 // `ready` is called from the server's threads.
-void AddOpsEndpoints(std::shared_ptr<const prometheus::Registry> registry, std::function<absl::Status()> ready,
+void AddOpsEndpoints(std::shared_ptr<const prometheus::Collectable> metrics, std::function<absl::Status()> ready,
                      HttpRoutes& routes);
 
 }  // namespace kd

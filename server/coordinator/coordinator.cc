@@ -197,10 +197,8 @@ absl::StatusOr<v1::Job> Coordinator::Submit(const v1::SubmitJobRequest& request)
   if (request.request_id().size() > kMaxRequestId) {
     return absl::InvalidArgumentError(absl::StrCat("request id of ", request.request_id().size(), " bytes; at most ", kMaxRequestId));
   }
-  v1::Pair complete = request.pair();
-  FillPairDefaults(complete);
   // A client may send anything: the job file's rules hold for it, all of them.
-  KD_ASSIGN_OR_RETURN(const v1::Pair pair, ParsePair(PairToYaml(complete), "pair"));
+  KD_ASSIGN_OR_RETURN(const v1::Pair pair, ParsePair(PairToYaml(request.pair()), "pair"));
   const std::string pair_digest = Sha256Digest(PairToYaml(pair));
   const auto earlier = [&]() -> absl::StatusOr<std::optional<v1::Job>> {
     KD_ASSIGN_OR_RETURN(const std::optional<v1::JobRecord> record, database_.FindRequest(request.request_id()));

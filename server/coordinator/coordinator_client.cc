@@ -5,9 +5,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "base/grpc_channel.h"
 #include "base/grpc_status.h"
 #include "kd/v1/coordinator.grpc.pb.h"
-#include "server/coordinator/coordinator_channel.h"
 
 namespace kd {
 namespace {
@@ -22,7 +22,7 @@ struct CoordinatorClient::Impl {
   Impl(const std::string& where, absl::Duration how_long)
       : address(where),
         patience(how_long),
-        stub(v1::WorkerService::NewStub(NewCoordinatorChannel(where))) {}
+        stub(v1::WorkerService::NewStub(NewGrpcChannel(where))) {}
 
   template <typename Request, typename Response>
   absl::StatusOr<Response> Call(grpc::Status (v1::WorkerService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),

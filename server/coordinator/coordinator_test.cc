@@ -170,6 +170,15 @@ class CoordinatorTest : public ::testing::Test {
 };
 TemporaryFolder* CoordinatorTest::data_ = nullptr;
 
+TEST_F(CoordinatorTest, TakesAWrittenZeroForWhatItSays) {
+  v1::Pair pair = Pair(true);
+  pair.mutable_train()->set_weight_decay(0);
+  pair.mutable_teacher()->set_verify_views(false);
+  const v1::Pair kept = Job(Submit(pair)).pair();
+  EXPECT_EQ(kept.train().weight_decay(), 0);
+  EXPECT_FALSE(kept.teacher().verify_views());
+}
+
 TEST_F(CoordinatorTest, RunsAJobFromSubmitToOutcome) {
   const std::string id = Submit(Pair(false));
   EXPECT_EQ(id, "half-1");

@@ -1,13 +1,17 @@
 #include "server/coordinator/job_service.h"
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <string>
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/grpc_status.h"
+#include "base/log.h"
 #include "core/job_state.h"
 #include "kd/v1/coordinator.grpc.pb.h"
 
@@ -20,13 +24,57 @@ constexpr absl::Duration kNotice = absl::Seconds(1);
 constexpr absl::Duration kLogPoll = absl::Milliseconds(250);
 constexpr size_t kMaxLine = 64 << 10;
 
-// Copies what `result` holds into `answer`.
+constexpr size_t kMaxRequestId = 128;
+
+// Moves what `result` holds to `answer`.
 template <typename T>
-grpc::Status Answer(absl::StatusOr<T> result, T* answer) {
-  if (!result.ok()) return ToGrpcStatus(result.status());
-  *answer = *std::move(result);
-  return grpc::Status::OK;
+absl::Status Take(absl::StatusOr<T> result, T* answer) {
+  if (result.ok()) *answer = *std::move(result);
+  return result.status();
 }
+
+// A message may quote what a client sent: no control character may reach a terminal that shows the log.
+std::string OneLine(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';
+  }
+  return text;
+}
+
+// One call of a client, for the log: the request id that `kdctl --debug` prints is found there again.
+class LoggedCall {
+ public:
+  // `subject` is what the caller names, such as a job's id.
+  LoggedCall(const grpc::ServerContext& context, absl::string_view method, absl::string_view subject)
+      : text_(absl::StrCat(method, subject.empty() ? "" : " ",
+                           absl::Utf8SafeCHexEscape(subject.substr(0, kMaxRequestId)))) {
+    const auto id = context.client_metadata().find("kd-request-id");
+    if (id == context.client_metadata().end()) return;
+    const absl::string_view given(id->second.data(), std::min(id->second.size(), kMaxRequestId));
+    absl::StrAppend(&text_, " (request ", absl::CHexEscape(given), ")");
+  }
+
+  // A call that only reads is logged when it failed; a reader that left did not.
+  grpc::Status Read(const absl::Status& status) const {
+    if (!status.ok() && !absl::IsCancelled(status)) LogFailure(status);
+    return ToGrpcStatus(status);
+  }
+  grpc::Status Change(const absl::Status& status) const {
+    if (status.ok()) {
+      LogInfo(text_, ": OK");
+    } else {
+      LogFailure(status);
+    }
+    return ToGrpcStatus(status);
+  }
+
+ private:
+  void LogFailure(const absl::Status& status) const {
+    LogWarning(text_, ": ", absl::StatusCodeToString(status.code()), ": ", OneLine(std::string(status.message())));
+  }
+
+  std::string text_;
+};
 
 // A log that may still grow.
 class LogTail {
@@ -63,28 +111,35 @@ class JobServiceImpl : public v1::JobService::Service {
  public:
   explicit JobServiceImpl(Coordinator& coordinator) : coordinator_(coordinator) {}
 
-  grpc::Status SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest* request, v1::Job* job) override {
-    return Answer(coordinator_.Submit(*request), job);
+  grpc::Status SubmitJob(grpc::ServerContext* context, const v1::SubmitJobRequest* request, v1::Job* job) override {
+    const absl::Status status = Take(coordinator_.Submit(*request), job);
+    const LoggedCall call(*context, "SubmitJob", job->id().empty() ? request->pair().metadata().name() : job->id());
+    return request->dry_run() ? call.Read(status) : call.Change(status);
   }
-  grpc::Status GetJob(grpc::ServerContext*, const v1::GetJobRequest* request, v1::Job* job) override {
-    return Answer(coordinator_.Get(request->id()), job);
+  grpc::Status GetJob(grpc::ServerContext* context, const v1::GetJobRequest* request, v1::Job* job) override {
+    return LoggedCall(*context, "GetJob", request->id()).Read(Take(coordinator_.Get(request->id()), job));
   }
-  grpc::Status ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request, v1::ListJobsResponse* response) override {
+  grpc::Status ListJobs(grpc::ServerContext* context, const v1::ListJobsRequest* request,
+                        v1::ListJobsResponse* response) override {
     absl::StatusOr<std::vector<v1::Job>> jobs = coordinator_.List(request->limit(), request->name());
-    if (!jobs.ok()) return ToGrpcStatus(jobs.status());
-    for (v1::Job& job : *jobs) *response->add_jobs() = std::move(job);
-    return grpc::Status::OK;
+    if (jobs.ok()) {
+      for (v1::Job& job : *jobs) *response->add_jobs() = std::move(job);
+    }
+    return LoggedCall(*context, "ListJobs", request->name()).Read(jobs.status());
   }
-  grpc::Status CancelJob(grpc::ServerContext*, const v1::CancelJobRequest* request, v1::Job* job) override {
-    return Answer(coordinator_.Cancel(request->id()), job);
+  grpc::Status CancelJob(grpc::ServerContext* context, const v1::CancelJobRequest* request, v1::Job* job) override {
+    return LoggedCall(*context, "CancelJob", request->id()).Change(Take(coordinator_.Cancel(request->id()), job));
   }
-  grpc::Status ListEvents(grpc::ServerContext*, const v1::GetJobRequest* request, v1::ListEventsResponse* response) override {
+  grpc::Status ListEvents(grpc::ServerContext* context, const v1::GetJobRequest* request,
+                          v1::ListEventsResponse* response) override {
     absl::StatusOr<std::vector<v1::JobEvent>> events = coordinator_.Events(request->id());
-    if (!events.ok()) return ToGrpcStatus(events.status());
-    for (v1::JobEvent& event : *events) *response->add_events() = std::move(event);
-    return grpc::Status::OK;
+    if (events.ok()) {
+      for (v1::JobEvent& event : *events) *response->add_events() = std::move(event);
+    }
+    return LoggedCall(*context, "ListEvents", request->id()).Read(events.status());
   }
-  grpc::Status ListTeachers(grpc::ServerContext*, const v1::ListTeachersRequest*, v1::ListTeachersResponse* response) override {
+  grpc::Status ListTeachers(grpc::ServerContext*, const v1::ListTeachersRequest*,
+                            v1::ListTeachersResponse* response) override {
     for (v1::TeacherReplica& replica : coordinator_.Teachers()) *response->add_teachers() = std::move(replica);
     return grpc::Status::OK;
   }
@@ -93,22 +148,28 @@ class JobServiceImpl : public v1::JobService::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status WatchJob(grpc::ServerContext* context, const v1::GetJobRequest* request, grpc::ServerWriter<v1::Job>* writer) override {
-    return Stream([&] { return Watch(*context, request->id(), *writer); });
+  grpc::Status WatchJob(grpc::ServerContext* context, const v1::GetJobRequest* request,
+                        grpc::ServerWriter<v1::Job>* writer) override {
+    return LoggedCall(*context, "WatchJob", request->id()).Read(Stream([&] {
+      return Watch(*context, request->id(), *writer);
+    }));
   }
   grpc::Status StreamLogs(grpc::ServerContext* context, const v1::StreamLogsRequest* request,
                           grpc::ServerWriter<v1::LogChunk>* writer) override {
-    return Stream([&] { return SendLogs(*context, *request, *writer); });
+    return LoggedCall(*context, "StreamLogs", request->id()).Read(Stream([&] {
+      return SendLogs(*context, *request, *writer);
+    }));
   }
 
  private:
   template <typename Body>
-  grpc::Status Stream(const Body& body) {
+  absl::Status Stream(const Body& body) {
     const auto leave = absl::MakeCleanup([this] { --streams_; });
     if (++streams_ > kMaxStreams) {
-      return ToGrpcStatus(absl::ResourceExhaustedError(absl::StrCat(kMaxStreams, " watchers are being served; try again when one has left")));
+      return absl::ResourceExhaustedError(
+          absl::StrCat(kMaxStreams, " watchers are being served; try again when one has left"));
     }
-    return ToGrpcStatus(body());
+    return body();
   }
 
   absl::Status Watch(const grpc::ServerContext& context, const std::string& id, grpc::ServerWriter<v1::Job>& writer) {
@@ -126,7 +187,8 @@ class JobServiceImpl : public v1::JobService::Service {
     return absl::CancelledError("the watcher or the coordinator left");
   }
 
-  absl::Status SendLogs(const grpc::ServerContext& context, const v1::StreamLogsRequest& request, grpc::ServerWriter<v1::LogChunk>& writer) {
+  absl::Status SendLogs(const grpc::ServerContext& context, const v1::StreamLogsRequest& request,
+                        grpc::ServerWriter<v1::LogChunk>& writer) {
     const absl::StatusOr<std::vector<std::string>> paths = coordinator_.LogPaths(request.id());
     if (!paths.ok()) return paths.status();
     std::vector<LogTail> tails(paths->begin(), paths->end());
@@ -154,6 +216,8 @@ class JobServiceImpl : public v1::JobService::Service {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> NewJobService(Coordinator& coordinator) { return std::make_unique<JobServiceImpl>(coordinator); }
+std::unique_ptr<grpc::Service> NewJobService(Coordinator& coordinator) {
+  return std::make_unique<JobServiceImpl>(coordinator);
+}
 
 }  // namespace kd

@@ -5,10 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/grpc_channel.h"
 #include "base/grpc_status.h"
 #include "base/status.h"
 #include "kd/v1/coordinator.grpc.pb.h"
-#include "server/coordinator/coordinator_channel.h"
 
 namespace kd {
 namespace {
@@ -22,7 +22,7 @@ struct RendezvousClient::Impl {
   using Stub = v1::RendezvousStore::Stub;
 
   Impl(const std::string& where, absl::Duration how_long)
-      : address(where), patience(how_long), stub(v1::RendezvousStore::NewStub(NewCoordinatorChannel(where))) {}
+      : address(where), patience(how_long), stub(v1::RendezvousStore::NewStub(NewGrpcChannel(where))) {}
 
   template <typename Request, typename Response>
   absl::StatusOr<Response> Once(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),

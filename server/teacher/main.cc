@@ -14,6 +14,7 @@
 #include "base/stop_signals.h"
 #include "distill/teacher_model.h"
 #include "prometheus/registry.h"
+#include "server/teacher/cache_metrics.h"
 #include "server/teacher/registration.h"
 #include "server/teacher/response_engine.h"
 #include "server/teacher/teacher_service.h"
@@ -69,7 +70,7 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals, TeacherR
                       TeacherServer::Start({.listen = flags.listen, .digest = model->digest(), .detector = model->detector(), .batch_invariant = invariant},
                                            engine, *memory, *disk));
   HttpRoutes routes;
-  AddOpsEndpoints(registry, [] { return absl::OkStatus(); }, routes);
+  AddOpsEndpoints(NewCacheMetrics(registry, *memory, *disk), [] { return absl::OkStatus(); }, routes);
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<HttpServer> ops, HttpServer::Start({.listen = flags.ops_listen}, routes));
   if (registration != nullptr) registration->SetReady(server->address(), "http://" + ops->address());
   if (!flags.address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.address_file, server->address()));

@@ -101,17 +101,21 @@ struct ResponseStream::Impl {
         total = chunk.total_bytes();
         from_cache = chunk.from_cache();
         started = true;
-        if (total > kMaxResponseBytes) return absl::DataLossError(absl::StrCat("a response of ", total, " bytes was announced"));
+        if (total > kMaxResponseBytes) {
+          return absl::UnavailableError(absl::StrCat("a response of ", total, " bytes was announced, at most ", kMaxResponseBytes, " are read"));
+        }
       }
       bytes += chunk.data();
-      if (bytes.size() > total) return absl::DataLossError("the teacher sent more bytes than it announced");
+      if (bytes.size() > total) return absl::UnavailableError("the teacher sent more bytes than it announced");
       if (bytes.size() < total) continue;
-      KD_ASSIGN_OR_RETURN(std::vector<std::string> records, SplitRecords(bytes));
+      absl::StatusOr<std::vector<std::string>> records = SplitRecords(bytes);
+      // The teacher's own DATA_LOSS means a damaged frame and stays; bytes damaged on the way are asked for again.
+      if (!records.ok()) return absl::UnavailableError(absl::StrCat("a response arrived damaged: ", records.status().message()));
       absl::MutexLock lock(&mutex);
       const auto has_room = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return stop || ready.size() < buffered; };
       mutex.Await(absl::Condition(&has_room));
       if (stop) return absl::CancelledError("stopped");
-      ready.push_back({.records = std::move(records), .from_cache = from_cache});
+      ready.push_back({.records = *std::move(records), .from_cache = from_cache});
       ++next;
       bytes.clear();
       started = false;

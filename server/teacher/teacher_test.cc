@@ -1,5 +1,8 @@
 // Engine, service and client stream together, with a model that only counts.
 #include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
@@ -9,6 +12,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "base/grpc_server.h"
+#include "base/small_disk.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "core/record.h"
@@ -17,6 +22,8 @@
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "kd/v1/teacher.grpc.pb.h"
+#include "prometheus/text_serializer.h"
+#include "server/teacher/cache_metrics.h"
 #include "server/teacher/response_engine.h"
 #include "server/teacher/response_stream.h"
 #include "server/teacher/teacher_service.h"
@@ -28,6 +35,8 @@ namespace kd {
 namespace {
 
 using ::testing::HasSubstr;
+
+const std::string kNoOwnMounts = EnterOwnMounts();
 
 constexpr char kDigest[] = "sha256:teacher";
 constexpr uint32_t kFrames = 6;
@@ -155,6 +164,24 @@ class TeacherTest : public ::testing::Test {
     v1::CacheStats stats;
     EXPECT_TRUE(stub->GetCacheStats(&context, {}, &stats).ok());
     return stats;
+  }
+
+  // All records of a request, one after the other.
+  std::string Bytes(const v1::StreamResponsesRequest& request) {
+    ResponseStream stream(request, Address());
+    std::string bytes;
+    for (int i = 0; i < request.views_size(); ++i) {
+      const auto response = stream.Next(absl::Now() + absl::Seconds(30));
+      EXPECT_THAT(response, IsOk());
+      if (!response.ok()) break;
+      for (const std::string& record : response->records) bytes += record;
+    }
+    return bytes;
+  }
+
+  std::string Metrics() const {
+    const auto none = std::make_shared<prometheus::Registry>();
+    return prometheus::TextSerializer().Serialize(NewCacheMetrics(none, *memory_, *disk_)->Collect());
   }
 
   // What a stream says that ends at once.
@@ -295,6 +322,60 @@ TEST_F(TeacherTest, TheDiskKeepsResponsesAcrossARestart) {
   EXPECT_EQ(engine_->forwards_total(), 0u);
 }
 
+TEST_F(TeacherTest, ADamagedRecordIsDroppedCountedAndComputedAgainWithTheSameBytes) {
+  const v1::StreamResponsesRequest request = Request(4, 2);
+  const std::string expected = Bytes(request);
+  EXPECT_THAT(Metrics(), HasSubstr("kd_cache_corrupt_records_total{tier=\"disk\"} 0"));
+  Stop();
+  disk_.reset();
+  for (const auto& entry : std::filesystem::directory_iterator(folder_ / "cache")) {
+    if (entry.path().extension() != ".blob") continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(entry.file_size() / 2));
+    file << "rot";
+  }
+  memory_ = NewMemoryResponseStore(64 << 20);
+  disk_ = *OpenRocksDbResponseStore(folder_ / "cache", uint64_t{1} << 30);
+  Start();
+  EXPECT_EQ(Bytes(request), expected);
+  EXPECT_EQ(engine_->forwards_total(), 1u) << "of one view";
+  EXPECT_EQ(CacheStats().tiers(1).corrupt_total(), 1u);
+  EXPECT_THAT(Metrics(), HasSubstr("kd_cache_corrupt_records_total{tier=\"disk\"} 1"));
+  EXPECT_EQ(Bytes(request), expected);
+  EXPECT_EQ(engine_->forwards_total(), 1u) << "the record was stored anew";
+}
+
+TEST_F(TeacherTest, AFullDiskUnderTheCacheIsAnAlertAndTheServiceGoesOn) {
+  const SmallDisk small(16 << 20);
+  KD_REQUIRE_SMALL_DISK(small, kNoOwnMounts);
+  const v1::StreamResponsesRequest request = Request(5, 4);
+  const std::string expected = Bytes(request);
+  const auto restart = [&] {
+    Stop();
+    // Too small for anything, so that only the disk counts.
+    memory_ = NewMemoryResponseStore(1);
+    disk_.reset();
+    disk_ = *OpenRocksDbResponseStore(small / "cache", uint64_t{1} << 30);
+    Start();
+  };
+  restart();
+  EXPECT_THAT(Metrics(), HasSubstr("kd_cache_read_only{tier=\"disk\"} 0"));
+  EXPECT_EQ(Bytes(request), expected);
+  EXPECT_EQ(engine_->forwards_total(), 20u);
+  EXPECT_TRUE(CacheStats().tiers(1).read_only());
+  EXPECT_THAT(Metrics(), HasSubstr("kd_cache_read_only{tier=\"disk\"} 1"));
+
+  EXPECT_EQ(Bytes(request), expected);
+  EXPECT_GT(engine_->forwards_total(), 20u);
+  EXPECT_LT(engine_->forwards_total(), 40u) << "what was kept is served";
+
+  small.Fill();
+  restart();
+  EXPECT_THAT(Metrics(), HasSubstr("kd_cache_read_only{tier=\"disk\"} 1"));
+  EXPECT_EQ(Bytes(request), expected);
+  EXPECT_LT(engine_->forwards_total(), 20u) << "also after a restart on a full disk";
+}
+
 TEST_F(TeacherTest, AStreamGoesOnWhereALostTeacherStopped) {
   const v1::StreamResponsesRequest request = Request(5, 4);
   ResponseStream stream(request, Address(), /*buffered=*/2);
@@ -303,6 +384,50 @@ TEST_F(TeacherTest, AStreamGoesOnWhereALostTeacherStopped) {
   Start();
   for (int i = 5; i < 20; ++i) ASSERT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), IsOk()) << i;
   EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kOutOfRange));
+}
+
+// Sends what it is told to instead of records, then what a teacher would.
+class DamagingTeacher final : public v1::Teacher::Service {
+ public:
+  explicit DamagingTeacher(std::string sound) : sound_(std::move(sound)) {}
+  grpc::Status StreamResponses(grpc::ServerContext*, const v1::StreamResponsesRequest*, grpc::ServerWriter<v1::ResponseChunk>* writer) override {
+    v1::ResponseChunk chunk;
+    chunk.set_data(next < damaged.size() ? damaged[next++] : sound_);
+    chunk.set_total_bytes(announced == 0 ? chunk.data().size() : announced);
+    announced = 0;
+    writer->Write(chunk);
+    return grpc::Status::OK;
+  }
+
+  std::vector<std::string> damaged;
+  size_t next = 0;
+  // Of the first answer; 0: its size.
+  uint64_t announced = 0;
+
+ private:
+  const std::string sound_;
+};
+
+TEST_F(TeacherTest, AResponseThatArrivesDamagedIsAskedForAgain) {
+  const v1::StreamResponsesRequest request = Request(1, 1);
+  const std::string sound = Bytes(request);
+  for (const uint64_t announced : {uint64_t{0}, uint64_t{1}, std::numeric_limits<uint64_t>::max()}) {
+    DamagingTeacher teacher(sound);
+    std::string flipped = sound;
+    flipped[flipped.size() / 2] ^= 1;
+    teacher.damaged = {flipped};
+    teacher.announced = announced;
+    const RunningGrpcServer running = *StartGrpcServer("127.0.0.1:0", {&teacher});
+    {
+      ResponseStream stream(request, [&]() -> absl::StatusOr<std::string> { return running.address; });
+      const auto response = stream.Next(absl::Now() + absl::Seconds(30));
+      ASSERT_THAT(response, IsOk()) << announced;
+      std::string bytes;
+      for (const std::string& record : response->records) bytes += record;
+      EXPECT_EQ(bytes, sound);
+    }
+    running.server->Shutdown();
+  }
 }
 
 TEST_F(TeacherTest, AnotherTeacherOrDataSetIsRefusedWithBothNames) {

@@ -1,10 +1,12 @@
 #include "storage/rocksdb/rocksdb_response_store.h"
 
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/options.h>
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
+#include <cstdarg>
 #include <cstring>
 #include <list>
 #include <optional>
@@ -92,7 +94,7 @@ class UseOrder {
 class RocksDbResponseStore : public ResponseStore {
  public:
   RocksDbResponseStore(std::unique_ptr<rocksdb::DB> db, std::vector<rocksdb::ColumnFamilyHandle*> families,
-                       std::string folder, uint64_t capacity_bytes)
+                       std::string folder, uint64_t capacity_bytes, const rocksdb::Status& writable)
       : db_(std::move(db)), families_(std::move(families)), folder_(std::move(folder)) {
     absl::MutexLock lock(&mutex_);
     counts_.capacity_bytes = capacity_bytes;
@@ -106,6 +108,7 @@ class RocksDbResponseStore : public ResponseStore {
       order_.Add({.key = ages->value().ToString().substr(sizeof(size)), .age = age, .size = size});
       next_age_ = age + 1;
     }
+    if (!writable.ok()) StopWriting(writable).IgnoreError();
   }
   ~RocksDbResponseStore() override {
     // Without this the next start would read the log again. A disk that is full stays as it is.
@@ -212,13 +215,25 @@ class RocksDbResponseStore : public ResponseStore {
   uint64_t next_age_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
+// RocksDB's own log would lie in the store's folder, and Debian's build aborts when it appends to a log file whose last
+// write failed: a full disk would end the process. What matters comes back as a status.
+class NoLog : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
+bool IsDiskFull(const rocksdb::Status& status) {
+  return status.IsNoSpace() || absl::StrContains(status.ToString(), "No space left");
+}
+
 absl::Status OpenError(const std::string& folder, const rocksdb::Status& status) {
   const std::string text = status.ToString();
   const std::string where = absl::StrCat("the response cache \"", folder, "\"");
   if (absl::StrContains(text, "Permission denied") || absl::StrContains(text, "Read-only file system")) {
     return absl::PermissionDeniedError(absl::StrCat(where, " cannot be written: ", text, "; choose another folder"));
   }
-  if (status.IsNoSpace() || absl::StrContains(text, "No space left")) {
+  if (IsDiskFull(status)) {
     return absl::ResourceExhaustedError(absl::StrCat(where, " is on a full disk: ", text, "; free space there"));
   }
   if (status.IsIOError() && absl::StrContains(text, "lock ")) {
@@ -248,17 +263,20 @@ absl::StatusOr<std::unique_ptr<ResponseStore>> OpenRocksDbResponseStore(const st
   options.blob_garbage_collection_force_threshold = 0.5;
   options.write_buffer_size = std::clamp(capacity_bytes / 16, kMiB, 64 * kMiB);
   options.blob_file_size = options.write_buffer_size;
-  options.keep_log_file_num = 2;
+  options.info_log = std::make_shared<NoLog>();
   options.max_open_files = 256;
   const rocksdb::ColumnFamilyOptions family_options(options);
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(
-      rocksdb::DBOptions(options), folder,
-      {{rocksdb::kDefaultColumnFamilyName, family_options}, {"age", family_options}}, &families, &db);
-  if (!status.ok()) return OpenError(folder, status);
+  const std::vector<rocksdb::ColumnFamilyDescriptor> names = {{rocksdb::kDefaultColumnFamilyName, family_options},
+                                                              {"age", family_options}};
+  const rocksdb::Status status = rocksdb::DB::Open(rocksdb::DBOptions(options), folder, names, &families, &db);
+  const bool opened =
+      status.ok() ||
+      (IsDiskFull(status) && rocksdb::DB::OpenForReadOnly(rocksdb::DBOptions(options), folder, names, &families, &db).ok());
+  if (!opened) return OpenError(folder, status);
   return std::make_unique<RocksDbResponseStore>(std::unique_ptr<rocksdb::DB>(db), std::move(families), folder,
-                                                capacity_bytes);
+                                                capacity_bytes, status);
 }
 
 }  // namespace kd

@@ -1,0 +1,123 @@
+// kdctl data, eval and show: frames and scores, without a fleet.
+#include <unistd.h>
+
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/session.h"
+#include "client/show.h"
+#include "data/simulator.h"
+#include "eval/kitti.h"
+
+namespace kd {
+namespace {
+
+int Simulate(const SimulatorOptions& options) {
+  absl::Time next = absl::Now() + absl::Seconds(1);
+  const absl::Status status = WriteSimulatedKitti(options, [&](uint32_t done, uint32_t total) {
+    if (absl::Now() < next && done < total) return;
+    next = absl::Now() + absl::Seconds(1);
+    Say(absl::StrCat("simulated ", done, " of ", total, " frames"));
+  });
+  if (!status.ok()) return ReportError(status, "choose an empty folder with --out");
+  std::cout << options.root << "\n";
+  SayNext("kdctl validate examples/teacher-sim.yaml");
+  return kExitOk;
+}
+
+struct KittiFlags {
+  std::string labels, detections, frames, output = "table";
+};
+
+int EvalKitti(const KittiFlags& flags) {
+  const auto frames = ReadKittiFrames(flags.labels, flags.detections, flags.frames);
+  if (!frames.ok()) {
+    return ReportError(frames.status(), "give --labels and --detections folders with one FRAME.txt per frame");
+  }
+  const KittiResult result = EvaluateKitti(*frames);
+  std::cout << (flags.output == "json" ? KittiResultToJson(result) + "\n" : KittiResultToTable(result));
+  return kExitOk;
+}
+
+// The worker beside this program runs the network: kdctl itself is free of LibTorch.
+int EvalModel(const std::string& weights, const std::string& root, const std::string& split) {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string worker = (self.parent_path() / "kd-worker").string();
+  std::string file = weights;
+  if (std::filesystem::is_directory(file)) file += "/model.safetensors";
+  std::vector<std::string> arguments = {worker, "evaluate", "--weights", file, "--data", root, "--split", split};
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  std::cout.flush();
+  ::execv(worker.c_str(), argv.data());
+  return ReportError(absl::NotFoundError(absl::StrCat("cannot run ", worker)),
+                     "install kd-worker beside kdctl (scripts/build)");
+}
+
+int Show(const ShowOptions& options) {
+  const absl::Status status = ShowFrame(options);
+  if (!status.ok())
+    return ReportError(status, "name a frame of ROOT/training and folders with one FRAME.txt per frame");
+  std::cout << options.out << "\n";
+  return kExitOk;
+}
+
+void AddDataCommands(CLI::App& app, Session& session) {
+  CLI::App* data = app.add_subcommand("data", "Data sets")->group("Data and scores")->require_subcommand(1);
+  const auto options = std::make_shared<SimulatorOptions>();
+  CLI::App* simulate = data->add_subcommand("simulate", "Write a simulated data set in KITTI's layout");
+  simulate->add_option("--out", options->root, "Folder to write")->required();
+  simulate->add_option("--train", options->train_frames, "Training frames")->capture_default_str();
+  simulate->add_option("--val", options->val_frames, "Validation frames")->capture_default_str();
+  simulate->add_option("--seed", options->seed, "Seed of the scenes")->capture_default_str();
+  simulate->callback([&session, options] { session.exit_code = Simulate(*options); });
+}
+
+void AddEvalCommands(CLI::App& app, Session& session) {
+  CLI::App* eval = app.add_subcommand("eval", "Scores")->group("Data and scores")->require_subcommand(1);
+  const auto flags = std::make_shared<KittiFlags>();
+  CLI::App* kitti = eval->add_subcommand("kitti", "Official KITTI average precision of result files");
+  kitti->add_option("--labels", flags->labels, "Folder of label files")->required();
+  kitti->add_option("--detections", flags->detections, "Folder of result files")->required();
+  kitti->add_option("--frames", flags->frames,
+                    "File naming the frames to score, one a line; default: every result file");
+  kitti->add_option("-o,--output", flags->output, "table or json")->check(CLI::IsMember({"table", "json"}));
+  kitti->callback([&session, flags] { session.exit_code = EvalKitti(*flags); });
+
+  struct ModelFlags {
+    std::string weights, root, split = "val";
+  };
+  const auto model_flags = std::make_shared<ModelFlags>();
+  CLI::App* model = eval->add_subcommand("model", "Run a model over a split and score it; prints JSON");
+  model->add_option("MODEL", model_flags->weights, "model.safetensors, or a folder that holds it")->required();
+  model->add_option("--data", model_flags->root, "Folder of the data set")->required();
+  model->add_option("--split", model_flags->split, "Name of a file in ImageSets")->capture_default_str();
+  model->callback([&session, model_flags] {
+    session.exit_code = EvalModel(model_flags->weights, model_flags->root, model_flags->split);
+  });
+}
+
+}  // namespace
+
+void AddFrameCommands(CLI::App& app, Session& session) {
+  AddDataCommands(app, session);
+  AddEvalCommands(app, session);
+  const auto options = std::make_shared<ShowOptions>();
+  CLI::App* show = app.add_subcommand("show", "Draw a frame: points, labels, detections")->group("Data and scores");
+  show->add_option("FRAME", options->sample, "Name of the frame, such as 000134")->required();
+  show->add_option("--root", options->root, "Folder of the data set")->required();
+  show->add_option("-o,--out", options->out, "PNG to write")->required();
+  show->add_option("--teacher", options->teacher, "Folder of the teacher's result files (blue)");
+  show->add_option("--student", options->student, "Folder of the student's result files (orange)");
+  show->add_option("--min-score", options->min_score, "Leave out detections below this score")->capture_default_str();
+  show->callback([&session, options] { session.exit_code = Show(*options); });
+}
+
+}  // namespace kd

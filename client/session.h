@@ -1,0 +1,34 @@
+// What kdctl's commands share, and the groups of commands, one file each.
+#ifndef KD_CLIENT_SESSION_H_
+#define KD_CLIENT_SESSION_H_
+
+#include "CLI/CLI.hpp"
+#include "client/fleet_client.h"
+#include "client/output.h"
+
+namespace kd {
+
+struct Session {
+  // Flags of every command.
+  FleetOptions fleet;
+  // Of the command that ran.
+  int exit_code = kExitOk;
+};
+
+// Each adds its commands to `app`; a command leaves its exit code in `session`. Both outlive the parsing.
+void AddSubmitCommand(CLI::App& app, Session& session);
+void AddJobCommands(CLI::App& app, Session& session);     // get, describe, cancel, logs
+void AddFollowCommands(CLI::App& app, Session& session);  // watch, wait
+void AddCacheCommands(CLI::App& app, Session& session);   // cache stats
+void AddDoctorCommand(CLI::App& app, Session& session);
+void AddVersionCommand(CLI::App& app, Session& session);
+void AddFileCommands(CLI::App& app, Session& session);   // validate, explain, schema, pull
+void AddFrameCommands(CLI::App& app, Session& session);  // data, eval, show
+void AddCompletionCommands(CLI::App& app, Session& session);
+
+// Reports a failed call of the fleet. `remedy` is for what only the command can mend; silence has one of its own.
+ExitCode ReportFleetError(const absl::Status& status, absl::string_view remedy);
+
+}  // namespace kd
+
+#endif  // KD_CLIENT_SESSION_H_
