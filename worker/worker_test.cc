@@ -174,7 +174,9 @@ class TwoRanksTest : public WorkerTest {
 
   void SetUp() override {
     checkpoint_ = *folder_ / "start/checkpoints/step-5.safetensors";
-    if (!std::filesystem::exists(checkpoint_)) ASSERT_THAT(Train(Options(DistilJob(), "start")), IsOk());
+    if (!std::filesystem::exists(checkpoint_)) {
+      ASSERT_THAT(Train(Options(DistilJob(), "start")), IsOk());
+    }
     table_.Begin(kPrefix);
   }
 
