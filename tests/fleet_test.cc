@@ -267,6 +267,27 @@ TEST_F(FleetTest, AKilledWorkerCostsNoBit) {
   EXPECT_EQ(WeightsDigest(id), expected);
 }
 
+TEST_F(FleetTest, AKilledRankCostsNoBit) {
+  const auto pair = [](const std::string& name) {
+    v1::Pair two = DistilledStudent(name);
+    two.mutable_train()->set_workers(2);
+    return two;
+  };
+  const v1::Job undisturbed = Finish(Submit(pair("ranks-live")));
+  ASSERT_EQ(undisturbed.state(), v1::JOB_STATE_SUCCEEDED) << undisturbed.reason() << Log(undisturbed.id());
+  ASSERT_EQ(undisturbed.generation(), 1u) << Events(undisturbed.id());
+  for (const char* rank : {"1", "0"}) {
+    const std::string id = Submit(pair(absl::StrCat("rank", rank, "-dies")));
+    AwaitCheckpoint(id, 20);
+    Kill(absl::StrCat("--job ", id, " --generation 1 --rank ", rank));
+    const v1::Job job = Finish(id);
+    EXPECT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.reason() << Log(id);
+    EXPECT_EQ(job.generation(), 2u);
+    EXPECT_THAT(Events(id), HasSubstr(absl::StrCat("rank ", rank, " of generation 1 was killed by signal 9")));
+    EXPECT_EQ(WeightsDigest(id), WeightsDigest(undisturbed.id()));
+  }
+}
+
 TEST_F(FleetTest, AKilledTeacherCostsNoBit) {
   // Dense responses and many of them: most are still to be read when the teacher dies.
   const auto pair = [](const std::string& name) {

@@ -11,10 +11,12 @@
 #include "absl/synchronization/notification.h"
 #include "base/digest.h"
 #include "base/file.h"
+#include "base/http/ops_endpoints.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "data/dataset.h"
 #include "models/device.h"
+#include "prometheus/registry.h"
 #include "server/coordinator/coordinator_client.h"
 #include "server/coordinator/fleet_names.h"
 #include "server/coordinator/rendezvous_client.h"
@@ -24,6 +26,7 @@
 #include "worker/response_source.h"
 #include "worker/standalone.h"
 #include "worker/trainer.h"
+#include "worker/worker_metrics.h"
 
 namespace kd {
 namespace {
@@ -77,6 +80,7 @@ class FleetWorker {
     heartbeat_ = std::make_unique<Heartbeat>(client_, self_, assignment_, [this] { LeaveSoon(); });
     if (assignment_.world_size() > 1) KD_RETURN_IF_ERROR(MeetOthers());
     ChooseThreads(pair.train().threads(), sync_ == nullptr ? 1 : sync_->ranks_here());
+    KD_RETURN_IF_ERROR(ServeMetrics());
     KD_RETURN_IF_ERROR(CheckCheckpoint());
     KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(pair.data()));
     KD_ASSIGN_OR_RETURN(TrainerOptions options, MakeTrainerOptions(*dataset));
@@ -110,6 +114,15 @@ class FleetWorker {
     return absl::OkStatus();
   }
 
+  absl::Status ServeMetrics() {
+    HttpRoutes routes;
+    AddOpsEndpoints(registry_, [] { return absl::OkStatus(); }, routes);
+    KD_ASSIGN_OR_RETURN(ops_, HttpServer::Start({.listen = "127.0.0.1:0"}, routes));
+    LogInfo("rank ", self_.rank(), " of job ", self_.job_id(), ", generation ", self_.generation(), "; metrics on http://",
+            ops_->address(), "/metrics");
+    return absl::OkStatus();
+  }
+
   // The generation has ended: there is nobody to tell anything, and nothing to keep that a checkpoint doesn't hold.
   void LeaveSoon() {
     if (gone_.WaitForNotificationWithTimeout(kGrace)) return;
@@ -140,18 +153,13 @@ class FleetWorker {
     options.device = device_;
     if (pair.has_teacher()) {
       KD_ASSIGN_OR_RETURN(options.teacher_weights, ReadFile(assignment_.teacher_weights_path()));
-      RemoteSourceOptions remote;
-      remote.request.set_job_id(self_.job_id());
-      remote.request.set_teacher_digest(assignment_.teacher_digest());
-      *remote.request.mutable_data() = pair.data();
-      KD_ASSIGN_OR_RETURN(const std::string digest, dataset.Digest(pair.data().train_split()));
-      remote.request.set_dataset_digest(digest);
-      remote.request.set_view_offset(pair.teacher().view_offset());
-      remote.address = [this] { return heartbeat_->TeacherAddress(); };
-      options.source = NewRemoteSource(std::move(remote));
+      KD_ASSIGN_OR_RETURN(v1::StreamResponsesRequest request,
+                          ResponsesFor(pair, self_.job_id(), assignment_.teacher_digest(), dataset));
+      options.source = NewRemoteSource({.request = std::move(request), .address = [this] { return heartbeat_->TeacherAddress(); }});
     }
     options.on_progress = [this](const v1::Progress& progress) {
       if (self_.rank() == 0) heartbeat_->Report(progress);
+      metrics_.Show(progress);
       LogInfo(ProgressLine(progress));
     };
     options.on_checkpoint = [this](uint64_t step, const std::string& path, const std::string& file_digest) {
@@ -196,6 +204,9 @@ class FleetWorker {
   v1::Assignment assignment_;
   torch::Device device_ = torch::kCPU;
   bool bad_checkpoint_ = false;
+  const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
+  WorkerMetrics metrics_{*registry_};
+  std::unique_ptr<HttpServer> ops_;
   // The group is gone.
   absl::Notification gone_;
   std::unique_ptr<Heartbeat> heartbeat_;

@@ -88,4 +88,15 @@ std::unique_ptr<ResponseSource> NewMisalignedSource(std::unique_ptr<TeacherModel
   return std::make_unique<MisalignedSource>(std::move(teacher), dataset, std::move(data), view_offset);
 }
 
+absl::StatusOr<v1::StreamResponsesRequest> ResponsesFor(const v1::Pair& pair, const std::string& job_id, const std::string& teacher_digest,
+                                                        const Dataset& dataset) {
+  v1::StreamResponsesRequest request;
+  request.set_job_id(job_id);
+  request.set_teacher_digest(teacher_digest);
+  *request.mutable_data() = pair.data();
+  KD_ASSIGN_OR_RETURN(*request.mutable_dataset_digest(), dataset.Digest(pair.data().train_split()));
+  request.set_view_offset(pair.teacher().view_offset());
+  return request;
+}
+
 }  // namespace kd

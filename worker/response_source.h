@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "data/dataset.h"
 #include "distill/teacher_model.h"
+#include "kd/v1/job.pb.h"
 #include "kd/v1/plan.pb.h"
 #include "kd/v1/teacher.pb.h"
 #include "kd/v1/view.pb.h"
@@ -49,6 +50,10 @@ struct RemoteSourceOptions {
   absl::Duration patience = absl::Minutes(2);
 };
 std::unique_ptr<ResponseSource> NewRemoteSource(RemoteSourceOptions options);
+
+// What a job asks of its teacher, but for plan and views. Errors: those of Dataset::Digest.
+absl::StatusOr<v1::StreamResponsesRequest> ResponsesFor(const v1::Pair& pair, const std::string& job_id, const std::string& teacher_digest,
+                                                        const Dataset& dataset);
 
 }  // namespace kd
 

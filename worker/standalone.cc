@@ -44,15 +44,9 @@ absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::
       options.source = offset == 0 ? NewInProcessSource(std::move(teacher))
                                    : NewMisalignedSource(std::move(teacher), *dataset, pair.data(), offset);
     } else {
-      RemoteSourceOptions remote;
-      remote.request.set_job_id(pair.metadata().name());
-      remote.request.set_teacher_digest(teacher_digest);
-      *remote.request.mutable_data() = pair.data();
-      KD_ASSIGN_OR_RETURN(const std::string digest, dataset->Digest(pair.data().train_split()));
-      remote.request.set_dataset_digest(digest);
-      remote.request.set_view_offset(pair.teacher().view_offset());
-      remote.address = [teacher_address]() -> absl::StatusOr<std::string> { return teacher_address; };
-      options.source = NewRemoteSource(std::move(remote));
+      KD_ASSIGN_OR_RETURN(v1::StreamResponsesRequest request, ResponsesFor(pair, pair.metadata().name(), teacher_digest, *dataset));
+      options.source = NewRemoteSource({.request = std::move(request),
+                                        .address = [teacher_address]() -> absl::StatusOr<std::string> { return teacher_address; }});
     }
   }
   options.on_progress = [](const v1::Progress& progress) { LogInfo(ProgressLine(progress)); };

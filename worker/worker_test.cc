@@ -1,6 +1,4 @@
-#include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>

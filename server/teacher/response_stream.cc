@@ -2,13 +2,17 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <deque>
+#include <iterator>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "base/grpc_channel.h"
 #include "base/grpc_status.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -18,6 +22,8 @@
 namespace kd {
 namespace {
 
+// The views of a long job do not fit into one message.
+constexpr int kViewsPerCall = 16384;
 constexpr uint64_t kMaxResponseBytes = uint64_t{1} << 30;
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kLastRetry = absl::Seconds(3);
@@ -42,11 +48,20 @@ bool MayPass(const absl::Status& status) {
 
 struct ResponseStream::Impl {
   Impl(v1::StreamResponsesRequest all, std::function<absl::StatusOr<std::string>()> find, size_t limit)
-      : request(std::move(all)), address(std::move(find)), buffered(limit), thread([this] { Run(); }) {}
+      : views(std::make_move_iterator(all.mutable_views()->begin()), std::make_move_iterator(all.mutable_views()->end())),
+        common(WithoutViews(std::move(all))),
+        address(std::move(find)),
+        buffered(limit),
+        thread([this] { Run(); }) {}
+
+  static v1::StreamResponsesRequest WithoutViews(v1::StreamResponsesRequest request) {
+    request.clear_views();
+    return request;
+  }
 
   // Reads until the end, an error that stays, or Stop().
   void Run() {
-    const int total = request.views_size();
+    const int total = static_cast<int>(views.size());
     int next = 0;
     absl::Duration pause = kFirstRetry;
     while (next < total) {
@@ -73,22 +88,26 @@ struct ResponseStream::Impl {
   // One connection. Advances `next` by the responses that arrived whole.
   absl::Status ReadFrom(int& next) {
     KD_ASSIGN_OR_RETURN(const std::string target, address());
-    const auto stub = v1::Teacher::NewStub(grpc::CreateChannel(target, grpc::InsecureChannelCredentials()));
-    v1::StreamResponsesRequest rest = request;
-    rest.mutable_views()->DeleteSubrange(0, next);
+    const auto stub = v1::Teacher::NewStub(NewGrpcChannel(target));
+    v1::StreamResponsesRequest part = common;
+    const int end = std::min(next + kViewsPerCall, static_cast<int>(views.size()));
+    for (int i = next; i < end; ++i) *part.add_views() = views[i];
     grpc::ClientContext context;
     {
       absl::MutexLock lock(&mutex);
       if (stop) return absl::CancelledError("stopped");
       open = &context;
     }
-    const auto reader = stub->StreamResponses(&context, rest);
+    const auto reader = stub->StreamResponses(&context, part);
     const absl::Status status = ReadAll(*reader, next);
     if (!status.ok()) context.TryCancel();
     const grpc::Status finished = reader->Finish();
     absl::MutexLock lock(&mutex);
     open = nullptr;
-    return status.ok() ? FromGrpcStatus(finished) : status;
+    if (!status.ok()) return status;
+    KD_RETURN_IF_ERROR(FromGrpcStatus(finished));
+    if (next < end) return absl::UnavailableError(absl::StrCat("the teacher left out ", end - next, " responses"));
+    return absl::OkStatus();
   }
 
   absl::Status ReadAll(grpc::ClientReader<v1::ResponseChunk>& reader, int& next) {
@@ -123,7 +142,9 @@ struct ResponseStream::Impl {
     return absl::OkStatus();
   }
 
-  const v1::StreamResponsesRequest request;
+  const std::vector<v1::ViewRef> views;
+  // What every call says besides its views.
+  const v1::StreamResponsesRequest common;
   const std::function<absl::StatusOr<std::string>()> address;
   const size_t buffered;
   absl::Mutex mutex;

@@ -386,6 +386,16 @@ TEST_F(TeacherTest, AStreamGoesOnWhereALostTeacherStopped) {
   EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kOutOfRange));
 }
 
+TEST_F(TeacherTest, StreamsAnOrderThatNoSingleMessageHolds) {
+  v1::StreamResponsesRequest request = Request(1, 1);
+  const v1::ViewRef view = request.views(0);
+  while (request.ByteSizeLong() < (5 << 20)) {
+    for (int i = 0; i < 1000; ++i) *request.add_views() = view;
+  }
+  ResponseStream stream(request, Address());
+  for (int i = 0; i < 20000; ++i) ASSERT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), IsOk()) << i;
+}
+
 // Sends what it is told to instead of records, then what a teacher would.
 class DamagingTeacher final : public v1::Teacher::Service {
  public:
