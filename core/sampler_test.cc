@@ -48,6 +48,18 @@ TEST(SamplerTest, RanksShareAnEpochWithoutOverlap) {
   EXPECT_EQ(seen.size(), 40u);
 }
 
+TEST(SamplerTest, RanksTakeEquallyManyStepsWhenTheEpochDoesNotDivide) {
+  SamplerOptions options = kOptions;
+  options.num_samples = 43;
+  options.world_size = 3;
+  std::set<uint32_t> seen;
+  for (uint32_t rank = 0; rank < 3; ++rank) {
+    const auto order = EpochOrder(options, 1, rank);
+    EXPECT_EQ(order.size(), 12u) << "three steps of four; seven samples sit this epoch out";
+    for (const SampleView& item : order) EXPECT_TRUE(seen.insert(item.sample).second);
+  }
+}
+
 TEST(SamplerTest, ATinyDataSetIsRepeatedToFillOneStep) {
   SamplerOptions options = kOptions;
   options.num_samples = 3;

@@ -35,8 +35,8 @@ namespace {
 constexpr absl::Duration kPatience = absl::Minutes(10);
 // The first call may meet a coordinator that is still starting.
 constexpr absl::Duration kJoinPatience = absl::Minutes(1);
-// A step at work when the generation ends has this long to come to its border. What hangs in a collective never does, and
-// Gloo cannot be told to give up.
+// A step at work when the generation ends has this long to come to its border. What hangs in a collective never does,
+// and Gloo cannot be told to give up.
 constexpr absl::Duration kGrace = absl::Seconds(5);
 
 // Ranks of one machine share its cores, unless the job or the environment says how.

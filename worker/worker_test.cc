@@ -163,7 +163,8 @@ TEST_F(WorkerTest, ALossThatIsNotANumberNamesStepAndFrames) {
   v1::Pair pair = Job();
   pair.mutable_train()->set_lr(1e30);
   pair.mutable_train()->set_grad_clip(0);
-  EXPECT_THAT(Train(Options(pair, "nan")), StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::AllOf(HasSubstr("at step"), HasSubstr(" view "))));
+  EXPECT_THAT(Train(Options(pair, "nan")), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                                    ::testing::AllOf(HasSubstr("at step"), HasSubstr(" view "))));
 }
 
 // Two ranks that are threads and start from one checkpoint, because threads share the generator of a fresh start.
@@ -208,7 +209,8 @@ class TwoRanksTest : public WorkerTest {
     return students;
   }
   std::unique_ptr<GradientSync> OverGloo(uint32_t rank) {
-    auto sync = ProcessGroupSync::Create({.rank = rank, .world_size = 2, .prefix = kPrefix, .timeout = kTimeout}, table_);
+    auto sync =
+        ProcessGroupSync::Create({.rank = rank, .world_size = 2, .prefix = kPrefix, .timeout = kTimeout}, table_);
     EXPECT_THAT(sync, IsOk());
     return *std::move(sync);
   }
@@ -219,15 +221,17 @@ class TwoRanksTest : public WorkerTest {
 
 TEST_F(TwoRanksTest, LearnTheSameBitForBitAsWhenTheirGradientsAreAveragedByHand) {
   std::vector<std::vector<uint64_t>> committed(2);
-  const auto gloo = TrainRanks("gloo", [&](uint32_t rank) { return OverGloo(rank); },
-                               [&](uint32_t rank, TrainerOptions& options) {
-                                 options.on_checkpoint = [&committed, rank](uint64_t step, const std::string&, const std::string&) {
-                                   committed[rank].push_back(step);
-                                   return std::vector<std::string>();
-                                 };
-                               });
+  const auto gloo = TrainRanks(
+      "gloo", [&](uint32_t rank) { return OverGloo(rank); },
+      [&](uint32_t rank, TrainerOptions& options) {
+        options.on_checkpoint = [&committed, rank](uint64_t step, const std::string&, const std::string&) {
+          committed[rank].push_back(step);
+          return std::vector<std::string>();
+        };
+      });
   FakeGroup group(2, kTimeout);
-  const auto by_hand = TrainRanks("by-hand", [&](uint32_t rank) { return std::make_unique<FakeGradientSync>(group, rank); });
+  const auto by_hand =
+      TrainRanks("by-hand", [&](uint32_t rank) { return std::make_unique<FakeGradientSync>(group, rank); });
   for (uint32_t rank = 0; rank < 2; ++rank) {
     ASSERT_THAT(gloo[rank], IsOk());
     ASSERT_THAT(by_hand[rank], IsOk());
@@ -236,17 +240,19 @@ TEST_F(TwoRanksTest, LearnTheSameBitForBitAsWhenTheirGradientsAreAveragedByHand)
   EXPECT_TRUE(*gloo[0] == *by_hand[0]);
   EXPECT_THAT(committed[0], ::testing::ElementsAre(10, 12));
   EXPECT_THAT(committed[1], ::testing::IsEmpty());
-  EXPECT_EQ(*ReadFile(*folder_ / "gloo/checkpoints/step-12.safetensors"), *ReadFile(*folder_ / "by-hand/checkpoints/step-12.safetensors"));
+  EXPECT_EQ(*ReadFile(*folder_ / "gloo/checkpoints/step-12.safetensors"),
+            *ReadFile(*folder_ / "by-hand/checkpoints/step-12.safetensors"));
 }
 
 TEST_F(TwoRanksTest, OneThatLeavesEndsTheOtherAndIsNamed) {
-  const auto students = TrainRanks("left", [&](uint32_t rank) { return OverGloo(rank); },
-                                   [](uint32_t rank, TrainerOptions& options) {
-                                     if (rank == 0) return;
-                                     options.should_go_on = [steps = 0]() mutable {
-                                       return steps++ < 2 ? absl::OkStatus() : absl::CancelledError("left");
-                                     };
-                                   });
+  const auto students = TrainRanks(
+      "left", [&](uint32_t rank) { return OverGloo(rank); },
+      [](uint32_t rank, TrainerOptions& options) {
+        if (rank == 0) return;
+        options.should_go_on = [steps = 0]() mutable {
+          return steps++ < 2 ? absl::OkStatus() : absl::CancelledError("left");
+        };
+      });
   EXPECT_THAT(students[1], StatusIs(absl::StatusCode::kCancelled));
   EXPECT_THAT(students[0], StatusIs(absl::StatusCode::kUnavailable, HasSubstr("no word from rank 1")));
 }
