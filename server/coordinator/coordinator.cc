@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/file.h"
@@ -209,6 +210,10 @@ absl::StatusOr<v1::Job> Coordinator::Submit(const v1::SubmitJobRequest& request)
     }
     return record->job();
   };
+  if (pair.train().workers() > options_.max_workers) {
+    return absl::InvalidArgumentError(absl::StrCat("train.workers is ", pair.train().workers(), ", and this fleet's machine has room for ",
+                                                   options_.max_workers, "; use at most that many"));
+  }
   // The answer to a repeated call must not depend on whether the files are still there.
   if (!request.dry_run()) {
     KD_ASSIGN_OR_RETURN(const std::optional<v1::Job> job, earlier());
@@ -378,6 +383,11 @@ absl::StatusOr<v1::HeartbeatResponse> Coordinator::Heartbeat(const v1::Heartbeat
 absl::StatusOr<v1::CommitCheckpointResponse> Coordinator::CommitCheckpoint(const v1::CommitCheckpointRequest& request) {
   absl::MutexLock lock(&mutex_);
   KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
+  // Workers delete what is obsolete: nothing else may ever get there.
+  if (!IsCheckpointPath(JobFolder(options_.folder, request.job_id()), request.path())) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", absl::CHexEscape(request.path().substr(0, kMaxRequestId)),
+                                                   "\" is not a file in the job's folder of checkpoints"));
+  }
   v1::JobRecord next = job->record;
   v1::CommitCheckpointResponse response;
   next.clear_checkpoints();

@@ -2,11 +2,13 @@
 #ifndef KD_SERVER_COORDINATOR_COORDINATOR_H_
 #define KD_SERVER_COORDINATOR_COORDINATOR_H_
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -32,6 +34,8 @@ struct CoordinatorOptions {
   // Folder of kd-worker and kd-teacher.
   std::string programs;
   JobPolicy policy;
+  // Worker processes of one job.
+  uint32_t max_workers = std::max(2u, std::thread::hardware_concurrency());
   // A worker or teacher that is silent for longer is given up.
   absl::Duration lease = absl::Seconds(10);
   // From the start of a process to its first word.

@@ -111,12 +111,13 @@ class CoordinatorTest : public ::testing::Test {
     request.mutable_progress()->set_step(step);
     return coordinator_->Heartbeat(request).status();
   }
+  std::string CheckpointPath(const std::string& id, uint64_t step) { return absl::StrCat(folder_ / "jobs/", id, "/checkpoints/step-", step); }
   absl::StatusOr<v1::CommitCheckpointResponse> Commit(const std::string& id, uint32_t generation, uint64_t step) {
     v1::CommitCheckpointRequest request;
     request.set_job_id(id);
     request.set_generation(generation);
     request.set_step(step);
-    request.set_path(absl::StrCat("step-", step));
+    request.set_path(CheckpointPath(id, step));
     return coordinator_->CommitCheckpoint(request);
   }
   absl::Status Finish(const std::string& id, uint32_t generation, uint32_t rank = 0) {
@@ -274,17 +275,34 @@ TEST_F(CoordinatorTest, AKilledWorkerGoesOnFromTheLastCheckpoint) {
   Tick();
   ASSERT_THAT(launcher_.started, SizeIs(2));
   EXPECT_THAT(Join(id, 1), StatusIs(absl::StatusCode::kAborted, HasSubstr("generation 1")));
-  EXPECT_EQ(Join(id, 2)->checkpoint_path(), "step-100");
+  EXPECT_EQ(Join(id, 2)->checkpoint_path(), CheckpointPath(id, 100));
   EXPECT_THAT(Commit(id, 1, 150), StatusIs(absl::StatusCode::kAborted, HasSubstr("generation 1")));
   EXPECT_THAT(Finish(id, 1), StatusIs(absl::StatusCode::kAborted, HasSubstr("generation 1")));
   EXPECT_THAT(ended_, ElementsAre("half-1/1/"));
+}
+
+TEST_F(CoordinatorTest, TakesOnlyFilesOfTheJobForCheckpoints) {
+  const std::string id = StartJob(Pair(false));
+  v1::CommitCheckpointRequest request;
+  request.set_job_id(id);
+  request.set_generation(1);
+  for (const std::string& path : {std::string("/etc/passwd"), CheckpointPath("other-2", 1), CheckpointPath(id, 1) + "/../../x",
+                                  folder_ / "jobs/" + id + "/checkpoints/..", std::string("")}) {
+    request.set_path(path);
+    EXPECT_THAT(coordinator_->CommitCheckpoint(request).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("folder of checkpoints")))
+        << path;
+  }
+}
+
+TEST_F(CoordinatorTest, RefusesMoreWorkersThanTheMachineHasRoomFor) {
+  EXPECT_THAT(TrySubmit(Pair(false, 1024), "many"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("train.workers is 1024")));
 }
 
 TEST_F(CoordinatorTest, KeepsTwoCheckpoints) {
   const std::string id = StartJob(Pair(false));
   EXPECT_THAT(Commit(id, 1, 1)->obsolete_paths(), IsEmpty());
   EXPECT_THAT(Commit(id, 1, 2)->obsolete_paths(), IsEmpty());
-  EXPECT_THAT(Commit(id, 1, 3)->obsolete_paths(), ElementsAre("step-1"));
+  EXPECT_THAT(Commit(id, 1, 3)->obsolete_paths(), ElementsAre(CheckpointPath(id, 1)));
   EXPECT_THAT(Commit(id, 1, 3)->obsolete_paths(), IsEmpty()) << "a repeated call";
   EXPECT_EQ(Job(id).checkpoint_step(), 3u);
 }
@@ -299,7 +317,7 @@ TEST_F(CoordinatorTest, ADamagedCheckpointFallsBackOnTheOneBefore) {
   Tick();
   clock_.Advance(absl::Seconds(1));
   Tick();
-  EXPECT_EQ(Join(id, 2)->checkpoint_path(), "step-1");
+  EXPECT_EQ(Join(id, 2)->checkpoint_path(), CheckpointPath(id, 1));
   EXPECT_EQ(Job(id).checkpoint_step(), 1u);
 }
 

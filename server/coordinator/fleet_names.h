@@ -27,6 +27,12 @@ inline std::string TeacherOfName(absl::string_view name) {
 
 inline std::string JobFolder(absl::string_view fleet_folder, absl::string_view job) { return absl::StrCat(fleet_folder, "/jobs/", job); }
 
+// True for a file directly in the job's folder of checkpoints.
+inline bool IsCheckpointPath(absl::string_view job_folder, absl::string_view path) {
+  return absl::ConsumePrefix(&path, job_folder) && absl::ConsumePrefix(&path, "/checkpoints/") && !path.empty() && path.front() != '.' &&
+         path.find('/') == absl::string_view::npos;
+}
+
 inline std::string WorkerLogPath(absl::string_view job_folder, uint32_t rank) {
   return absl::StrCat(job_folder, "/logs/rank", rank, ".log");
 }
