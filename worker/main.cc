@@ -1,5 +1,6 @@
 // kd-worker: trains a student for the fleet, alone, or just evaluates one.
 #include <cstdlib>
+#include <csignal>
 #include <iostream>
 #include <string>
 #include <thread>
@@ -51,6 +52,8 @@ absl::Status RunTrainAlone(const std::string& pair_path, const std::string& fold
 }
 
 int Main(int argc, char** argv) {
+  // Gloo writes to ranks that are gone: an error to report, not the end of this one.
+  std::signal(SIGPIPE, SIG_IGN);
   InitLog("kd-worker");
 #ifdef KD_CUDA
   // A collective that fails is then an error of the rank that waits for it; otherwise a thread of NCCL's ends the process
