@@ -57,11 +57,14 @@ absl::Status SyncFolder(const std::string& path) {
 }  // namespace
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // A pipe that nobody writes to would hold a blocking open for ever.
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) return ErrnoOf("open", path);
   struct stat info;
   if (::fstat(file.get(), &info) != 0) return ErrnoOf("stat", path);
-  if (S_ISDIR(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" is a folder, not a file"));
+  if (!S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" is ", S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe", ", not a file"));
+  }
   if (static_cast<uint64_t>(info.st_size) > max_bytes) {
     return absl::ResourceExhaustedError(
         absl::StrCat("\"", path, "\" has ", info.st_size, " bytes; at most ", max_bytes, " are read"));

@@ -11,8 +11,9 @@
 
 namespace kd {
 
-// Content of `path`. NOT_FOUND, PERMISSION_DENIED or another code of errno, naming the path;
-// RESOURCE_EXHAUSTED when it is larger than `max_bytes`.
+// Content of `path`, a regular file. NOT_FOUND, PERMISSION_DENIED or another code of errno, naming the path;
+// INVALID_ARGUMENT for anything else that has a name (a folder, a pipe); RESOURCE_EXHAUSTED when it is larger than
+// `max_bytes`. Never waits for a writer.
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes = uint64_t{1} << 33);
 
 // Replaces `path` in one step: a reader sees the old bytes or the new ones, also after power loss (file and folder are

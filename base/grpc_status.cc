@@ -1,8 +1,15 @@
 #include "base/grpc_status.h"
 
-#include <string>
+#include "base/text.h"
 
 namespace kd {
+namespace {
+
+// The message travels in a header, where a byte may take three and all headers together 8 KiB; what is longer would arrive as
+// an error of gRPC's own.
+constexpr size_t kMaxMessage = 2000;
+
+}  // namespace
 
 static_assert(static_cast<int>(grpc::StatusCode::OK) == static_cast<int>(absl::StatusCode::kOk));
 static_assert(static_cast<int>(grpc::StatusCode::CANCELLED) == static_cast<int>(absl::StatusCode::kCancelled));
@@ -12,7 +19,7 @@ static_assert(static_cast<int>(grpc::StatusCode::UNAVAILABLE) == static_cast<int
 static_assert(static_cast<int>(grpc::StatusCode::UNAUTHENTICATED) == static_cast<int>(absl::StatusCode::kUnauthenticated));
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), Shorten(status.message(), kMaxMessage));
 }
 
 absl::Status FromGrpcStatus(const grpc::Status& status) {

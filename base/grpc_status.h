@@ -8,6 +8,7 @@
 
 namespace kd {
 
+// Messages are shortened to what fits a header.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 absl::Status FromGrpcStatus(const grpc::Status& status);
 

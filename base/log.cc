@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "base/text.h"
 #include "spdlog/sinks/stdout_color_sinks.h"
 #include "spdlog/spdlog.h"
 
@@ -12,8 +13,8 @@ void InitLog(absl::string_view program) {
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %n %^%l%$ %v");
 }
 
-void LogLine(absl::string_view text) { spdlog::info("{}", std::string(text)); }
-void WarnLine(absl::string_view text) { spdlog::warn("{}", std::string(text)); }
-void ErrorLine(absl::string_view text) { spdlog::error("{}", std::string(text)); }
+void LogLine(absl::string_view text) { spdlog::info("{}", OneLine(text)); }
+void WarnLine(absl::string_view text) { spdlog::warn("{}", OneLine(text)); }
+void ErrorLine(absl::string_view text) { spdlog::error("{}", OneLine(text)); }
 
 }  // namespace kd

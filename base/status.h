@@ -16,6 +16,13 @@ inline absl::Status Annotate(const absl::Status& status, absl::string_view conte
   return absl::Status(status.code(), absl::StrCat(context, ": ", status.message()));
 }
 
+// Moves what `result` holds, if anything, to `target`; returns its status.
+template <typename T>
+absl::Status Take(absl::StatusOr<T> result, T* target) {
+  if (result.ok()) *target = *std::move(result);
+  return result.status();
+}
+
 }  // namespace kd
 
 #define KD_STATUS_CONCAT_INNER(a, b) a##b

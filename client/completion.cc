@@ -120,16 +120,6 @@ std::vector<std::string> Flags(const CLI::App* command) {
   return flags;
 }
 
-std::vector<std::string> Operands(const Place& place, const FleetOptions& fleet) {
-  const std::string& name = place.command->get_name();
-  if (name == "get") {
-    if (place.operands.empty()) return {"jobs", "teachers"};
-    return place.operands[0] == "teachers" ? TeacherDigests(fleet) : JobIds(fleet);
-  }
-  const bool takes_job = place.command->get_option_no_throw("JOB") != nullptr;
-  return takes_job && place.operands.empty() ? JobIds(fleet) : std::vector<std::string>();
-}
-
 std::vector<std::string> Commands(const CLI::App& command) {
   std::vector<std::string> names;
   for (const CLI::App* next :
@@ -137,6 +127,21 @@ std::vector<std::string> Commands(const CLI::App& command) {
     names.push_back(next->get_name());
   }
   return names;
+}
+
+std::vector<std::string> Operands(const Place& place, const FleetOptions& fleet) {
+  const std::string& name = place.command->get_name();
+  if (name == "get") {
+    if (place.operands.empty()) return {"jobs", "teachers"};
+    return place.operands[0] == "teachers" ? TeacherDigests(fleet) : JobIds(fleet);
+  }
+  if (name == "help") {
+    std::vector<std::string> topics = Commands(*place.command->get_parent());
+    topics.push_back("exit-codes");
+    return topics;
+  }
+  const bool takes_job = place.command->get_option_no_throw("JOB") != nullptr;
+  return takes_job && place.operands.empty() ? JobIds(fleet) : std::vector<std::string>();
 }
 
 void Complete(const CLI::App& app, std::vector<std::string> words, FleetOptions fleet) {

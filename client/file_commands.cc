@@ -13,7 +13,7 @@ namespace {
 
 int Validate(const std::string& path) {
   const absl::StatusOr<std::string> text = ReadFile(path);
-  if (!text.ok()) return ReportError(text.status(), "kdctl explain pair");
+  if (!text.ok()) return ReportError(text.status(), kNameAJobFile);
   const absl::StatusOr<v1::Pair> pair = ParsePair(*text, path);
   if (!pair.ok()) return ReportError(pair.status(), "kdctl explain pair");
   std::cout << PairToYaml(*pair);

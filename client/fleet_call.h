@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -29,7 +30,11 @@ inline absl::Status Named(const absl::Status& status, absl::string_view who, con
         absl::StrCat(who, " at ", address, " did not answer within ", absl::FormatDuration(deadline)));
   }
   if (absl::IsUnavailable(status)) {
-    return absl::UnavailableError(absl::StrCat("cannot reach ", who, " at ", address, ": ", status.message()));
+    // gRPC's own words, the cause last; anything else is what the other side says.
+    absl::string_view cause = status.message();
+    const bool silent = absl::StartsWith(cause, "failed to connect") || absl::StartsWith(cause, "connections to all");
+    if (silent && absl::StrContains(cause, ": ")) cause.remove_prefix(cause.rfind(": ") + 2);
+    return absl::UnavailableError(absl::StrCat(silent ? "cannot reach " : "", who, " at ", address, ": ", cause));
   }
   return status;
 }

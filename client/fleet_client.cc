@@ -4,6 +4,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "base/grpc_channel.h"
 #include "base/grpc_status.h"
+#include "base/status.h"
 #include "client/fleet_call.h"
 #include "client/lasting_stream.h"
 #include "kd/v1/coordinator.grpc.pb.h"
@@ -100,7 +102,16 @@ absl::StatusOr<v1::Job> FleetClient::GetJob(const std::string& id) {
   return impl_->Ask("GetJob", &v1::JobService::Stub::GetJob, request);
 }
 absl::StatusOr<v1::ListJobsResponse> FleetClient::ListJobs(const v1::ListJobsRequest& request) {
-  return impl_->Ask("ListJobs", &v1::JobService::Stub::ListJobs, request);
+  v1::ListJobsResponse all;
+  v1::ListJobsRequest next = request;
+  do {
+    KD_ASSIGN_OR_RETURN(v1::ListJobsResponse page, impl_->Ask("ListJobs", &v1::JobService::Stub::ListJobs, next));
+    for (v1::Job& job : *page.mutable_jobs()) *all.add_jobs() = std::move(job);
+    next.set_page_token(page.next_page_token());
+    next.set_limit(request.limit() - std::min(request.limit(), static_cast<uint32_t>(all.jobs_size())));
+    // A limit of 0 is one page.
+  } while (next.limit() > 0 && !next.page_token().empty());
+  return all;
 }
 absl::StatusOr<v1::Job> FleetClient::CancelJob(const std::string& id) {
   v1::CancelJobRequest request;

@@ -60,6 +60,7 @@ class FleetClient {
   // Tries again a few times while the fleet is UNAVAILABLE: with one request id that makes one job.
   absl::StatusOr<v1::Job> Submit(const v1::Pair& pair, const std::string& request_id, bool dry_run);
   absl::StatusOr<v1::Job> GetJob(const std::string& id);
+  // As many pages as `limit` jobs take; 0: the first page.
   absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request);
   absl::StatusOr<v1::Job> CancelJob(const std::string& id);
   absl::StatusOr<v1::ListEventsResponse> ListEvents(const std::string& id);

@@ -9,8 +9,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/file.h"
+#include "base/status.h"
 #include "client/session.h"
 #include "client/show.h"
+#include "core/detector_config.h"
+#include "core/safetensors.h"
+#include "data/dataset.h"
 #include "data/simulator.h"
 #include "eval/kitti.h"
 
@@ -44,6 +49,21 @@ int EvalKitti(const KittiFlags& flags) {
   return kExitOk;
 }
 
+// What can be told before the network is loaded.
+absl::Status CheckModel(const std::string& weights, const std::string& root, const std::string& split) {
+  KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(weights));
+  const absl::StatusOr<SafeTensorsFile> file = ParseSafeTensors(bytes);
+  if (!file.ok()) return Annotate(file.status(), weights);
+  const absl::StatusOr<v1::Detector> detector = DetectorOf(*file);
+  if (!detector.ok()) return Annotate(detector.status(), weights);
+  v1::Data data;
+  data.set_format("kitti");
+  data.set_root(root);
+  *data.mutable_class_names() = detector->class_names();
+  KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
+  return dataset->Split(split).status();
+}
+
 // The worker beside this program runs the network: kdctl itself is free of LibTorch.
 int EvalModel(const std::string& weights, const std::string& root, const std::string& split) {
   std::error_code error;
@@ -51,6 +71,9 @@ int EvalModel(const std::string& weights, const std::string& root, const std::st
   const std::string worker = (self.parent_path() / "kd-worker").string();
   std::string file = weights;
   if (std::filesystem::is_directory(file)) file += "/model.safetensors";
+  if (const absl::Status status = CheckModel(file, root, split); !status.ok()) {
+    return ReportError(status, "name a model.safetensors or a folder that kdctl pull made, and a data set with --data and --split");
+  }
   std::vector<std::string> arguments = {worker, "evaluate", "--weights", file, "--data", root, "--split", split};
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -74,8 +97,8 @@ void AddDataCommands(CLI::App& app, Session& session) {
   const auto options = std::make_shared<SimulatorOptions>();
   CLI::App* simulate = data->add_subcommand("simulate", "Write a simulated data set in KITTI's layout");
   simulate->add_option("--out", options->root, "Folder to write")->required();
-  simulate->add_option("--train", options->train_frames, "Training frames")->capture_default_str();
-  simulate->add_option("--val", options->val_frames, "Validation frames")->capture_default_str();
+  simulate->add_option("--train", options->train_frames, "Training frames")->capture_default_str()->check(CLI::Range(1, 1'000'000));
+  simulate->add_option("--val", options->val_frames, "Validation frames")->capture_default_str()->check(CLI::Range(1, 1'000'000));
   simulate->add_option("--seed", options->seed, "Seed of the scenes")->capture_default_str();
   simulate->callback([&session, options] { session.exit_code = Simulate(*options); });
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/follow.h"
@@ -43,7 +44,7 @@ int GetJobs(const GetFlags& flags, FleetClient& fleet) {
   std::cout << RenderTable(JobTable(jobs, absl::Now()), flags.output);
   if (jobs.jobs().empty()) {
     Say("no jobs");
-    SayNext("kdctl submit FILE");
+    SayNext("kdctl data simulate --out out/sim, and kdctl submit examples/teacher-sim.yaml");
   } else {
     SayNext(absl::StrCat(IsFinal(jobs.jobs(0).state()) ? "kdctl describe " : "kdctl watch ", jobs.jobs(0).id()));
   }
@@ -149,8 +150,10 @@ int Logs(const LogFlags& flags, Session& session) {
 }  // namespace
 
 ExitCode ReportFleetError(const absl::Status& status, absl::string_view remedy) {
-  const bool silent = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-  return ReportError(status, silent ? kStartAFleet : remedy);
+  if (absl::IsDeadlineExceeded(status) || absl::StartsWith(status.message(), "cannot reach the fleet")) {
+    return ReportError(status, kStartAFleet);
+  }
+  return ReportError(status, absl::IsUnavailable(status) ? "kdctl doctor" : remedy);
 }
 
 void AddJobCommands(CLI::App& app, Session& session) {

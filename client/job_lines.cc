@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "base/text.h"
 #include "core/job_state.h"
 
 namespace kd {
@@ -21,7 +22,7 @@ std::string Percent(double share) { return absl::StrFormat("%.0f %%", 100 * shar
 
 std::string StepText(const v1::Progress& progress) {
   if (progress.total_steps() == 0) return "";
-  return absl::StrCat("step ", progress.step(), "/", progress.total_steps(), "  epoch ", progress.epoch() + 1);
+  return absl::StrCat("step ", progress.step(), "/", progress.total_steps(), "  epoch ", progress.epoch());
 }
 
 std::string EtaText(const std::optional<EtaEstimator::Eta>& eta) {
@@ -42,14 +43,6 @@ std::string Cut(const std::string& text, int columns) {
   for (size_t i = 0; i < text.size(); ++i) {
     const bool begins = (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80;
     if (begins && ++seen > columns) return text.substr(0, i);
-  }
-  return text;
-}
-
-// A reason may quote lines of a log.
-std::string OneLine(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ') c = ' ';
   }
   return text;
 }
@@ -89,6 +82,8 @@ std::string Grouped(uint64_t number) {
 void EtaEstimator::Observe(const v1::Job& job, absl::Time now) {
   if (job.state() != v1::JOB_STATE_RUNNING || !job.has_progress()) return;
   const uint64_t step = job.progress().step();
+  // What comes before the first step is no step's time.
+  if (step == 0) return;
   if (job.generation() != generation_ || !first_step_.has_value() || step < *last_step_) {
     generation_ = job.generation();
     first_step_ = last_step_ = step;
@@ -139,7 +134,7 @@ std::string JobLine(const v1::Job& job, const std::optional<EtaEstimator::Eta>& 
   if (job.state() != v1::JOB_STATE_RUNNING) return JoinWords({JobStateName(job.state()), OneLine(job.reason())});
   const v1::Progress& progress = job.progress();
   const std::string phase = progress.phase() == "training" ? "" : progress.phase();
-  return JoinWords({JobStateName(job.state()), phase, StepText(progress), EtaText(eta), ProgressDetail(progress)});
+  return OneLine(JoinWords({JobStateName(job.state()), phase, StepText(progress), EtaText(eta), ProgressDetail(progress)}));
 }
 
 std::string JobBlock(const v1::Job& job, const std::optional<EtaEstimator::Eta>& eta, int columns) {
@@ -149,7 +144,7 @@ std::string JobBlock(const v1::Job& job, const std::optional<EtaEstimator::Eta>&
   const std::string first = JoinWords({job.id(), JobStateName(job.state()), bar, StepText(progress), EtaText(eta)});
   const bool quiet = job.state() != v1::JOB_STATE_RUNNING;
   const std::string phase = progress.phase() == "training" ? "" : progress.phase();
-  const std::string second = quiet ? OneLine(job.reason()) : JoinWords({phase, ProgressDetail(progress)});
+  const std::string second = OneLine(quiet ? job.reason() : JoinWords({phase, ProgressDetail(progress)}));
   return absl::StrCat(Cut(first, columns), "\n", Cut("  " + second, columns));
 }
 

@@ -22,7 +22,7 @@ v1::Job Running(uint64_t step) {
   v1::Progress& progress = *job.mutable_progress();
   progress.set_step(step);
   progress.set_total_steps(100);
-  progress.set_epoch(1);
+  progress.set_epoch(2);
   progress.set_phase("training");
   (*progress.mutable_losses())["loc"] = 0.5;
   (*progress.mutable_losses())["hm"] = 1.25;
@@ -51,6 +51,14 @@ TEST(EtaTest, UsesTheReportedRateUntilEnoughStepsWereSeen) {
   // 90 steps of 4 frames at 8 frames a second.
   EXPECT_EQ(estimate->left, absl::Seconds(45));
   EXPECT_EQ(estimate->basis, "at 8 frames/s");
+}
+
+TEST(EtaTest, TheTimeBeforeTheFirstStepIsNoStepsTime) {
+  EtaEstimator eta;
+  eta.Observe(Running(0), kStart);
+  eta.Observe(Running(10), kStart + absl::Seconds(600));
+  eta.Observe(Running(20), kStart + absl::Seconds(630));
+  EXPECT_EQ(eta.Estimate(Running(20))->left, absl::Seconds(240));
 }
 
 TEST(EtaTest, StepsThatGoBackBeginANewMeasurement) {

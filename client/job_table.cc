@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "base/text.h"
 #include "client/job_lines.h"
 #include "client/json.h"
 #include "core/job_state.h"
@@ -38,7 +39,7 @@ class Page {
     Add(name, absl::StrCat(Iso(time), " (", ShortDuration(now - ToTime(time)), " ago)"));
   }
   void Head(absl::string_view title) { absl::StrAppend(&text_, "\n", title, "\n"); }
-  void Line(absl::string_view line) { absl::StrAppend(&text_, "  ", line, "\n"); }
+  void Line(absl::string_view line) { absl::StrAppend(&text_, "  ", OneLine(line), "\n"); }
   std::string text() { return std::move(text_); }
 
  private:
@@ -90,7 +91,7 @@ std::string DescribeJob(const v1::Job& job, const v1::ListEventsResponse& events
   Page page;
   page.Add("job", job.id());
   page.Add("state", JobStateName(job.state()));
-  page.Add("reason", job.reason());
+  page.Add("reason", OneLine(job.reason()));
   page.Add("owner", job.pair().metadata().owner());
   page.AddTime("created", job.created(), now);
   if (job.has_started()) page.AddTime("started", job.started(), now);
@@ -103,14 +104,14 @@ std::string DescribeJob(const v1::Job& job, const v1::ListEventsResponse& events
   if (job.checkpoint_step() > 0) page.Add("checkpoint", absl::StrCat("step ", job.checkpoint_step()));
   if (job.has_progress()) {
     page.Add("progress",
-             absl::StrCat(StepCell(job), job.progress().phase().empty() ? "" : ", ", job.progress().phase()));
-    page.Add("", ProgressDetail(job.progress()));
+             absl::StrCat(StepCell(job), job.progress().phase().empty() ? "" : ", ", OneLine(job.progress().phase())));
+    page.Add("", OneLine(ProgressDetail(job.progress())));
     if (const auto eta = EtaEstimator().Estimate(job))
       page.Add("ETA", absl::StrCat(ShortDuration(eta->left), " (", eta->basis, ")"));
   }
-  page.Add("artifact", job.outcome().artifact());
-  page.Add("digest", job.outcome().artifact_digest());
-  if (!job.outcome().metrics().empty()) page.Head("metrics");
+  page.Add("artifact", OneLine(job.outcome().artifact()));
+  page.Add("digest", OneLine(job.outcome().artifact_digest()));
+  if (!job.outcome().metrics().empty()) page.Head("metrics (average precision, %)");
   for (const auto& [name, value] :
        std::map<std::string, double>(job.outcome().metrics().begin(), job.outcome().metrics().end())) {
     page.Line(absl::StrFormat("%-44s %.4f", name, value));

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/session.h"
 #include "core/field_rules.h"
 
@@ -49,6 +50,25 @@ ExitCode ReportParseError(const CLI::App& app, const CLI::ParseError& error) {
                      absl::StrCat(FullName(command), " --help"));
 }
 
+int Help(const CLI::App& app, const std::vector<std::string>& topic) {
+  if (topic == std::vector<std::string>{"exit-codes"}) {
+    std::cout << kExitCodesHelp;
+    return kExitOk;
+  }
+  const CLI::App* command = &app;
+  for (const std::string& word : topic) {
+    const auto found = command->get_subcommands([&word](const CLI::App* next) { return next->check_name(word); });
+    if (found.empty()) {
+      return ReportError(absl::InvalidArgumentError(absl::StrCat("no help on \"", absl::StrJoin(topic, " "), "\"", Hint(*command, {word}))),
+                         absl::StrCat(FullName(*command), " --help, or kdctl help exit-codes"));
+    }
+    command = found.front();
+  }
+  // help() of a program that is running a command is that command's.
+  std::cout << command->get_formatter()->make_help(command, FullName(*command), CLI::AppFormatMode::Normal);
+  return kExitOk;
+}
+
 int Main(int argc, char** argv) {
   Session session;
   CLI::App app{kDescription, "kdctl"};
@@ -71,8 +91,10 @@ int Main(int argc, char** argv) {
   AddDoctorCommand(app, session);
   AddVersionCommand(app, session);
   AddCompletionCommands(app, session);
-  CLI::App* help = app.add_subcommand("help", "Help topics")->group("This program")->require_subcommand(1);
-  help->add_subcommand("exit-codes", "What the exit codes mean")->callback([] { std::cout << kExitCodesHelp; });
+  std::vector<std::string> topic;
+  CLI::App* help = app.add_subcommand("help", "Help on a command, or on exit-codes")->group("This program");
+  help->add_option("TOPIC", topic, "A command such as data simulate, or exit-codes");
+  help->callback([&] { session.exit_code = Help(app, topic); });
 
   try {
     app.parse(argc, argv);

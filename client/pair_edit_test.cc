@@ -35,10 +35,10 @@ TEST(SetByPathTest, ReplacesAValue) {
 }
 
 TEST(SetByPathTest, AddsAKeyThatTheFileLacks) {
-  const auto pair = Edit({"student.compress.resolution=0.5", "resources.priority=high"});
+  const auto pair = Edit({"student.compress.resolution=0.5", "eval.metric=center_distance"});
   ASSERT_THAT(pair, IsOk());
   EXPECT_EQ(pair->student().compress().resolution(), 0.5f);
-  EXPECT_EQ(pair->resources().priority(), "high");
+  EXPECT_EQ(pair->eval().metric(), "center_distance");
 }
 
 TEST(SetByPathTest, ReachesItemsOfAListInBothSpellings) {

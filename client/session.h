@@ -26,6 +26,9 @@ void AddFileCommands(CLI::App& app, Session& session);   // validate, explain, s
 void AddFrameCommands(CLI::App& app, Session& session);  // data, eval, show
 void AddCompletionCommands(CLI::App& app, Session& session);
 
+// The remedy for a job file that cannot be opened.
+inline constexpr char kNameAJobFile[] = "name a job file, such as examples/student-sim-all.yaml; kdctl explain pair tells what stands in one";
+
 // Reports a failed call of the fleet. `remedy` is for what only the command can mend; silence has one of its own.
 ExitCode ReportFleetError(const absl::Status& status, absl::string_view remedy);
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "base/text.h"
 #include "client/json.h"
 
 namespace kd {
@@ -13,10 +14,7 @@ constexpr size_t kGap = 2;
 
 std::string ScreenCell(const std::string& text, size_t cut) {
   if (text.empty()) return "-";
-  std::string cell = text;
-  for (char& c : cell) {
-    if (static_cast<unsigned char>(c) < ' ') c = ' ';
-  }
+  const std::string cell = OneLine(text);
   if (cut == 0 || cell.size() <= cut) return cell;
   size_t end = cut;
   // UTF-8 sequences stay whole.

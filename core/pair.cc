@@ -12,8 +12,10 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "core/detector_config.h"
 #include "core/field_rules.h"
+#include "core/registry_reference.h"
 #include "core/yaml_tree.h"
 #include "google/protobuf/message.h"
 
@@ -23,6 +25,9 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
+
+// No path of Linux is longer.
+constexpr size_t kMaxText = 4096;
 
 std::string Join(absl::string_view path, absl::string_view key) {
   return path.empty() ? std::string(key) : absl::StrCat(path, ".", key);
@@ -192,9 +197,17 @@ class TreeReader {
     if (node.kind != YamlNode::Kind::kScalar || text_for_number || !SetScalar(message, field, node.scalar)) {
       return WrongType(node, path, field);
     }
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) KD_RETURN_IF_ERROR(CheckText(node, path));
     if (const absl::Status status = CheckRule(message, field, index, node.scalar); !status.ok()) {
       return Error(node, absl::StrCat(path, " ", status.message()));
     }
+    return absl::OkStatus();
+  }
+
+  // Texts are shown on terminals and in logs, and many of them travel in one message.
+  absl::Status CheckText(const YamlNode& node, const std::string& path) const {
+    if (HasControlCharacter(node.scalar)) return Error(node, absl::StrCat(path, " is ", node.Describe(), ", expected no control characters"));
+    if (node.scalar.size() > kMaxText) return Error(node, absl::StrCat(path, " has ", node.scalar.size(), " bytes, expected at most ", kMaxText));
     return absl::OkStatus();
   }
 
@@ -243,6 +256,17 @@ absl::Status Invalid(absl::string_view path, absl::string_view problem) {
 bool IsJobName(absl::string_view name) {
   return !name.empty() && name.size() <= 63 && name.front() != '-' && name.back() != '-' &&
          name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == absl::string_view::npos;
+}
+
+absl::Status ValidateClasses(absl::string_view path, const google::protobuf::RepeatedPtrField<std::string>& names) {
+  std::set<absl::string_view> seen;
+  for (const std::string& name : names) {
+    if (name.empty() || name.find(' ') != std::string::npos) {
+      return Invalid(path, absl::StrCat("holds \"", name, "\", which no label file can name; use the labels' own words, for example Car"));
+    }
+    if (!seen.insert(name).second) return Invalid(path, absl::StrCat("holds \"", name, "\" twice; name every class once"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ValidateMethods(const v1::Pair& pair) {
@@ -309,6 +333,8 @@ absl::Status ValidatePair(const v1::Pair& pair) {
   }
   if (pair.data().root().empty()) return Invalid("data.root", "is missing; name the data set's folder");
   if (pair.data().class_names().empty()) return Invalid("data.class_names", "is missing, for example [Car, Pedestrian, Cyclist]");
+  KD_RETURN_IF_ERROR(ValidateClasses("data.class_names", pair.data().class_names()));
+  KD_RETURN_IF_ERROR(ValidateClasses("student.detector.class_names", pair.student().detector().class_names()));
   if (pair.train().epochs() == 0 || pair.train().batch_size() == 0 || pair.train().checkpoint_every() == 0 || pair.train().workers() == 0) {
     return Invalid("train", "epochs, batch_size, workers and checkpoint_every must be at least 1");
   }
@@ -327,9 +353,12 @@ absl::Status ValidatePair(const v1::Pair& pair) {
     if (pair.student().detector().class_names().empty()) *base.mutable_class_names() = pair.data().class_names();
     KD_RETURN_IF_ERROR(MakeStudentDetector(base, pair.student()).status());
   }
-  const std::string& output = pair.output().name();
-  if (!output.empty() && output.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-_./") != std::string::npos) {
-    return Invalid("output.name", absl::StrCat("\"", absl::CHexEscape(output.substr(0, 80)), "\" is not a repository name, for example students/cp-half"));
+  const std::string &name = pair.output().name(), &tag = pair.output().tag();
+  if (!name.empty() && !IsRepositoryName(name)) {
+    return Invalid("output.name", absl::StrCat("\"", absl::CHexEscape(name.substr(0, 80)), "\" is not a repository name, for example students/cp-half"));
+  }
+  if (!(name.empty() && tag.empty()) && !IsTag(tag)) {
+    return Invalid("output.tag", absl::StrCat("\"", absl::CHexEscape(tag.substr(0, 80)), "\" is not a tag, for example v1"));
   }
   return absl::OkStatus();
 }

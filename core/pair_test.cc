@@ -96,6 +96,15 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"nul", std::string("a: \0b", 5), "NUL byte"},
         BadFile{"broken", "a: [1, 2", "not valid YAML"},
         BadFile{"list", "- 1\n", "pair.yaml:1:1: the file is a list, expected a group of keys"},
+        BadFile{"control", With("name: half", "name: half, owner: \"a\\e[31mb\""), "pair.yaml:3:31: metadata.owner is \"a\\x1b[31mb\", expected no control characters"},
+        BadFile{"long", With("name: half", "name: half, owner: " + std::string(5000, 'x')), "metadata.owner has 5000 bytes, expected at most 4096"},
+        BadFile{"repository", std::string(kGood) + "output: {name: students//half}\n", "output.name: \"students//half\" is not a repository name"},
+        BadFile{"registry_tag", std::string(kGood) + "output: {name: students/half, tag: -v}\n", "output.tag: \"-v\" is not a tag"},
+        BadFile{"class_twice", With("Pedestrian, Cyclist]}", "Car, Cyclist]}"), "data.class_names: holds \"Car\" twice"},
+        BadFile{"class_words", With("Pedestrian, Cyclist]}", "\"a person\", Cyclist]}"), "holds \"a person\", which no label file can name"},
+        BadFile{"rate", With("epochs: 2", "epochs: 2, lr: 1e308"), "train.lr is 1e308, expected at most 10"},
+        BadFile{"threads", With("epochs: 2", "epochs: 2, threads: 4000000000"), "train.threads is 4000000000, expected at most 1024"},
+        BadFile{"queue", std::string(kGood) + "resources: {priority: high}\n", "resources.priority is \"high\", expected one of normal"},
         BadFile{"name", With("name: half", "name: Half"), "is not a job name"}),
     [](const auto& info) { return info.param.name; });
 

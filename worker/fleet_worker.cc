@@ -92,6 +92,8 @@ class FleetWorker {
     finish.set_generation(self_.generation());
     finish.set_rank(self_.rank());
     if (self_.rank() == 0) {
+      // A generation that began at the last step has trained nothing.
+      if (progress_.total_steps() > 0) *finish.mutable_progress() = progress_;
       KD_ASSIGN_OR_RETURN(*finish.mutable_outcome(),
                           FinishStudent(*student, {.pair = pair,
                                                    .dataset = dataset.get(),
@@ -101,6 +103,7 @@ class FleetWorker {
                                                    .on_phase = [this](const std::string& phase) { heartbeat_->ReportPhase(phase); }}));
     }
     LogInfo("finished", finish.outcome().artifact().empty() ? "" : absl::StrCat("; pushed ", finish.outcome().artifact()));
+    heartbeat_->ExpectEnd();
     return client_.Finish(finish);
   }
 
@@ -139,7 +142,7 @@ class FleetWorker {
     bad_checkpoint_ = true;
     if (!bytes.ok()) return Annotate(bytes.status(), "checkpoint");
     return absl::DataLossError(absl::StrCat("checkpoint ", path, " is ", Sha256Digest(*bytes), ", but ",
-                                            assignment_.checkpoint_digest(), " was committed"));
+                                            assignment_.checkpoint_digest(), " was committed; the one before it is used"));
   }
 
   absl::StatusOr<TrainerOptions> MakeTrainerOptions(const Dataset& dataset) {
@@ -158,6 +161,7 @@ class FleetWorker {
       options.source = NewRemoteSource({.request = std::move(request), .address = [this] { return heartbeat_->TeacherAddress(); }});
     }
     options.on_progress = [this](const v1::Progress& progress) {
+      progress_ = progress;
       if (self_.rank() == 0) heartbeat_->Report(progress);
       metrics_.Show(progress);
       LogInfo(ProgressLine(progress));
@@ -204,6 +208,8 @@ class FleetWorker {
   v1::Assignment assignment_;
   torch::Device device_ = torch::kCPU;
   bool bad_checkpoint_ = false;
+  // The last report of the trainer.
+  v1::Progress progress_;
   const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
   WorkerMetrics metrics_{*registry_};
   std::unique_ptr<HttpServer> ops_;

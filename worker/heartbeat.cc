@@ -42,6 +42,11 @@ void Heartbeat::ReportPhase(const std::string& phase) {
   request_.mutable_progress()->set_phase(phase);
 }
 
+void Heartbeat::ExpectEnd() {
+  absl::MutexLock lock(&mutex_);
+  done_ = true;
+}
+
 absl::Status Heartbeat::GoesOn() {
   absl::MutexLock lock(&mutex_);
   return end_;
@@ -72,6 +77,7 @@ void Heartbeat::Run() {
         continue;
       }
       end_ = response.status();
+      if (done_) return;
     }
     LogWarning("stopping: ", response.status().message());
     on_ended_();

@@ -27,6 +27,9 @@ class Heartbeat {
   // Changes Progress.phase alone.
   void ReportPhase(const std::string& phase);
 
+  // The work is done: from now on the end of the generation is no news.
+  void ExpectEnd();
+
   // OK while the generation goes on.
   absl::Status GoesOn();
   // UNAVAILABLE while the teacher is being started.
@@ -43,6 +46,7 @@ class Heartbeat {
   std::string teacher_address_ ABSL_GUARDED_BY(mutex_);
   absl::Status end_ ABSL_GUARDED_BY(mutex_);
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

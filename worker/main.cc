@@ -1,13 +1,12 @@
 // kd-worker: trains a student for the fleet, alone, or just evaluates one.
 #include <cstdlib>
-#include <csignal>
 #include <iostream>
 #include <string>
 #include <thread>
 
 #include "CLI/CLI.hpp"
 #include "base/file.h"
-#include "base/log.h"
+#include "base/program.h"
 #include "base/status.h"
 #include "core/pair.h"
 #include "nlohmann/json.hpp"
@@ -52,15 +51,12 @@ absl::Status RunTrainAlone(const std::string& pair_path, const std::string& fold
 }
 
 int Main(int argc, char** argv) {
-  // Gloo writes to ranks that are gone: an error to report, not the end of this one.
-  std::signal(SIGPIPE, SIG_IGN);
-  InitLog("kd-worker");
 #ifdef KD_CUDA
   // A collective that fails is then an error of the rank that waits for it; otherwise a thread of NCCL's ends the process
   // before it has told why.
   ::setenv("TORCH_NCCL_BLOCKING_WAIT", "1", /*overwrite=*/0);
 #endif
-  CLI::App app{"Trains and evaluates students"};
+  CLI::App app{"Trains and evaluates students", "kd-worker"};
   app.require_subcommand(1);
 
   EvaluateFlags evaluate;
@@ -83,15 +79,11 @@ int Main(int argc, char** argv) {
   train_command->add_option("--job", fleet.job, "The job's id")->required();
   train_command->add_option("--generation", fleet.generation, "Which start of the job's workers this is")->required();
   train_command->add_option("--rank", fleet.rank, "Number of this worker, from 0")->required();
-  CLI11_PARSE(app, argc, argv);
-
-  absl::Status status;
-  if (evaluate_command->parsed()) status = RunEvaluate(evaluate);
-  if (alone_command->parsed()) status = RunTrainAlone(pair_path, folder, teacher_address, registry_url);
-  if (train_command->parsed()) status = RunFleetWorker(fleet);
-  if (status.ok()) return 0;
-  std::cerr << "kd-worker: " << status.message() << std::endl;
-  return 1;
+  return RunProgram(app, argc, argv, [&] {
+    if (evaluate_command->parsed()) return RunEvaluate(evaluate);
+    if (alone_command->parsed()) return RunTrainAlone(pair_path, folder, teacher_address, registry_url);
+    return RunFleetWorker(fleet);
+  });
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ class Meter {
     waited_ += waited;
     for (const auto& [name, value] : losses) sums_[name] += value;
     progress_.set_step(input.step + 1);
-    progress_.set_epoch(input.epoch);
+    progress_.set_epoch(input.epoch + 1);
     progress_.set_responses(progress_.responses() + input.responses.size());
     progress_.set_cache_hits(progress_.cache_hits() + input.cached_responses);
   }

@@ -63,4 +63,12 @@ bool IsLoopback(const HttpAddress& address) {
   return inet_pton(AF_INET6, address.host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
+absl::Status CheckLoopback(absl::string_view flag, absl::string_view listen) {
+  const absl::StatusOr<HttpAddress> address = ParseHttpAddress(listen);
+  if (!address.ok()) return Annotate(address.status(), flag);
+  if (IsLoopback(*address)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(flag, " \"", listen, "\": there is no authentication, so only this machine may reach it; use ",
+                                                 flag, " 127.0.0.1:", address->port));
+}
+
 }  // namespace kd

@@ -28,6 +28,9 @@ absl::StatusOr<HttpAddress> ParseHttpUrl(absl::string_view url);
 // True for addresses that only this machine reaches: 127.0.0.0/8, ::1 and "localhost".
 bool IsLoopback(const HttpAddress& address);
 
+// OK for a HOST:PORT that only this machine reaches. INVALID_ARGUMENT quotes `listen` after `flag`, such as "--listen".
+absl::Status CheckLoopback(absl::string_view flag, absl::string_view listen);
+
 }  // namespace kd
 
 #endif  // KD_BASE_HTTP_HTTP_ADDRESS_H_

@@ -1,6 +1,7 @@
 #include "server/coordinator/coordinator.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <thread>
@@ -12,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "core/pair.h"
 #include "server/coordinator/fleet_names.h"
 #include "server/coordinator/submission.h"
@@ -23,8 +25,14 @@ namespace {
 // A worker that has said that it is done has this long to leave by itself.
 constexpr absl::Duration kFarewell = absl::Seconds(10);
 constexpr size_t kMaxRequestId = 128;
-constexpr uint32_t kDefaultLimit = 100;
+constexpr uint32_t kDefaultLimit = 100, kMaxLimit = 1000;
 constexpr size_t kCheckpointsKept = 2;
+// Every text and message that a job keeps is bounded, so that a list of jobs fits a message and a line fits a screen.
+constexpr size_t kMaxPairBytes = 16 << 10;
+constexpr size_t kMaxReportBytes = 16 << 10;
+constexpr size_t kMaxReason = 1000;
+// Half of what gRPC takes, and room for one more job.
+constexpr size_t kMaxPageBytes = 2 << 20;
 
 absl::Status NoSuchJob(const std::string& id) {
   return absl::NotFoundError(absl::StrCat("no job \"", id, "\"; `kdctl get` lists them"));
@@ -32,6 +40,18 @@ absl::Status NoSuchJob(const std::string& id) {
 
 absl::Status GenerationEnded(const std::string& id, uint32_t generation) {
   return absl::AbortedError(absl::StrCat("generation ", generation, " of job ", id, " has ended"));
+}
+
+// What a worker or teacher says is kept with the job or shown.
+absl::Status CheckSize(const google::protobuf::MessageLite& report) {
+  if (report.ByteSizeLong() <= kMaxReportBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("a request of ", report.ByteSizeLong(), " bytes; at most ", kMaxReportBytes, " are taken"));
+}
+
+absl::Status CheckDigest(const std::string& digest) {
+  if (IsSha256Digest(digest)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("\"", absl::CHexEscape(digest.substr(0, kMaxRequestId)),
+                                                 "\" is no digest, expected sha256: and 64 lower-case hexadecimal digits"));
 }
 
 v1::JobEvent Event(v1::JobState state, const std::string& message, absl::Time now) {
@@ -155,17 +175,15 @@ absl::Status Coordinator::Change(Running& job, v1::JobRecord next, const std::st
   if (!event.empty()) entry = Event(next.job().state(), event, clock_.Now());
   KD_RETURN_IF_ERROR(database_.Update(next, entry));
   if (!event.empty()) LogInfo("job ", next.job().id(), " is ", JobStateName(next.job().state()), ": ", event);
-  // Progress is not written down.
-  v1::Progress progress = job.record.job().progress();
   job.record = std::move(next);
-  *job.record.mutable_job()->mutable_progress() = std::move(progress);
   ++job.version;
   return absl::OkStatus();
 }
 
 absl::Status Coordinator::End(Running& job, v1::JobRecord next, v1::JobState state, const std::string& reason) {
   next.mutable_job()->set_state(state);
-  next.mutable_job()->set_reason(reason);
+  next.mutable_job()->set_reason(OneLine(reason));
+  if (next.job().has_progress()) next.mutable_job()->mutable_progress()->clear_phase();
   *next.mutable_job()->mutable_ended() = ToTimestamp(clock_.Now());
   KD_RETURN_IF_ERROR(Change(job, std::move(next), reason));
   DropGeneration(job);
@@ -200,6 +218,9 @@ absl::StatusOr<v1::Job> Coordinator::Submit(const v1::SubmitJobRequest& request)
   }
   // A client may send anything: the job file's rules hold for it, all of them.
   KD_ASSIGN_OR_RETURN(const v1::Pair pair, ParsePair(PairToYaml(request.pair()), "pair"));
+  if (pair.ByteSizeLong() > kMaxPairBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("a job of ", pair.ByteSizeLong(), " bytes; at most ", kMaxPairBytes, " are kept: shorten its texts and lists"));
+  }
   const std::string pair_digest = Sha256Digest(PairToYaml(pair));
   const auto earlier = [&]() -> absl::StatusOr<std::optional<v1::Job>> {
     KD_ASSIGN_OR_RETURN(const std::optional<v1::JobRecord> record, database_.FindRequest(request.request_id()));
@@ -214,6 +235,11 @@ absl::StatusOr<v1::Job> Coordinator::Submit(const v1::SubmitJobRequest& request)
     return absl::InvalidArgumentError(absl::StrCat("train.workers is ", pair.train().workers(), ", and this fleet's machine has room for ",
                                                    options_.max_workers, "; use at most that many"));
   }
+  if (pair.train().workers() * pair.resources().gpus_per_worker() > options_.gpus) {
+    return absl::InvalidArgumentError(absl::StrCat("resources.gpus_per_worker is ", pair.resources().gpus_per_worker(), " for ",
+                                                   pair.train().workers(), " workers, and this fleet's machine has ", options_.gpus,
+                                                   " GPUs; use 0, or fewer workers"));
+  }
   // The answer to a repeated call must not depend on whether the files are still there.
   if (!request.dry_run()) {
     KD_ASSIGN_OR_RETURN(const std::optional<v1::Job> job, earlier());
@@ -223,15 +249,17 @@ absl::StatusOr<v1::Job> Coordinator::Submit(const v1::SubmitJobRequest& request)
   // Files are read without the lock: they may be slow.
   v1::JobRecord record;
   v1::Job& job = *record.mutable_job();
+  TeacherWeights weights;
   if (pair.has_teacher()) {
-    KD_ASSIGN_OR_RETURN(const TeacherWeights weights, options_.find_teacher(pair.teacher()));
-    job.set_teacher_digest(weights.digest);
-    record.set_teacher_weights_path(weights.path);
+    KD_ASSIGN_OR_RETURN(weights, options_.find_teacher(pair.teacher()));
   }
-  KD_ASSIGN_OR_RETURN(v1::Estimate estimate, CheckSubmission(pair, record.teacher_weights_path()));
+  KD_ASSIGN_OR_RETURN(v1::Estimate estimate, CheckSubmission(pair, pair.has_teacher() ? &weights.bytes : nullptr));
+  job.set_teacher_digest(weights.digest);
+  if (pair.has_teacher() && !request.dry_run()) {
+    KD_ASSIGN_OR_RETURN(*record.mutable_teacher_weights_path(), KeepTeacherWeights(weights, options_.folder));
+  }
   *job.mutable_pair() = pair;
   job.set_state(v1::JOB_STATE_QUEUED);
-  job.set_reason("accepted");
   *job.mutable_created() = ToTimestamp(clock_.Now());
   record.set_request_id(request.request_id());
   record.set_pair_digest(pair_digest);
@@ -246,11 +274,24 @@ absl::StatusOr<v1::Job> Coordinator::Submit(const v1::SubmitJobRequest& request)
   if (twin.has_value()) return FindJob(twin->id());
   KD_ASSIGN_OR_RETURN(const uint64_t number, database_.NextNumber());
   job.set_id(absl::StrCat(pair.metadata().name(), "-", number));
-  KD_RETURN_IF_ERROR(database_.Insert(record, Event(job.state(), "accepted", clock_.Now())));
-  LogInfo("job ", job.id(), " accepted");
+  const std::string rival = SharesTag(pair);
+  job.set_reason(rival.empty() ? "accepted"
+                               : absl::StrCat("accepted; ", rival, " pushes ", pair.output().name(), ":", pair.output().tag(),
+                                              " too, and the tag is whose ends last"));
+  KD_RETURN_IF_ERROR(database_.Insert(record, Event(job.state(), job.reason(), clock_.Now())));
+  LogInfo("job ", job.id(), " ", job.reason());
   jobs_.push_back(std::make_unique<Running>());
   jobs_.back()->record = record;
   return job;
+}
+
+std::string Coordinator::SharesTag(const v1::Pair& pair) const {
+  if (pair.output().name().empty()) return "";
+  for (const std::unique_ptr<Running>& other : jobs_) {
+    const v1::Output& output = other->record.job().pair().output();
+    if (output.name() == pair.output().name() && output.tag() == pair.output().tag()) return other->record.job().id();
+  }
+  return "";
 }
 
 absl::StatusOr<v1::Job> Coordinator::Get(const std::string& id) {
@@ -258,15 +299,25 @@ absl::StatusOr<v1::Job> Coordinator::Get(const std::string& id) {
   return FindJob(id);
 }
 
-absl::StatusOr<std::vector<v1::Job>> Coordinator::List(uint32_t limit, const std::string& name) {
+absl::StatusOr<v1::ListJobsResponse> Coordinator::List(const v1::ListJobsRequest& request) {
+  const uint32_t limit = std::min(request.limit() == 0 ? kDefaultLimit : request.limit(), kMaxLimit);
   absl::MutexLock lock(&mutex_);
-  KD_ASSIGN_OR_RETURN(std::vector<v1::JobRecord> records, database_.Newest(limit == 0 ? kDefaultLimit : limit, name));
-  std::vector<v1::Job> jobs;
-  for (v1::JobRecord& record : records) {
-    const Running* const running = FindRunning(record.job().id());
-    jobs.push_back(running == nullptr ? std::move(*record.mutable_job()) : running->record.job());
+  absl::StatusOr<std::vector<v1::JobRecord>> records = database_.Newest(limit, request.name(), request.page_token());
+  if (absl::IsNotFound(records.status())) {
+    return absl::InvalidArgumentError(absl::StrCat("no page follows \"", absl::CHexEscape(request.page_token().substr(0, kMaxRequestId)),
+                                                   "\"; use the token of the page before"));
   }
-  return jobs;
+  KD_RETURN_IF_ERROR(records.status());
+  v1::ListJobsResponse page;
+  size_t bytes = 0;
+  for (v1::JobRecord& record : *records) {
+    const Running* const running = FindRunning(record.job().id());
+    *page.add_jobs() = running == nullptr ? std::move(*record.mutable_job()) : running->record.job();
+    bytes += page.jobs(page.jobs_size() - 1).ByteSizeLong();
+    if (bytes > kMaxPageBytes) break;
+  }
+  if (bytes > kMaxPageBytes || records->size() == limit) page.set_next_page_token(page.jobs(page.jobs_size() - 1).id());
+  return page;
 }
 
 absl::StatusOr<v1::Job> Coordinator::Cancel(const std::string& id) {
@@ -318,6 +369,7 @@ v1::Fleet Coordinator::Fleet() {
   fleet.set_version(options_.version);
   fleet.set_registry_url(options_.registry_url);
   fleet.set_cpus(std::thread::hardware_concurrency());
+  fleet.set_gpus(options_.gpus);
   fleet.set_folder(options_.folder);
   *fleet.mutable_started() = ToTimestamp(started_);
   return fleet;
@@ -337,17 +389,26 @@ std::string Coordinator::TeacherAddress(const std::string& digest) const {
   return teacher == teachers_.end() || !teacher->second.ready ? "" : teacher->second.address;
 }
 
+std::vector<std::string> Coordinator::WorkerCommand(const std::string& job, uint32_t generation, uint32_t rank) const {
+  return {options_.programs + "/kd-worker", "train", "--job", job, "--generation", absl::StrCat(generation), "--rank", absl::StrCat(rank)};
+}
+
+absl::Status Coordinator::TakeUpWorker(Running& job, const v1::JoinRequest& request) {
+  if (request.rank() >= job.ranks.size() || job.ranks[request.rank()].process.has_value()) return absl::OkStatus();
+  // It will be killed by this number: it must be what this fleet started, whoever says so.
+  const absl::StatusOr<ProcessId> process =
+      launcher_.Find(request.pid(), WorkerCommand(request.job_id(), request.generation(), request.rank()));
+  if (!process.ok()) return absl::PermissionDeniedError(process.status().message());
+  job.ranks[request.rank()].process = *process;
+  Remember(WorkerName(request.job_id(), request.generation(), request.rank()), *process);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<v1::Assignment> Coordinator::Join(const v1::JoinRequest& request) {
   absl::MutexLock lock(&mutex_);
   KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
-  KD_ASSIGN_OR_RETURN(Rank* const rank, Hear(*job, request.rank()));
-  if (!rank->process.has_value()) {
-    // An earlier coordinator died between starting it and writing its number down.
-    if (absl::StatusOr<ProcessId> process = IdentifyProcess(request.pid()); process.ok()) {
-      rank->process = *process;
-      Remember(WorkerName(request.job_id(), request.generation(), request.rank()), *process);
-    }
-  }
+  KD_RETURN_IF_ERROR(TakeUpWorker(*job, request));
+  KD_RETURN_IF_ERROR(Hear(*job, request.rank()).status());
   const v1::JobRecord& record = job->record;
   v1::Assignment assignment;
   *assignment.mutable_pair() = record.job().pair();
@@ -368,6 +429,7 @@ absl::StatusOr<v1::Assignment> Coordinator::Join(const v1::JoinRequest& request)
 }
 
 absl::StatusOr<v1::HeartbeatResponse> Coordinator::Heartbeat(const v1::HeartbeatRequest& request) {
+  KD_RETURN_IF_ERROR(CheckSize(request));
   absl::MutexLock lock(&mutex_);
   KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
   KD_RETURN_IF_ERROR(Hear(*job, request.rank()).status());
@@ -381,8 +443,14 @@ absl::StatusOr<v1::HeartbeatResponse> Coordinator::Heartbeat(const v1::Heartbeat
 }
 
 absl::StatusOr<v1::CommitCheckpointResponse> Coordinator::CommitCheckpoint(const v1::CommitCheckpointRequest& request) {
+  KD_RETURN_IF_ERROR(CheckSize(request));
+  KD_RETURN_IF_ERROR(CheckDigest(request.digest()));
   absl::MutexLock lock(&mutex_);
   KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
+  if (request.step() < job->record.job().checkpoint_step()) {
+    return absl::InvalidArgumentError(absl::StrCat("step ", request.step(), " comes before step ", job->record.job().checkpoint_step(),
+                                                   ", which is committed"));
+  }
   // Workers delete what is obsolete: nothing else may ever get there.
   if (!IsCheckpointPath(JobFolder(options_.folder, request.job_id()), request.path())) {
     return absl::InvalidArgumentError(absl::StrCat("\"", absl::CHexEscape(request.path().substr(0, kMaxRequestId)),
@@ -410,6 +478,7 @@ absl::StatusOr<v1::CommitCheckpointResponse> Coordinator::CommitCheckpoint(const
 }
 
 absl::Status Coordinator::Finish(const v1::FinishRequest& request) {
+  KD_RETURN_IF_ERROR(CheckSize(request));
   absl::MutexLock lock(&mutex_);
   const absl::StatusOr<Running*> found = FindGeneration(request.job_id(), request.generation());
   if (absl::IsAborted(found.status())) {
@@ -424,6 +493,7 @@ absl::Status Coordinator::Finish(const v1::FinishRequest& request) {
   if (request.rank() != 0) return absl::OkStatus();
   v1::JobRecord next = job.record;
   *next.mutable_job()->mutable_outcome() = request.outcome();
+  if (request.has_progress()) *next.mutable_job()->mutable_progress() = request.progress();
   const std::string& artifact = request.outcome().artifact();
   return End(job, std::move(next), v1::JOB_STATE_SUCCEEDED, artifact.empty() ? "finished" : absl::StrCat("finished; pushed ", artifact));
 }
@@ -443,12 +513,16 @@ absl::Status Coordinator::Fail(const v1::FailRequest& request) {
     next.mutable_job()->set_checkpoint_step(step);
     KD_RETURN_IF_ERROR(Change(*job, std::move(next), absl::StrCat("checkpoint ", path, " is damaged; going back to step ", step)));
   }
-  rank->failure = request.message().empty() ? "gave no reason" : request.message();
+  rank->failure = request.message().empty() ? "gave no reason" : Shorten(OneLine(request.message()), kMaxReason);
   rank->permanent = request.permanent();
   return absl::OkStatus();
 }
 
 absl::StatusOr<v1::RegisterTeacherResponse> Coordinator::RegisterTeacher(const v1::RegisterTeacherRequest& request) {
+  KD_RETURN_IF_ERROR(CheckDigest(request.digest()));
+  if (request.address().size() + request.metrics_url().size() > kMaxReason) {
+    return absl::InvalidArgumentError(absl::StrCat("addresses of more than ", kMaxReason, " bytes"));
+  }
   absl::MutexLock lock(&mutex_);
   const auto found = teachers_.find(request.digest());
   if (found == teachers_.end() || !found->second.running ||
@@ -458,7 +532,7 @@ absl::StatusOr<v1::RegisterTeacherResponse> Coordinator::RegisterTeacher(const v
   Teacher& teacher = found->second;
   leases_.Grant(TeacherName(request.digest()), options_.lease);
   teacher.last_seen = clock_.Now();
-  teacher.refusal = request.error();
+  teacher.refusal = Shorten(OneLine(request.error()), kMaxReason);
   teacher.address = request.address();
   teacher.metrics_url = request.metrics_url();
   if (request.ready() && !teacher.ready) LogInfo("teacher ", request.digest(), " is ready at ", request.address());
@@ -467,6 +541,13 @@ absl::StatusOr<v1::RegisterTeacherResponse> Coordinator::RegisterTeacher(const v
   v1::RegisterTeacherResponse response;
   response.set_lease_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.lease)));
   return response;
+}
+
+absl::Status Coordinator::Ready() {
+  if (::access(options_.folder.c_str(), R_OK | W_OK | X_OK) != 0) {
+    return absl::UnavailableError(absl::StrCat("\"", options_.folder, "\" cannot be read and written"));
+  }
+  return database_.Processes().status();
 }
 
 Coordinator::Counters Coordinator::Count() {

@@ -36,14 +36,15 @@ struct CoordinatorOptions {
   JobPolicy policy;
   // Worker processes of one job.
   uint32_t max_workers = std::max(2u, std::thread::hardware_concurrency());
+  // Of this machine.
+  uint32_t gpus = 0;
   // A worker or teacher that is silent for longer is given up.
   absl::Duration lease = absl::Seconds(10);
   // From the start of a process to its first word.
   absl::Duration start_lease = absl::Minutes(2);
   // Longest time between two calls of Tick() that counts as its holders' silence.
   absl::Duration tick_gap = absl::Seconds(1);
-  // Finds a teacher's weights and keeps a copy (teacher_weights.h). NOT_FOUND, INVALID_ARGUMENT, UNAVAILABLE: says which
-  // and what to do.
+  // Reads a teacher's weights (teacher_weights.h). NOT_FOUND, INVALID_ARGUMENT, UNAVAILABLE: says which and what to do.
   std::function<absl::StatusOr<TeacherWeights>(const v1::TeacherSpec&)> find_teacher;
   // Told the prefix "JOB/GENERATION/" of every generation before its workers start or are taken up, and of every one that
   // has ended. Must not call the coordinator.
@@ -68,7 +69,7 @@ class Coordinator {
   // with another pair. INVALID_ARGUMENT: the pair. NOT_FOUND: its data set or teacher.
   absl::StatusOr<v1::Job> Submit(const v1::SubmitJobRequest& request);
   absl::StatusOr<v1::Job> Get(const std::string& id);
-  absl::StatusOr<std::vector<v1::Job>> List(uint32_t limit, const std::string& name);
+  absl::StatusOr<v1::ListJobsResponse> List(const v1::ListJobsRequest& request);
   // FAILED_PRECONDITION: it has ended otherwise.
   absl::StatusOr<v1::Job> Cancel(const std::string& id);
   struct Sighting {
@@ -106,6 +107,8 @@ class Coordinator {
     uint64_t teacher_restarts = 0;
   };
   Counters Count();
+  // OK when its folder and database can be used. UNAVAILABLE and what the database says.
+  absl::Status Ready();
 
  private:
   struct Rank {
@@ -158,7 +161,13 @@ class Coordinator {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // A rank of it, its lease renewed.
   absl::StatusOr<Rank*> Hear(Running& job, uint32_t rank) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The rank's process, when an earlier coordinator died between starting it and writing its number down.
+  absl::Status TakeUpWorker(Running& job, const v1::JoinRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The command line of a rank begins with it.
+  std::vector<std::string> WorkerCommand(const std::string& job, uint32_t generation, uint32_t rank) const;
   std::string TeacherAddress(const std::string& digest) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The job that is about to push what `pair` wants to push, too; empty: none.
+  std::string SharesTag(const v1::Pair& pair) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Writes `next` (and an event) down and makes it the job's record; ends the job when `next` has ended.
   absl::Status Change(Running& job, v1::JobRecord next, const std::string& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

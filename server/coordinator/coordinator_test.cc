@@ -1,8 +1,12 @@
 #include "server/coordinator/coordinator.h"
 
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "base/file.h"
@@ -24,6 +28,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+
+const std::string kDigest = "sha256:" + std::string(64, 'a');
 
 class CoordinatorTest : public ::testing::Test {
  protected:
@@ -54,7 +60,7 @@ class CoordinatorTest : public ::testing::Test {
     CoordinatorOptions options{.folder = folder_.path(), .registry_url = "http://registry", .version = "1", .programs = "/bin"};
     options.policy.max_jobs = 2;
     options.tick_gap = absl::Hours(1);
-    options.find_teacher = [this](const v1::TeacherSpec& spec) { return FetchTeacherWeights(spec, folder_.path(), "http://127.0.0.1:1"); };
+    options.find_teacher = [this](const v1::TeacherSpec& spec) { return ReadTeacherWeights(spec, folder_.path(), "http://127.0.0.1:1"); };
     options.on_generation_started = [this](const std::string& prefix) { started_.push_back(prefix); };
     options.on_generation_ended = [this](const std::string& prefix) { ended_.push_back(prefix); };
     auto coordinator = Coordinator::Create(std::move(options), *database_, launcher_, clock_);
@@ -111,6 +117,14 @@ class CoordinatorTest : public ::testing::Test {
     request.mutable_progress()->set_step(step);
     return coordinator_->Heartbeat(request).status();
   }
+  std::vector<v1::Job> List(uint32_t limit = 0, const std::string& name = "") {
+    v1::ListJobsRequest request;
+    request.set_limit(limit);
+    request.set_name(name);
+    const auto page = coordinator_->List(request);
+    EXPECT_THAT(page, IsOk());
+    return page.ok() ? std::vector<v1::Job>(page->jobs().begin(), page->jobs().end()) : std::vector<v1::Job>();
+  }
   std::string CheckpointPath(const std::string& id, uint64_t step) { return absl::StrCat(folder_ / "jobs/", id, "/checkpoints/step-", step); }
   absl::StatusOr<v1::CommitCheckpointResponse> Commit(const std::string& id, uint32_t generation, uint64_t step) {
     v1::CommitCheckpointRequest request;
@@ -118,6 +132,7 @@ class CoordinatorTest : public ::testing::Test {
     request.set_generation(generation);
     request.set_step(step);
     request.set_path(CheckpointPath(id, step));
+    request.set_digest(kDigest);
     return coordinator_->CommitCheckpoint(request);
   }
   absl::Status Finish(const std::string& id, uint32_t generation, uint32_t rank = 0) {
@@ -126,6 +141,7 @@ class CoordinatorTest : public ::testing::Test {
     request.set_generation(generation);
     request.set_rank(rank);
     request.mutable_outcome()->set_artifact("registry://students/half:v1");
+    request.mutable_progress()->set_step(8);
     return coordinator_->Finish(request);
   }
   v1::FailRequest Failure(const std::string& id, uint32_t generation, const std::string& message) {
@@ -186,8 +202,8 @@ TEST_F(CoordinatorTest, RunsAJobFromSubmitToOutcome) {
   EXPECT_EQ(Job(id).state(), v1::JOB_STATE_QUEUED);
   Tick(2);
   ASSERT_THAT(launcher_.started, SizeIs(1));
-  EXPECT_THAT(launcher_.started[0].arguments, ElementsAre("/bin/kd-worker", "train", "--coordinator", "127.0.0.1:7070", "--job", "half-1",
-                                                          "--generation", "1", "--rank", "0"));
+  EXPECT_THAT(launcher_.started[0].arguments, ElementsAre("/bin/kd-worker", "train", "--job", "half-1", "--generation", "1",
+                                                          "--rank", "0", "--coordinator", "127.0.0.1:7070"));
   EXPECT_EQ(Job(id).state(), v1::JOB_STATE_STARTING);
   const auto assignment = Join(id, 1);
   ASSERT_THAT(assignment, IsOk());
@@ -200,6 +216,7 @@ TEST_F(CoordinatorTest, RunsAJobFromSubmitToOutcome) {
   EXPECT_THAT(Heartbeat(id, 1, 7), IsOk());
   EXPECT_EQ(Job(id).progress().step(), 7u);
   EXPECT_THAT(Finish(id, 1), IsOk());
+  EXPECT_EQ(Job(id).progress().step(), 8u) << "the steps after the last heartbeat count too";
   EXPECT_EQ(Job(id).state(), v1::JOB_STATE_SUCCEEDED);
   EXPECT_EQ(Job(id).outcome().artifact(), "registry://students/half:v1");
   EXPECT_THAT(Finish(id, 1), IsOk()) << "the answer may be lost";
@@ -222,7 +239,7 @@ TEST_F(CoordinatorTest, TheSameRequestIsTheSameJob) {
   other.mutable_train()->set_epochs(3);
   EXPECT_THAT(TrySubmit(other, "r"), StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(first->id())));
   EXPECT_THAT(TrySubmit(other, std::string(200, 'r')), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("128")));
-  EXPECT_THAT(*coordinator_->List(0, ""), SizeIs(1));
+  EXPECT_THAT(List(), SizeIs(1));
 }
 
 TEST_F(CoordinatorTest, ADryRunTellsTheCostAndKeepsNothing) {
@@ -235,7 +252,8 @@ TEST_F(CoordinatorTest, ADryRunTellsTheCostAndKeepsNothing) {
   EXPECT_EQ(job->estimate().teacher_passes(), 8u);
   // 500 cells of 3 classes as float32, and their places.
   EXPECT_EQ(job->estimate().response_bytes(), 8u * 500 * (4 + 3 * 4));
-  EXPECT_THAT(*coordinator_->List(0, ""), IsEmpty());
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "teachers"));
+  EXPECT_THAT(List(), IsEmpty());
 }
 
 TEST_F(CoordinatorTest, RefusesWhatCannotRun) {
@@ -255,10 +273,17 @@ TEST_F(CoordinatorTest, RefusesWhatCannotRun) {
   std::ofstream(folder_ / "broken") << "not weights";
   pair.mutable_teacher()->set_weights(folder_ / "broken");
   EXPECT_THAT(TrySubmit(pair, "f"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("broken")));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ / "teachers")) << "what cannot be a teacher is not copied";
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  pair.mutable_teacher()->set_weights(folder_ / "pipe");
+  EXPECT_THAT(TrySubmit(pair, "p"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("pipe")));
+  pair = Pair(false);
+  pair.mutable_resources()->set_gpus_per_worker(1);
+  EXPECT_THAT(TrySubmit(pair, "h"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("this fleet's machine has 0 GPUs")));
   pair = Pair(false);
   pair.mutable_train()->set_workers(5000);
   EXPECT_THAT(TrySubmit(pair, "g"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("workers")));
-  EXPECT_THAT(*coordinator_->List(0, ""), IsEmpty());
+  EXPECT_THAT(List(), IsEmpty());
 }
 
 TEST_F(CoordinatorTest, AKilledWorkerGoesOnFromTheLastCheckpoint) {
@@ -286,12 +311,22 @@ TEST_F(CoordinatorTest, TakesOnlyFilesOfTheJobForCheckpoints) {
   v1::CommitCheckpointRequest request;
   request.set_job_id(id);
   request.set_generation(1);
+  request.set_digest(kDigest);
   for (const std::string& path : {std::string("/etc/passwd"), CheckpointPath("other-2", 1), CheckpointPath(id, 1) + "/../../x",
                                   folder_ / "jobs/" + id + "/checkpoints/..", std::string("")}) {
     request.set_path(path);
     EXPECT_THAT(coordinator_->CommitCheckpoint(request).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("folder of checkpoints")))
         << path;
   }
+  request.set_path(CheckpointPath(id, 5));
+  request.set_step(5);
+  EXPECT_THAT(coordinator_->CommitCheckpoint(request), IsOk());
+  for (const std::string& digest : {std::string(), std::string("md5:1"), kDigest + "\x1b[31m"}) {
+    request.set_digest(digest);
+    EXPECT_THAT(coordinator_->CommitCheckpoint(request).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is no digest")));
+  }
+  EXPECT_THAT(Commit(id, 1, 4), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("step 4 comes before step 5")));
+  EXPECT_EQ(Job(id).checkpoint_step(), 5u);
 }
 
 TEST_F(CoordinatorTest, RefusesMoreWorkersThanTheMachineHasRoomFor) {
@@ -545,13 +580,101 @@ TEST_F(CoordinatorTest, ListsNewestFirstWithProgress) {
   const std::string a = StartJob(Pair(false));
   EXPECT_THAT(Heartbeat(a, 1, 3), IsOk());
   const std::string b = Submit(Pair(false));
-  const auto jobs = coordinator_->List(0, "");
-  ASSERT_THAT(*jobs, SizeIs(2));
-  EXPECT_EQ((*jobs)[0].id(), b);
-  EXPECT_EQ((*jobs)[1].progress().step(), 3u);
-  EXPECT_THAT(*coordinator_->List(1, ""), SizeIs(1));
-  EXPECT_THAT(*coordinator_->List(0, "other"), IsEmpty());
+  const std::vector<v1::Job> jobs = List();
+  ASSERT_THAT(jobs, SizeIs(2));
+  EXPECT_EQ(jobs[0].id(), b);
+  EXPECT_EQ(jobs[1].progress().step(), 3u);
+  EXPECT_THAT(List(1), SizeIs(1));
+  EXPECT_THAT(List(0, "other"), IsEmpty());
   EXPECT_THAT(*coordinator_->LogPaths(a), ElementsAre(folder_ / "jobs/half-1/logs/rank0.log"));
+}
+
+TEST_F(CoordinatorTest, ListsInPagesThatFitAMessage) {
+  v1::Pair pair = Pair(false);
+  pair.mutable_metadata()->set_owner(std::string(4000, 'o'));
+  constexpr size_t kJobs = 600;
+  for (size_t i = 0; i < kJobs; ++i) ASSERT_NE(Submit(pair), "");
+  v1::ListJobsRequest request;
+  request.set_limit(1000);
+  std::vector<std::string> ids;
+  int pages = 0;
+  do {
+    const auto page = coordinator_->List(request);
+    ASSERT_THAT(page, IsOk());
+    EXPECT_LT(page->ByteSizeLong(), 4u << 20);
+    for (const v1::Job& job : page->jobs()) ids.push_back(job.id());
+    request.set_page_token(page->next_page_token());
+    ++pages;
+  } while (!request.page_token().empty());
+  EXPECT_GT(pages, 1);
+  ASSERT_THAT(ids, SizeIs(kJobs));
+  EXPECT_EQ(ids.front(), "half-600");
+  EXPECT_EQ(ids.back(), "half-1");
+  EXPECT_EQ(std::set<std::string>(ids.begin(), ids.end()).size(), kJobs);
+  request.set_page_token("half-601");
+  EXPECT_THAT(coordinator_->List(request), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("half-601")));
+}
+
+TEST_F(CoordinatorTest, KeepsNoMoreTextThanAScreenShows) {
+  v1::Pair pair = Pair(false);
+  pair.mutable_metadata()->set_owner(std::string(900'000, 'o'));
+  EXPECT_THAT(TrySubmit(pair, "a"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("metadata.owner has 900000 bytes")));
+  pair = Pair(false);
+  for (int i = 0; i < 200; ++i) pair.mutable_data()->add_class_names(absl::StrCat(std::string(100, 'c'), i));
+  EXPECT_THAT(TrySubmit(pair, "b"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("shorten its texts and lists")));
+
+  const std::string id = StartJob(Pair(false));
+  v1::HeartbeatRequest beat;
+  beat.set_job_id(id);
+  beat.set_generation(1);
+  beat.mutable_progress()->set_phase(std::string(100'000, 'p'));
+  EXPECT_THAT(coordinator_->Heartbeat(beat).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 16384")));
+  v1::FinishRequest finish;
+  finish.set_job_id(id);
+  finish.set_generation(1);
+  finish.mutable_outcome()->set_artifact(std::string(100'000, 'a'));
+  EXPECT_THAT(coordinator_->Finish(finish), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 16384")));
+
+  v1::FailRequest failure = Failure(id, 1, "line 1\n\x1b[31mline 2" + std::string(1'000'000, 'x'));
+  failure.set_permanent(true);
+  EXPECT_THAT(coordinator_->Fail(failure), IsOk());
+  Tick();
+  EXPECT_EQ(Job(id).state(), v1::JOB_STATE_FAILED);
+  EXPECT_THAT(Job(id).reason(), HasSubstr("line 1  [31mline 2"));
+  EXPECT_LT(Job(id).reason().size(), 1500u);
+}
+
+TEST_F(CoordinatorTest, TakesUpOnlyTheProcessThatItStarted) {
+  const std::string id = StartJob(Pair(false)), other = StartJob(Pair(false));
+  // As if the coordinator had died between the start and the note of it.
+  ASSERT_THAT(database_->RemoveProcess(WorkerName(id, 1, 0), 1000), IsOk());
+  StartCoordinator();
+  EXPECT_THAT(Join(id, 1, 0, ::getpid()), StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("process")));
+  EXPECT_THAT(Join(id, 1, 0, 1001), StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("process"))) << "the other job's";
+  EXPECT_THAT(Join(id, 1, 0, 1000), IsOk());
+  EXPECT_THAT(coordinator_->Cancel(id), IsOk());
+  EXPECT_THAT(launcher_.signals, ElementsAre(std::pair<int64_t, int>(1000, SIGKILL)));
+  EXPECT_EQ(Job(other).state(), v1::JOB_STATE_RUNNING);
+}
+
+TEST_F(CoordinatorTest, TellsWhoseTagItWillBe) {
+  v1::Pair pair = Pair(false);
+  pair.mutable_output()->set_name("students/half");
+  pair.mutable_output()->set_tag("v1");
+  EXPECT_EQ(Job(Submit(pair)).reason(), "accepted");
+  EXPECT_THAT(Job(Submit(pair)).reason(), HasSubstr("half-1 pushes students/half:v1 too"));
+  pair.mutable_output()->set_tag("v2");
+  EXPECT_EQ(Job(Submit(pair)).reason(), "accepted");
+}
+
+TEST_F(CoordinatorTest, IsReadyWhileItsFolderIs) {
+  EXPECT_THAT(coordinator_->Ready(), IsOk());
+  std::filesystem::remove_all(folder_.path());
+  EXPECT_THAT(coordinator_->Ready(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot be read and written")));
+}
+
+TEST_F(CoordinatorTest, RefusesATeacherWithoutADigest) {
+  EXPECT_THAT(Register("", 1, true), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is no digest")));
 }
 
 }  // namespace

@@ -174,9 +174,10 @@ absl::Status Coordinator::Do(const LaunchWorkers& action) {
   for (uint32_t number = 0; number < job.ranks.size(); ++number) {
     const std::string name = WorkerName(action.job, job.launched_generation, number);
     leases_.Grant(name, options_.start_lease);
+    std::vector<std::string> arguments = WorkerCommand(action.job, job.launched_generation, number);
+    arguments.insert(arguments.end(), {"--coordinator", address_});
     const absl::StatusOr<ProcessId> process =
-        launcher_.Start({.arguments = {options_.programs + "/kd-worker", "train", "--coordinator", address_, "--job", action.job,
-                                       "--generation", absl::StrCat(job.launched_generation), "--rank", absl::StrCat(number)},
+        launcher_.Start({.arguments = std::move(arguments),
                          .environment = {{kWaitPolicy, "PASSIVE"}},
                          .log_path = WorkerLogPath(folder, number)});
     if (!process.ok()) {

@@ -2,6 +2,7 @@
 #ifndef KD_SERVER_COORDINATOR_FAKE_LAUNCHER_H_
 #define KD_SERVER_COORDINATOR_FAKE_LAUNCHER_H_
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
@@ -23,6 +24,13 @@ class FakeLauncher : public Launcher {
   std::optional<std::string> Poll(const ProcessId& process) override {
     if (running.contains(process.pid)) return std::nullopt;
     return "was killed by signal 9";
+  }
+  absl::StatusOr<ProcessId> Find(int64_t pid, const std::vector<std::string>& arguments) override {
+    const size_t index = static_cast<size_t>(pid - 1000);
+    if (!running.contains(pid) || !std::equal(arguments.begin(), arguments.end(), started[index].arguments.begin())) {
+      return absl::NotFoundError("another process");
+    }
+    return ProcessId{.pid = pid, .start_ticks = 1, .boot_id = "boot"};
   }
   void Signal(const ProcessId& process, int signal) override {
     signals.emplace_back(process.pid, signal);

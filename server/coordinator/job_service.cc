@@ -12,34 +12,21 @@
 #include "absl/time/clock.h"
 #include "base/grpc_status.h"
 #include "base/log.h"
+#include "base/status.h"
 #include "core/job_state.h"
 #include "kd/v1/coordinator.grpc.pb.h"
 
 namespace kd {
 namespace {
 
-constexpr int kMaxStreams = 64;
+// Every one holds a thread.
+constexpr int kMaxWatchers = 64, kMaxLogReaders = 64;
 // How long a stream may not notice that its client has gone.
 constexpr absl::Duration kNotice = absl::Seconds(1);
 constexpr absl::Duration kLogPoll = absl::Milliseconds(250);
 constexpr size_t kMaxLine = 64 << 10;
 
 constexpr size_t kMaxRequestId = 128;
-
-// Moves what `result` holds to `answer`.
-template <typename T>
-absl::Status Take(absl::StatusOr<T> result, T* answer) {
-  if (result.ok()) *answer = *std::move(result);
-  return result.status();
-}
-
-// A message may quote what a client sent: no control character may reach a terminal that shows the log.
-std::string OneLine(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';
-  }
-  return text;
-}
 
 // One call of a client, for the log: the request id that `kdctl --debug` prints is found there again.
 class LoggedCall {
@@ -70,7 +57,7 @@ class LoggedCall {
 
  private:
   void LogFailure(const absl::Status& status) const {
-    LogWarning(text_, ": ", absl::StatusCodeToString(status.code()), ": ", OneLine(std::string(status.message())));
+    LogWarning(text_, ": ", absl::StatusCodeToString(status.code()), ": ", status.message());
   }
 
   std::string text_;
@@ -121,11 +108,7 @@ class JobServiceImpl : public v1::JobService::Service {
   }
   grpc::Status ListJobs(grpc::ServerContext* context, const v1::ListJobsRequest* request,
                         v1::ListJobsResponse* response) override {
-    absl::StatusOr<std::vector<v1::Job>> jobs = coordinator_.List(request->limit(), request->name());
-    if (jobs.ok()) {
-      for (v1::Job& job : *jobs) *response->add_jobs() = std::move(job);
-    }
-    return LoggedCall(*context, "ListJobs", request->name()).Read(jobs.status());
+    return LoggedCall(*context, "ListJobs", request->name()).Read(Take(coordinator_.List(*request), response));
   }
   grpc::Status CancelJob(grpc::ServerContext* context, const v1::CancelJobRequest* request, v1::Job* job) override {
     return LoggedCall(*context, "CancelJob", request->id()).Change(Take(coordinator_.Cancel(request->id()), job));
@@ -150,24 +133,23 @@ class JobServiceImpl : public v1::JobService::Service {
 
   grpc::Status WatchJob(grpc::ServerContext* context, const v1::GetJobRequest* request,
                         grpc::ServerWriter<v1::Job>* writer) override {
-    return LoggedCall(*context, "WatchJob", request->id()).Read(Stream([&] {
+    return LoggedCall(*context, "WatchJob", request->id()).Read(Serve(watchers_, kMaxWatchers, "watchers", [&] {
       return Watch(*context, request->id(), *writer);
     }));
   }
   grpc::Status StreamLogs(grpc::ServerContext* context, const v1::StreamLogsRequest* request,
                           grpc::ServerWriter<v1::LogChunk>* writer) override {
-    return LoggedCall(*context, "StreamLogs", request->id()).Read(Stream([&] {
+    return LoggedCall(*context, "StreamLogs", request->id()).Read(Serve(log_readers_, kMaxLogReaders, "readers of logs", [&] {
       return SendLogs(*context, *request, *writer);
     }));
   }
 
  private:
   template <typename Body>
-  absl::Status Stream(const Body& body) {
-    const auto leave = absl::MakeCleanup([this] { --streams_; });
-    if (++streams_ > kMaxStreams) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat(kMaxStreams, " watchers are being served; try again when one has left"));
+  static absl::Status Serve(std::atomic<int>& served, int most, absl::string_view who, const Body& body) {
+    const auto leave = absl::MakeCleanup([&served] { --served; });
+    if (++served > most) {
+      return absl::ResourceExhaustedError(absl::StrCat(most, " ", who, " are being served; try again when one has left"));
     }
     return body();
   }
@@ -211,7 +193,7 @@ class JobServiceImpl : public v1::JobService::Service {
   }
 
   Coordinator& coordinator_;
-  std::atomic<int> streams_ = 0;
+  std::atomic<int> watchers_ = 0, log_readers_ = 0;
 };
 
 }  // namespace

@@ -1,9 +1,8 @@
 // kd-coordinator: takes jobs, starts teachers and workers, and sees that every job ends.
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -16,6 +15,7 @@
 #include "base/http/http_address.h"
 #include "base/http/ops_endpoints.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/status.h"
 #include "base/stop_signals.h"
 #include "base/version.h"
@@ -37,8 +37,7 @@ constexpr absl::Duration kProcessFarewell = absl::Seconds(10);
 struct Flags {
   std::string listen = "127.0.0.1:7070", ops_listen = "127.0.0.1:0", folder, registry = "http://127.0.0.1:7071", address_file,
               ops_address_file;
-  uint32_t max_jobs = JobPolicy().max_jobs;
-  double teacher_idle_s = absl::ToDoubleSeconds(JobPolicy().teacher_idle);
+  uint32_t max_jobs = JobPolicy().max_jobs, teacher_idle_s = static_cast<uint32_t>(absl::ToInt64Seconds(JobPolicy().teacher_idle));
   pid_t parent = 0;
 };
 
@@ -69,17 +68,15 @@ class Metrics {
   prometheus::Gauge& teacher_restarts_;
 };
 
-absl::Status CheckLoopback(const std::string& listen) {
-  KD_ASSIGN_OR_RETURN(const HttpAddress address, ParseHttpAddress(listen));
-  if (IsLoopback(address)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("cannot listen on \"", listen,
-                                                 "\": the coordinator has no authentication, so only this machine may reach it; use 127.0.0.1:",
-                                                 address.port));
+uint32_t CountGpus() {
+  std::error_code error;
+  const std::filesystem::directory_iterator gpus("/proc/driver/nvidia/gpus", error);
+  return error ? 0 : static_cast<uint32_t>(std::distance(begin(gpus), end(gpus)));
 }
 
 absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
-  KD_RETURN_IF_ERROR(CheckLoopback(flags.listen));
-  KD_RETURN_IF_ERROR(CheckLoopback(flags.ops_listen));
+  KD_RETURN_IF_ERROR(CheckLoopback("--listen", flags.listen));
+  KD_RETURN_IF_ERROR(CheckLoopback("--ops-listen", flags.ops_listen));
   KD_RETURN_IF_ERROR(CreateFolders(flags.folder));
   std::error_code error;
   const std::string folder = std::filesystem::canonical(flags.folder, error).string();
@@ -88,11 +85,11 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<JobDatabase> database, JobDatabase::Open(folder + "/jobs.sqlite"));
   LocalLauncher launcher;
   RendezvousTable rendezvous;
-  CoordinatorOptions options{.folder = folder, .registry_url = flags.registry, .version = kVersion, .programs = self};
+  CoordinatorOptions options{.folder = folder, .registry_url = flags.registry, .version = kVersion, .programs = self, .gpus = CountGpus()};
   options.policy.max_jobs = flags.max_jobs;
   options.policy.teacher_idle = absl::Seconds(flags.teacher_idle_s);
   options.find_teacher = [folder, registry = flags.registry](const v1::TeacherSpec& teacher) {
-    return FetchTeacherWeights(teacher, folder, registry);
+    return ReadTeacherWeights(teacher, folder, registry);
   };
   options.on_generation_started = [&rendezvous](const std::string& prefix) { rendezvous.Begin(prefix); };
   options.on_generation_ended = [&rendezvous](const std::string& prefix) { rendezvous.End(prefix); };
@@ -107,7 +104,7 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
   Metrics metrics(*registry);
   metrics.Show(coordinator->Count());
   HttpRoutes routes;
-  AddOpsEndpoints(registry, [] { return absl::OkStatus(); }, routes);
+  AddOpsEndpoints(registry, [&coordinator] { return coordinator->Ready(); }, routes);
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<HttpServer> ops, HttpServer::Start({.listen = flags.ops_listen}, routes));
 
   absl::Notification stop;
@@ -142,9 +139,8 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
 
 int Main(int argc, char** argv) {
   const StopSignals stop_signals;
-  InitLog("kd-coordinator");
   Flags flags;
-  CLI::App app{"Takes jobs, starts teachers and workers, and sees that every job ends"};
+  CLI::App app{"Takes jobs, starts teachers and workers, and sees that every job ends", "kd-coordinator"};
   app.add_option("--listen", flags.listen, "Loopback address of its services; port 0 picks a free one")->capture_default_str();
   app.add_option("--folder", flags.folder, "Folder of jobs, logs, checkpoints and teachers; made if missing")->required();
   app.add_option("--registry", flags.registry, "URL of the registry")->capture_default_str();
@@ -154,13 +150,10 @@ int Main(int argc, char** argv) {
   app.add_option("--max-jobs", flags.max_jobs, "Jobs that run at once")->capture_default_str()->check(CLI::Range(1, 1024));
   app.add_option("--teacher-idle", flags.teacher_idle_s, "Seconds after which an unused teacher is stopped")->capture_default_str();
   app.add_option("--parent", flags.parent, "Process that started this one: stop when it ends, and stop all teachers and workers then");
-  CLI11_PARSE(app, argc, argv);
-  if (flags.parent != 0) StopWithParent(flags.parent);
-
-  const absl::Status status = Serve(flags, stop_signals);
-  if (status.ok()) return 0;
-  LogError(status.message());
-  return 1;
+  return RunProgram(app, argc, argv, [&] {
+    if (flags.parent != 0) StopWithParent(flags.parent);
+    return Serve(flags, stop_signals);
+  });
 }
 
 }  // namespace

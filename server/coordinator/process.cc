@@ -11,9 +11,12 @@
 #include <iterator>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/status.h"
 
 extern char** environ;
 
@@ -105,6 +108,17 @@ std::optional<std::string> LocalLauncher::Poll(const ProcessId& process) {
   const absl::StatusOr<ProcessId> now = IdentifyProcess(process.pid);
   if (now.ok() && *now == process) return std::nullopt;
   return "ended";
+}
+
+absl::StatusOr<ProcessId> LocalLauncher::Find(int64_t pid, const std::vector<std::string>& arguments) {
+  KD_ASSIGN_OR_RETURN(ProcessId process, IdentifyProcess(pid));
+  // Every argument ends in a zero byte.
+  const std::string command_line = ReadProcFile(absl::StrCat("/proc/", pid, "/cmdline"));
+  const std::string wanted = absl::StrCat(absl::StrJoin(arguments, absl::string_view("\0", 1)), absl::string_view("\0", 1));
+  if (!absl::StartsWith(command_line, wanted)) {
+    return absl::NotFoundError(absl::StrCat("process ", pid, " is not \"", absl::StrJoin(arguments, " "), "\""));
+  }
+  return process;
 }
 
 void LocalLauncher::Signal(const ProcessId& process, int signal) {

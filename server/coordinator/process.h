@@ -41,6 +41,8 @@ class Launcher {
   // How the process ended, as "exited with code 1" or "was killed by signal 9"; empty while it runs. After the first
   // report of a child its status is gone: it is then only known to have "ended".
   virtual std::optional<std::string> Poll(const ProcessId& process) = 0;
+  // The running process of this number, if its command line begins with `arguments`. NOT_FOUND otherwise.
+  virtual absl::StatusOr<ProcessId> Find(int64_t pid, const std::vector<std::string>& arguments) = 0;
   // Nothing happens when it has ended.
   virtual void Signal(const ProcessId& process, int signal) = 0;
 };
@@ -51,6 +53,7 @@ class LocalLauncher : public Launcher {
  public:
   absl::StatusOr<ProcessId> Start(const ProcessSpec& spec) override;
   std::optional<std::string> Poll(const ProcessId& process) override;
+  absl::StatusOr<ProcessId> Find(int64_t pid, const std::vector<std::string>& arguments) override;
   void Signal(const ProcessId& process, int signal) override;
 };
 

@@ -68,6 +68,21 @@ TEST_F(ProcessTest, AProcessOfSomebodyElseIsKnownByItsStartTime) {
   EXPECT_EQ(launcher_.Poll(earlier), "ended");
 }
 
+TEST_F(ProcessTest, AProcessIsFoundByItsNumberAndItsCommandLine) {
+  const ProcessId process = Start("while :; do sleep 1; done");
+  // The kernel shows a command line a moment after the start.
+  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  absl::StatusOr<ProcessId> found = absl::NotFoundError("not looked for");
+  while (!found.ok() && absl::Now() < deadline) found = launcher_.Find(process.pid, {"/bin/sh", "-c"});
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(*found, process);
+  EXPECT_THAT(launcher_.Find(process.pid, {"/bin/sh", "-"}), StatusIs(absl::StatusCode::kNotFound, HasSubstr("is not \"/bin/sh -\"")));
+  EXPECT_THAT(launcher_.Find(process.pid, {"/bin/sh", "-c", "another"}), StatusIs(absl::StatusCode::kNotFound, HasSubstr("another")));
+  launcher_.Signal(process, SIGKILL);
+  AwaitEnd(process);
+  EXPECT_THAT(launcher_.Find(process.pid, {"/bin/sh"}), StatusIs(absl::StatusCode::kNotFound, HasSubstr("has ended")));
+}
+
 TEST_F(ProcessTest, AMissingProgramIsNamed) {
   EXPECT_THAT(launcher_.Start({{"/does/not/exist"}, {}, log_}),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("/does/not/exist")));

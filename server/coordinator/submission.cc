@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/file.h"
 #include "base/status.h"
 #include "core/detector_config.h"
 #include "core/sampler.h"
@@ -57,7 +56,7 @@ absl::StatusOr<uint64_t> SplitSize(const Dataset& dataset, const v1::Data& data,
 
 }  // namespace
 
-absl::StatusOr<v1::Estimate> CheckSubmission(const v1::Pair& pair, const std::string& teacher_weights) {
+absl::StatusOr<v1::Estimate> CheckSubmission(const v1::Pair& pair, const std::string* teacher_weights) {
   const v1::Data& data = pair.data();
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
   v1::Estimate estimate;
@@ -72,16 +71,15 @@ absl::StatusOr<v1::Estimate> CheckSubmission(const v1::Pair& pair, const std::st
   estimate.set_steps(steps_per_epoch * pair.train().epochs());
 
   v1::Detector teacher, base;
-  if (!teacher_weights.empty()) {
-    KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(teacher_weights));
-    const absl::StatusOr<SafeTensorsFile> file = ParseSafeTensors(bytes);
+  if (teacher_weights != nullptr) {
+    const absl::StatusOr<SafeTensorsFile> file = ParseSafeTensors(*teacher_weights);
     if (!file.ok()) return Annotate(file.status(), absl::StrCat("teacher.weights \"", pair.teacher().weights(), "\""));
     absl::StatusOr<v1::Detector> detector = DetectorOf(*file);
     if (!detector.ok()) return Annotate(detector.status(), absl::StrCat("teacher.weights \"", pair.teacher().weights(), "\""));
     teacher = *std::move(detector);
   }
   if (pair.student().model().empty()) {
-    if (teacher_weights.empty()) {
+    if (teacher_weights == nullptr) {
       return absl::InvalidArgumentError("student.model is missing; name one, or a teacher whose configuration the student takes");
     }
     base = teacher;
@@ -90,7 +88,7 @@ absl::StatusOr<v1::Estimate> CheckSubmission(const v1::Pair& pair, const std::st
   }
   KD_RETURN_IF_ERROR(MakeStudentDetector(base, pair.student()).status());
 
-  if (pair.distill_size() > 0 && !teacher_weights.empty()) {
+  if (pair.distill_size() > 0 && teacher_weights != nullptr) {
     // Every frame takes its views in turn, one per epoch.
     const uint64_t views = std::clamp<uint64_t>(data.views(), 1, pair.train().epochs());
     const uint64_t samples = steps_per_epoch * pair.train().batch_size() * pair.train().workers();

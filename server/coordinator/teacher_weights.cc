@@ -1,5 +1,8 @@
 #include "server/coordinator/teacher_weights.h"
 
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
 #include "absl/cleanup/cleanup.h"
@@ -43,8 +46,8 @@ absl::StatusOr<std::string> Pull(const std::string& text, const std::string& fle
 
 }  // namespace
 
-absl::StatusOr<TeacherWeights> FetchTeacherWeights(const v1::TeacherSpec& teacher, const std::string& fleet_folder,
-                                                   const std::string& registry_url) {
+absl::StatusOr<TeacherWeights> ReadTeacherWeights(const v1::TeacherSpec& teacher, const std::string& fleet_folder,
+                                                  const std::string& registry_url) {
   const std::string& source = teacher.weights();
   absl::StatusOr<std::string> bytes;
   if (absl::StartsWith(source, "registry://")) {
@@ -57,13 +60,18 @@ absl::StatusOr<TeacherWeights> FetchTeacherWeights(const v1::TeacherSpec& teache
   }
   if (!bytes.ok()) return Annotate(bytes.status(), "teacher.weights");
   TeacherWeights weights{.digest = Sha256Digest(*bytes)};
-  weights.path = TeacherWeightsPath(fleet_folder, weights.digest);
+  weights.bytes = *std::move(bytes);
+  return weights;
+}
+
+absl::StatusOr<std::string> KeepTeacherWeights(const TeacherWeights& weights, const std::string& fleet_folder) {
+  const std::string path = TeacherWeightsPath(fleet_folder, weights.digest);
   std::error_code error;
   // Only a finished copy has this name.
-  if (std::filesystem::file_size(weights.path, error) == bytes->size() && !error) return weights;
+  if (std::filesystem::file_size(path, error) == weights.bytes.size() && !error) return path;
   KD_RETURN_IF_ERROR(CreateFolders(TeacherFolder(fleet_folder, weights.digest)));
-  KD_RETURN_IF_ERROR(WriteFileAtomically(weights.path, *bytes));
-  return weights;
+  KD_RETURN_IF_ERROR(WriteFileAtomically(path, weights.bytes));
+  return path;
 }
 
 }  // namespace kd

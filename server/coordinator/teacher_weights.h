@@ -9,17 +9,21 @@
 
 namespace kd {
 
-// A teacher's weights on this machine, named by content.
 struct TeacherWeights {
+  // Of `bytes`.
   std::string digest;
-  std::string path;
+  // The weights file; not checked yet.
+  std::string bytes;
 };
 
-// Copies what `teacher.weights` names, an absolute path or "registry://REPOSITORY:TAG" at `registry_url`, to
-// FOLDER/teachers/HEX/model.safetensors (synced) unless it is there. NOT_FOUND: no such file or artifact.
-// INVALID_ARGUMENT: a relative path, or an artifact without model.safetensors. UNAVAILABLE: no registry there.
-absl::StatusOr<TeacherWeights> FetchTeacherWeights(const v1::TeacherSpec& teacher, const std::string& fleet_folder,
-                                                   const std::string& registry_url);
+// Reads what `teacher.weights` names: an absolute path, or "registry://REPOSITORY:TAG" at `registry_url`, which passes
+// through a folder in `fleet_folder` that is removed again. NOT_FOUND: no such file or artifact. INVALID_ARGUMENT: a relative
+// path, not a file, or an artifact without model.safetensors. UNAVAILABLE: no registry there.
+absl::StatusOr<TeacherWeights> ReadTeacherWeights(const v1::TeacherSpec& teacher, const std::string& fleet_folder,
+                                                  const std::string& registry_url);
+
+// Writes them to TeacherWeightsPath() (fleet_names.h), synced, unless they are there, and returns that path.
+absl::StatusOr<std::string> KeepTeacherWeights(const TeacherWeights& weights, const std::string& fleet_folder);
 
 }  // namespace kd
 

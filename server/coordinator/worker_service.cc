@@ -1,33 +1,25 @@
 #include "server/coordinator/worker_service.h"
 
-#include <utility>
-
 #include "base/grpc_status.h"
+#include "base/status.h"
 #include "kd/v1/coordinator.grpc.pb.h"
 
 namespace kd {
 namespace {
-
-template <typename T>
-grpc::Status Answer(absl::StatusOr<T> result, T* answer) {
-  if (!result.ok()) return ToGrpcStatus(result.status());
-  *answer = *std::move(result);
-  return grpc::Status::OK;
-}
 
 class WorkerServiceImpl : public v1::WorkerService::Service {
  public:
   explicit WorkerServiceImpl(Coordinator& coordinator) : coordinator_(coordinator) {}
 
   grpc::Status Join(grpc::ServerContext*, const v1::JoinRequest* request, v1::Assignment* response) override {
-    return Answer(coordinator_.Join(*request), response);
+    return ToGrpcStatus(Take(coordinator_.Join(*request), response));
   }
   grpc::Status Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request, v1::HeartbeatResponse* response) override {
-    return Answer(coordinator_.Heartbeat(*request), response);
+    return ToGrpcStatus(Take(coordinator_.Heartbeat(*request), response));
   }
   grpc::Status CommitCheckpoint(grpc::ServerContext*, const v1::CommitCheckpointRequest* request,
                                 v1::CommitCheckpointResponse* response) override {
-    return Answer(coordinator_.CommitCheckpoint(*request), response);
+    return ToGrpcStatus(Take(coordinator_.CommitCheckpoint(*request), response));
   }
   grpc::Status Finish(grpc::ServerContext*, const v1::FinishRequest* request, v1::FinishResponse*) override {
     return ToGrpcStatus(coordinator_.Finish(*request));
@@ -37,7 +29,7 @@ class WorkerServiceImpl : public v1::WorkerService::Service {
   }
   grpc::Status RegisterTeacher(grpc::ServerContext*, const v1::RegisterTeacherRequest* request,
                                v1::RegisterTeacherResponse* response) override {
-    return Answer(coordinator_.RegisterTeacher(*request), response);
+    return ToGrpcStatus(Take(coordinator_.RegisterTeacher(*request), response));
   }
 
  private:

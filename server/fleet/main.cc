@@ -3,20 +3,26 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/file.h"
+#include "base/http/http_address.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/status.h"
 #include "base/stop_signals.h"
+#include "base/text.h"
 #include "server/fleet/supervisor.h"
 
 namespace kd {
@@ -27,13 +33,12 @@ constexpr absl::Duration kStart = absl::Seconds(30);
 constexpr absl::Duration kPoll = absl::Milliseconds(20);
 // Longer than what the coordinator gives its teachers and workers.
 constexpr absl::Duration kFarewell = absl::Seconds(30);
-constexpr size_t kLogTail = 600;
-
+constexpr size_t kLongestQuote = 300;
 constexpr char kDefaultListen[] = "127.0.0.1:7070";
 
 struct Flags {
   std::string folder, listen = kDefaultListen, registry_listen = "127.0.0.1:7071", ops_listen = "127.0.0.1:7072", address_file;
-  std::vector<std::string> coordinator;
+  std::optional<uint32_t> max_jobs, teacher_idle;
 };
 
 // Its whole state lies in one folder, so that one process at a time may own it. Held until the process ends.
@@ -45,10 +50,18 @@ absl::Status LockFolder(const std::string& folder) {
   return absl::FailedPreconditionError(absl::StrCat("another kd-fleet uses \"", folder, "\"; stop it, or name another folder with --folder"));
 }
 
-std::string Tail(const std::string& path) {
+// The last line of a log behind its first `seen` bytes.
+std::string LastLine(const std::string& path, uint64_t seen) {
   const absl::StatusOr<std::string> log = ReadFile(path);
-  if (!log.ok()) return "";
-  return log->substr(log->size() > kLogTail ? log->find('\n', log->size() - kLogTail) + 1 : 0);
+  if (!log.ok() || log->size() <= seen) return "it wrote nothing";
+  const std::vector<absl::string_view> lines = absl::StrSplit(absl::string_view(*log).substr(seen), '\n', absl::SkipWhitespace());
+  return lines.empty() ? "it wrote nothing" : Shorten(lines.back(), kLongestQuote);
+}
+
+uint64_t SizeOf(const std::string& path) {
+  std::error_code error;
+  const uintmax_t size = std::filesystem::file_size(path, error);
+  return error ? 0 : size;
 }
 
 class Fleet {
@@ -61,13 +74,14 @@ class Fleet {
     KD_RETURN_IF_ERROR(CreateFolders(folder_ + "/logs"));
     KD_ASSIGN_OR_RETURN(registry_, StartProgram("kd-registry", [this](const std::string& listen) {
       return std::vector<std::string>{"--folder", folder_ + "/registry", "--listen", listen};
-    }, flags_.registry_listen));
+    }, flags_.registry_listen, "--registry-listen"));
     KD_ASSIGN_OR_RETURN(coordinator_, StartProgram("kd-coordinator", [this](const std::string& listen) {
       std::vector<std::string> arguments = {"--folder", folder_, "--listen", listen, "--registry", "http://" + registry_,
                                             "--ops-listen", flags_.ops_listen};
-      arguments.insert(arguments.end(), flags_.coordinator.begin(), flags_.coordinator.end());
+      if (flags_.max_jobs.has_value()) arguments.insert(arguments.end(), {"--max-jobs", absl::StrCat(*flags_.max_jobs)});
+      if (flags_.teacher_idle.has_value()) arguments.insert(arguments.end(), {"--teacher-idle", absl::StrCat(*flags_.teacher_idle)});
       return arguments;
-    }, flags_.listen));
+    }, flags_.listen, "--listen and --ops-listen"));
     return absl::OkStatus();
   }
 
@@ -85,27 +99,31 @@ class Fleet {
   }
   std::string AddressFile(const std::string& program) const { return absl::StrCat(folder_, "/", program, ".address"); }
 
-  // Returns the address where it serves, which later restarts keep.
+  // Returns the address where it serves, which later restarts keep. `flags`: this program's that choose its addresses.
   absl::StatusOr<std::string> StartProgram(const std::string& program, const std::function<std::vector<std::string>(const std::string&)>& arguments,
-                                           const std::string& listen) {
+                                           const std::string& listen, absl::string_view flags) {
     std::error_code ignored;
     std::filesystem::remove(AddressFile(program), ignored);
     const ProcessSpec spec = Spec(program, arguments(listen));
-    KD_RETURN_IF_ERROR(supervisor_.Start(program, spec));
+    const uint64_t seen = SizeOf(spec.log_path);
+    KD_ASSIGN_OR_RETURN(const ProcessId process, launcher_.Start(spec));
     const absl::Time deadline = absl::Now() + kStart;
-    while (absl::Now() < deadline) {
+    std::optional<std::string> end;
+    while (!end.has_value() && absl::Now() < deadline) {
       const absl::StatusOr<std::string> address = ReadFile(AddressFile(program));
       if (address.ok()) {
-        supervisor_.ChangeSpec(program, Spec(program, arguments(*address)));
+        supervisor_.Keep(program, process, Spec(program, arguments(*address)));
         return address;
       }
-      supervisor_.Tick();
-      if (const std::string end = supervisor_.Ended(program); !end.empty()) {
-        return absl::FailedPreconditionError(absl::StrCat(program, " ", end, ":\n", Tail(spec.log_path)));
-      }
       absl::SleepFor(kPoll);
+      end = launcher_.Poll(process);
     }
-    return absl::DeadlineExceededError(absl::StrCat(program, " does not serve after ", absl::FormatDuration(kStart), "; see ", spec.log_path));
+    if (!end.has_value()) {
+      launcher_.Signal(process, SIGKILL);
+      return absl::DeadlineExceededError(absl::StrCat(program, " does not serve after ", absl::FormatDuration(kStart), "; see ", spec.log_path));
+    }
+    return absl::FailedPreconditionError(absl::StrCat(program, " ", *end, " (", LastLine(spec.log_path, seen), "); its addresses are chosen by ",
+                                                      flags, ", its log is ", spec.log_path));
   }
 
   const Flags& flags_;
@@ -116,7 +134,10 @@ class Fleet {
 };
 
 absl::Status Run(const Flags& flags, const StopSignals& stop_signals) {
-  KD_RETURN_IF_ERROR(CreateFolders(flags.folder));
+  KD_RETURN_IF_ERROR(CheckLoopback("--listen", flags.listen));
+  KD_RETURN_IF_ERROR(CheckLoopback("--registry-listen", flags.registry_listen));
+  KD_RETURN_IF_ERROR(CheckLoopback("--ops-listen", flags.ops_listen));
+  KD_RETURN_IF_ERROR(Annotate(CreateFolders(flags.folder), "--folder"));
   std::error_code error;
   const std::string folder = std::filesystem::canonical(flags.folder, error).string();
   KD_RETURN_IF_ERROR(LockFolder(folder));
@@ -130,7 +151,8 @@ absl::Status Run(const Flags& flags, const StopSignals& stop_signals) {
     while (!stop_signals.WaitFor(kTick)) fleet.Tick();
     LogInfo("stopping");
   }
-  LogInfo("stopped; jobs, checkpoints, caches and students are kept in ", folder, "; go on with: kd-fleet --folder ", folder);
+  LogInfo("stopped; jobs, checkpoints, caches and students are kept in ", folder, "; go on with: kd-fleet --folder ", folder,
+          flags.listen == kDefaultListen ? "" : absl::StrCat(" --listen ", flags.listen));
   return absl::OkStatus();
 }
 
@@ -141,26 +163,17 @@ std::string DefaultFolder() {
 
 int Main(int argc, char** argv) {
   const StopSignals stop_signals;
-  InitLog("kd-fleet");
   Flags flags{.folder = DefaultFolder()};
-  std::string max_jobs, teacher_idle;
-  CLI::App app{"Runs coordinator and registry on this machine, which start teachers and workers as jobs need them"};
+  CLI::App app{"Runs coordinator and registry on this machine, which start teachers and workers as jobs need them", "kd-fleet"};
   app.add_option("--folder", flags.folder, "Folder of everything that the fleet keeps; made if missing")->envname("KD_FOLDER")->capture_default_str();
   app.add_option("--listen", flags.listen, "Loopback address of the coordinator; port 0 picks a free one")->capture_default_str();
   app.add_option("--registry-listen", flags.registry_listen, "Loopback address of the registry")->capture_default_str();
   app.add_option("--ops-listen", flags.ops_listen, "Loopback address of the coordinator's /metrics, /healthz and /readyz")
       ->capture_default_str();
   app.add_option("--address-file", flags.address_file, "Write the coordinator's address here once it serves");
-  app.add_option("--max-jobs", max_jobs, "Jobs that run at once");
-  app.add_option("--teacher-idle", teacher_idle, "Seconds after which an unused teacher is stopped");
-  CLI11_PARSE(app, argc, argv);
-  if (!max_jobs.empty()) flags.coordinator.insert(flags.coordinator.end(), {"--max-jobs", max_jobs});
-  if (!teacher_idle.empty()) flags.coordinator.insert(flags.coordinator.end(), {"--teacher-idle", teacher_idle});
-
-  const absl::Status status = Run(flags, stop_signals);
-  if (status.ok()) return 0;
-  LogError(status.message());
-  return 1;
+  app.add_option("--max-jobs", flags.max_jobs, "Jobs that run at once")->check(CLI::Range(1, 1024));
+  app.add_option("--teacher-idle", flags.teacher_idle, "Seconds after which an unused teacher is stopped");
+  return RunProgram(app, argc, argv, [&] { return Run(flags, stop_signals); });
 }
 
 }  // namespace

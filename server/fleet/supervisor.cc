@@ -7,7 +7,6 @@
 
 #include "absl/time/clock.h"
 #include "base/log.h"
-#include "base/status.h"
 #include "core/job_state.h"
 
 namespace kd {
@@ -19,16 +18,8 @@ constexpr absl::Duration kPoll = absl::Milliseconds(20);
 
 }  // namespace
 
-absl::Status Supervisor::Start(const std::string& name, const ProcessSpec& spec) {
-  KD_ASSIGN_OR_RETURN(const ProcessId process, launcher_.Start(spec));
+void Supervisor::Keep(const std::string& name, const ProcessId& process, const ProcessSpec& spec) {
   children_.push_back({.name = name, .spec = spec, .process = process, .started = clock_.Now()});
-  return absl::OkStatus();
-}
-
-void Supervisor::ChangeSpec(const std::string& name, const ProcessSpec& spec) {
-  for (Child& child : children_) {
-    if (child.name == name) child.spec = spec;
-  }
 }
 
 void Supervisor::Tick() {
@@ -53,13 +44,6 @@ void Supervisor::Tick() {
       LogError(process.status().message());
     }
   }
-}
-
-std::string Supervisor::Ended(const std::string& name) const {
-  for (const Child& child : children_) {
-    if (child.name == name) return child.exit;
-  }
-  return "";
 }
 
 void Supervisor::StopAll(absl::Duration grace) {

@@ -3,11 +3,9 @@
 #define KD_SERVER_FLEET_SUPERVISOR_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "server/coordinator/process.h"
@@ -20,19 +18,12 @@ class Supervisor {
   // References outlive the supervisor.
   Supervisor(Launcher& launcher, const Clock& clock) : launcher_(launcher), clock_(clock) {}
 
-  // Starts a program and keeps it running. `name` is for messages and for the calls below. UNAVAILABLE: it cannot be
-  // started; it is then not kept either.
-  absl::Status Start(const std::string& name, const ProcessSpec& spec);
-
-  // Later restarts of `name` are by `spec`.
-  void ChangeSpec(const std::string& name, const ProcessSpec& spec);
+  // Keeps a program running that has been started: restarts are by `spec`. `name` is for messages.
+  void Keep(const std::string& name, const ProcessId& process, const ProcessSpec& spec);
 
   // Sees which programs have ended and starts them again: after RestartDelay() (core/job_state.h), which grows while a
   // program does not stay up for a minute. Logs both.
   void Tick();
-
-  // How `name` ended; empty while it runs.
-  std::string Ended(const std::string& name) const;
 
   // Ends all programs with SIGTERM, the last one started first; what is still there after `grace` is killed. Returns when
   // all are gone.

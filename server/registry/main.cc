@@ -11,6 +11,7 @@
 #include "base/http/http_server.h"
 #include "base/http/ops_endpoints.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/status.h"
 #include "base/stop_signals.h"
 #include "prometheus/registry.h"
@@ -26,13 +27,7 @@ struct Flags {
 };
 
 absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
-  KD_ASSIGN_OR_RETURN(const HttpAddress address, ParseHttpAddress(flags.listen));
-  if (!IsLoopback(address)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "cannot listen on \"", flags.listen,
-        "\": the registry has no authentication, so only this machine may reach it; use --listen 127.0.0.1:",
-        address.port));
-  }
+  KD_RETURN_IF_ERROR(CheckLoopback("--listen", flags.listen));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Registry> registry, Registry::Open(flags.folder, Clock::Real()));
   const auto metrics = std::make_shared<prometheus::Registry>();
   const auto ready = [&flags]() -> absl::Status {
@@ -52,22 +47,18 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
 
 int Main(int argc, char** argv) {
   const StopSignals stop_signals;
-  InitLog("kd-registry");
   Flags flags;
-  CLI::App app{"Keeps teachers and students, for every client of the OCI distribution API"};
+  CLI::App app{"Keeps teachers and students, for every client of the OCI distribution API", "kd-registry"};
   app.add_option("--listen", flags.listen,
                  "Loopback address of the registry, /metrics, /healthz and /readyz; port 0 picks a free one")
       ->capture_default_str();
   app.add_option("--folder", flags.folder, "Folder of blobs, manifests and tags; made if missing")->required();
   app.add_option("--address-file", flags.address_file, "Write the address here once it serves");
   app.add_option("--parent", flags.parent, "Process that started this one: stop when it ends");
-  CLI11_PARSE(app, argc, argv);
-  if (flags.parent != 0) StopWithParent(flags.parent);
-
-  const absl::Status status = Serve(flags, stop_signals);
-  if (status.ok()) return 0;
-  LogError(status.message());
-  return 1;
+  return RunProgram(app, argc, argv, [&] {
+    if (flags.parent != 0) StopWithParent(flags.parent);
+    return Serve(flags, stop_signals);
+  });
 }
 
 }  // namespace

@@ -141,7 +141,7 @@ TEST_F(RegistryProcessTest, RefusesToListenWhereOthersReachIt) {
     EXPECT_TRUE(program.AwaitLine(listen));
     EXPECT_THAT(program.said(), AllOf(HasSubstr("no authentication"), HasSubstr("--listen 127.0.0.1")));
     const int status = program.Wait();
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 2);
   }
 }
 

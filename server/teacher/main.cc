@@ -2,14 +2,15 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <iostream>
 #include <memory>
 #include <string>
 
 #include "CLI/CLI.hpp"
 #include "base/file.h"
+#include "base/http/http_address.h"
 #include "base/http/ops_endpoints.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/status.h"
 #include "base/stop_signals.h"
 #include "distill/teacher_model.h"
@@ -80,23 +81,9 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals, TeacherR
   return absl::OkStatus();
 }
 
-int Main(int argc, char** argv) {
-  const StopSignals stop_signals;
-  InitLog("kd-teacher");
-  Flags flags;
-  CLI::App app{"Serves a frozen detector's answers"};
-  app.add_option("--weights", flags.weights, "Weights file (model.safetensors)")->required();
-  CLI::Option* const digest = app.add_option("--digest", flags.digest, "Refuse weights with another digest");
-  app.add_option("--listen", flags.listen, "Address of the Teacher service; port 0 picks a free one")->capture_default_str();
-  app.add_option("--address-file", flags.address_file, "Write the address here once it serves");
-  app.add_option("--ops-listen", flags.ops_listen, "Address of /metrics, /healthz and /readyz")->capture_default_str();
-  app.add_option("--cache-folder", flags.cache_folder, "Folder of the disk cache")->required();
-  app.add_option("--memory-cache-bytes", flags.memory_cache_bytes, "Budget of the memory tier")->capture_default_str();
-  app.add_option("--disk-cache-bytes", flags.disk_cache_bytes, "Budget of the disk tier")->capture_default_str();
-  app.add_option("--max-batch", flags.max_batch, "Views per run of the model")->capture_default_str()->check(CLI::Range(1, 1024));
-  app.add_option("--coordinator", flags.coordinator, "Address of the coordinator that this teacher belongs to")->needs(digest);
-  CLI11_PARSE(app, argc, argv);
-
+absl::Status Run(const Flags& flags, const StopSignals& stop_signals) {
+  KD_RETURN_IF_ERROR(CheckLoopback("--listen", flags.listen));
+  KD_RETURN_IF_ERROR(CheckLoopback("--ops-listen", flags.ops_listen));
   std::unique_ptr<TeacherRegistration> registration;
   if (!flags.coordinator.empty()) {
     registration = std::make_unique<TeacherRegistration>(flags.coordinator, flags.digest, [](const std::string& reason) {
@@ -105,11 +92,26 @@ int Main(int argc, char** argv) {
     });
   }
   const absl::Status status = Serve(flags, stop_signals, registration.get());
-  if (status.ok()) return 0;
   // What another try may mend is not said: the process ends and is started again.
-  if (registration != nullptr && !absl::IsUnavailable(status)) registration->Refuse(std::string(status.message()));
-  LogError(status.message());
-  return 1;
+  if (!status.ok() && registration != nullptr && !absl::IsUnavailable(status)) registration->Refuse(std::string(status.message()));
+  return status;
+}
+
+int Main(int argc, char** argv) {
+  const StopSignals stop_signals;
+  Flags flags;
+  CLI::App app{"Serves a frozen detector's answers", "kd-teacher"};
+  app.add_option("--weights", flags.weights, "Weights file (model.safetensors)")->required();
+  CLI::Option* const digest = app.add_option("--digest", flags.digest, "Refuse weights with another digest");
+  app.add_option("--listen", flags.listen, "Loopback address of the Teacher service; port 0 picks a free one")->capture_default_str();
+  app.add_option("--address-file", flags.address_file, "Write the address here once it serves");
+  app.add_option("--ops-listen", flags.ops_listen, "Loopback address of /metrics, /healthz and /readyz")->capture_default_str();
+  app.add_option("--cache-folder", flags.cache_folder, "Folder of the disk cache")->required();
+  app.add_option("--memory-cache-bytes", flags.memory_cache_bytes, "Budget of the memory tier")->capture_default_str();
+  app.add_option("--disk-cache-bytes", flags.disk_cache_bytes, "Budget of the disk tier")->capture_default_str();
+  app.add_option("--max-batch", flags.max_batch, "Views per run of the model")->capture_default_str()->check(CLI::Range(1, 1024));
+  app.add_option("--coordinator", flags.coordinator, "Address of the coordinator that this teacher belongs to")->needs(digest);
+  return RunProgram(app, argc, argv, [&] { return Run(flags, stop_signals); });
 }
 
 }  // namespace

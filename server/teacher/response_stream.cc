@@ -74,8 +74,15 @@ struct ResponseStream::Impl {
         fatal = status;
         return;
       }
+      // Said once, not at every try.
+      if (next > before || status != last_loss) {
+        if (next > 0) {
+          LogWarning("lost the teacher at response ", next, " of ", total, ": ", status.message());
+        } else {
+          LogInfo("waiting for the teacher: ", status.message());
+        }
+      }
       last_loss = status;
-      LogWarning("lost the teacher at response ", next, " of ", total, ": ", status.message());
       pause = next > before ? kFirstRetry : std::min(pause * 2, kLastRetry);
       const auto stopped = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return stop; };
       mutex.AwaitWithTimeout(absl::Condition(&stopped), pause);

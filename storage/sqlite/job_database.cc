@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status.h"
 
 namespace kd {
@@ -21,6 +22,7 @@ const char* const kMigrations[] = {
     "CREATE TABLE processes(name TEXT NOT NULL, pid INTEGER NOT NULL, start_ticks INTEGER NOT NULL, boot_id TEXT NOT NULL,"
     " PRIMARY KEY(name, pid)) WITHOUT ROWID;",
 };
+constexpr int kEventsRead = 1000;
 constexpr int kVersion = sizeof(kMigrations) / sizeof(kMigrations[0]);
 
 absl::Status ToStatus(sqlite3* handle, absl::string_view doing) {
@@ -198,10 +200,10 @@ absl::Status JobDatabase::Write(const v1::JobRecord& record, const std::optional
   return transaction.Commit();
 }
 
-absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Select(const std::string& clause, const std::string& argument) {
+absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Select(const std::string& clause, const std::vector<std::string>& arguments) {
   absl::MutexLock lock(&mutex_);
   Statement query(handle_, absl::StrCat("SELECT record, id FROM jobs ", clause));
-  if (!argument.empty()) query.Text(argument);
+  for (const std::string& argument : arguments) query.Text(argument);
   std::vector<v1::JobRecord> records;
   while (true) {
     KD_ASSIGN_OR_RETURN(const bool row, query.Step());
@@ -210,22 +212,34 @@ absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Select(const std::string
   }
 }
 
-absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Unfinished() { return Select("WHERE ended = 0 ORDER BY number", ""); }
+absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Unfinished() { return Select("WHERE ended = 0 ORDER BY number", {}); }
 
-absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Newest(uint32_t limit, const std::string& name) {
-  return Select(absl::StrCat(name.empty() ? "" : "WHERE name = ? ", "ORDER BY number DESC LIMIT ", limit), name);
+absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Newest(uint32_t limit, const std::string& name, const std::string& before) {
+  std::vector<std::string> conditions, arguments;
+  if (!name.empty()) {
+    conditions.push_back("name = ?");
+    arguments.push_back(name);
+  }
+  if (!before.empty()) {
+    KD_ASSIGN_OR_RETURN(const std::optional<v1::JobRecord> last, Find(before));
+    if (!last.has_value()) return absl::NotFoundError(absl::StrCat("no job \"", before, "\""));
+    conditions.push_back("number < (SELECT number FROM jobs WHERE id = ?)");
+    arguments.push_back(before);
+  }
+  return Select(absl::StrCat(conditions.empty() ? "" : "WHERE ", absl::StrJoin(conditions, " AND "), " ORDER BY number DESC LIMIT ", limit),
+                arguments);
 }
 
 absl::StatusOr<std::optional<v1::JobRecord>> JobDatabase::Find(const std::string& id) {
   if (id.empty()) return std::nullopt;
-  KD_ASSIGN_OR_RETURN(std::vector<v1::JobRecord> records, Select("WHERE id = ?", id));
+  KD_ASSIGN_OR_RETURN(std::vector<v1::JobRecord> records, Select("WHERE id = ?", {id}));
   if (records.empty()) return std::nullopt;
   return std::move(records.front());
 }
 
 absl::StatusOr<std::optional<v1::JobRecord>> JobDatabase::FindRequest(const std::string& request_id) {
   if (request_id.empty()) return std::nullopt;
-  KD_ASSIGN_OR_RETURN(std::vector<v1::JobRecord> records, Select("WHERE request_id = ?", request_id));
+  KD_ASSIGN_OR_RETURN(std::vector<v1::JobRecord> records, Select("WHERE request_id = ?", {request_id}));
   if (records.empty()) return std::nullopt;
   return std::move(records.front());
 }
@@ -239,7 +253,8 @@ absl::StatusOr<uint64_t> JobDatabase::NextNumber() {
 
 absl::StatusOr<std::vector<v1::JobEvent>> JobDatabase::Events(const std::string& id) {
   absl::MutexLock lock(&mutex_);
-  Statement query(handle_, "SELECT event, sequence FROM events WHERE job = ? ORDER BY sequence");
+  Statement query(handle_, absl::StrCat("SELECT event, sequence FROM (SELECT event, sequence FROM events WHERE job = ?"
+                                        " ORDER BY sequence DESC LIMIT ", kEventsRead, ") ORDER BY sequence"));
   query.Text(id);
   std::vector<v1::JobEvent> events;
   while (true) {

@@ -43,13 +43,13 @@ class JobDatabase {
 
   // In the order of submission.
   absl::StatusOr<std::vector<v1::JobRecord>> Unfinished();
-  // Newest first; `name` empty: of every name.
-  absl::StatusOr<std::vector<v1::JobRecord>> Newest(uint32_t limit, const std::string& name);
+  // Newest first; `name` empty: of every name. `before` not empty: only jobs older than this one. NOT_FOUND: no such job.
+  absl::StatusOr<std::vector<v1::JobRecord>> Newest(uint32_t limit, const std::string& name, const std::string& before);
   absl::StatusOr<std::optional<v1::JobRecord>> Find(const std::string& id);
   absl::StatusOr<std::optional<v1::JobRecord>> FindRequest(const std::string& request_id);
   // Number of the next job: 1 for the first.
   absl::StatusOr<uint64_t> NextNumber();
-  // In order.
+  // The last thousand, oldest first.
   absl::StatusOr<std::vector<v1::JobEvent>> Events(const std::string& id);
 
   absl::Status PutProcess(const ProcessRow& process);
@@ -60,7 +60,7 @@ class JobDatabase {
   explicit JobDatabase(sqlite3* handle) : handle_(handle) {}
   absl::Status Migrate();
   absl::Status Write(const v1::JobRecord& record, const std::optional<v1::JobEvent>& event, bool is_new);
-  absl::StatusOr<std::vector<v1::JobRecord>> Select(const std::string& clause, const std::string& argument);
+  absl::StatusOr<std::vector<v1::JobRecord>> Select(const std::string& clause, const std::vector<std::string>& arguments);
 
   absl::Mutex mutex_;
   sqlite3* const handle_;

@@ -56,8 +56,11 @@ TEST_F(JobDatabaseTest, KeepsJobsAndEventsAcrossAReopening) {
   Open();
 
   EXPECT_THAT(Ids(*database_->Unfinished()), ElementsAre("half-1", "half-2"));
-  EXPECT_THAT(Ids(*database_->Newest(1, "")), ElementsAre("half-2"));
-  EXPECT_THAT(Ids(*database_->Newest(9, "other")), IsEmpty());
+  EXPECT_THAT(Ids(*database_->Newest(1, "", "")), ElementsAre("half-2"));
+  EXPECT_THAT(Ids(*database_->Newest(9, "other", "")), IsEmpty());
+  EXPECT_THAT(Ids(*database_->Newest(9, "", "half-2")), ElementsAre("half-1"));
+  EXPECT_THAT(Ids(*database_->Newest(9, "half", "half-1")), IsEmpty());
+  EXPECT_THAT(database_->Newest(9, "", "half-9"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("half-9")));
   const auto found = database_->Find("half-2");
   ASSERT_THAT(found, IsOk());
   ASSERT_TRUE(found->has_value());
@@ -70,19 +73,30 @@ TEST_F(JobDatabaseTest, KeepsJobsAndEventsAcrossAReopening) {
   EXPECT_THAT(database_->NextNumber(), IsOkAndHolds(3));
 }
 
+TEST_F(JobDatabaseTest, TellsTheLastThousandEvents) {
+  const v1::JobRecord record = Record("half-1", "r1");
+  ASSERT_THAT(database_->Insert(record, Event("queued")), IsOk());
+  for (int i = 0; i < 1000; ++i) ASSERT_THAT(database_->Update(record, Event("restarted")), IsOk());
+  const auto events = database_->Events("half-1");
+  ASSERT_THAT(events, IsOk());
+  ASSERT_EQ(events->size(), 1000);
+  EXPECT_EQ(events->front().sequence(), 2);
+  EXPECT_EQ(events->back().sequence(), 1001);
+}
+
 TEST_F(JobDatabaseTest, AnEndedJobIsNoLongerUnfinished) {
   v1::JobRecord record = Record("half-1", "r1");
   ASSERT_THAT(database_->Insert(record, Event("queued")), IsOk());
   record.mutable_job()->mutable_ended()->set_seconds(5);
   ASSERT_THAT(database_->Update(record, std::nullopt), IsOk());
   EXPECT_THAT(Ids(*database_->Unfinished()), IsEmpty());
-  EXPECT_THAT(Ids(*database_->Newest(9, "half")), ElementsAre("half-1"));
+  EXPECT_THAT(Ids(*database_->Newest(9, "half", "")), ElementsAre("half-1"));
 }
 
 TEST_F(JobDatabaseTest, ARequestIdIsUsedOnce) {
   ASSERT_THAT(database_->Insert(Record("half-1", "r1"), Event("queued")), IsOk());
   EXPECT_THAT(database_->Insert(Record("half-2", "r1"), Event("queued")), StatusIs(absl::StatusCode::kAlreadyExists));
-  EXPECT_THAT(Ids(*database_->Newest(9, "")), ElementsAre("half-1"));
+  EXPECT_THAT(Ids(*database_->Newest(9, "", "")), ElementsAre("half-1"));
   EXPECT_THAT(*database_->Events("half-2"), IsEmpty());
   EXPECT_TRUE((*database_->FindRequest("r1")).has_value());
   EXPECT_FALSE((*database_->FindRequest("r2")).has_value());
