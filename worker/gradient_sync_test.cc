@@ -10,6 +10,7 @@
 #include "server/coordinator/rendezvous_table.h"
 #include "worker/fake_gradient_sync.h"
 #include "worker/process_group_sync.h"
+#include "worker/threads_as_ranks.h"
 
 namespace kd {
 namespace {

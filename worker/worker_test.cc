@@ -14,6 +14,7 @@
 #include "worker/evaluate.h"
 #include "worker/fake_gradient_sync.h"
 #include "worker/process_group_sync.h"
+#include "worker/threads_as_ranks.h"
 #include "worker/trainer.h"
 
 namespace kd {
