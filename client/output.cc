@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/text.h"
 
 namespace kd {
 
@@ -24,7 +25,7 @@ const char kExitCodesHelp[] =
 ExitCode ReportError(const absl::Status& status, absl::string_view remedy) {
   // Some messages of libraries have lines of their own; ours end in the remedy, which the eye must find.
   const std::vector<absl::string_view> lines = absl::StrSplit(status.message(), '\n', absl::SkipWhitespace());
-  std::cerr << "error: " << absl::StrJoin(lines, " ") << "\n";
+  std::cerr << "error: " << OneLine(absl::StrJoin(lines, " ")) << "\n";
   if (!remedy.empty()) std::cerr << "do: " << remedy << "\n";
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:

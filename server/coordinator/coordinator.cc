@@ -35,7 +35,7 @@ constexpr size_t kMaxReason = 1000;
 constexpr size_t kMaxPageBytes = 2 << 20;
 
 absl::Status NoSuchJob(const std::string& id) {
-  return absl::NotFoundError(absl::StrCat("no job \"", id, "\"; `kdctl get` lists them"));
+  return absl::NotFoundError(absl::StrCat("no job \"", Shorten(OneLine(id), kMaxRequestId), "\"; `kdctl get` lists them"));
 }
 
 absl::Status GenerationEnded(const std::string& id, uint32_t generation) {
