@@ -201,7 +201,10 @@ TEST(ProcessGroupSyncTest, AFailureOfAnEndedGenerationIsAborted) {
   RunThreads(2, [&](uint32_t rank) {
     auto sync = ProcessGroupSync::Create(Options(rank, 2), table);
     ASSERT_THAT(sync, IsOk());
+    // The generation must not end before rank 1 has connected.
+    const absl::Status met = (*sync)->Finish();
     if (rank == 1) return;
+    ASSERT_THAT(met, IsOk());
     const torch::Tensor weight = torch::ones({4}).requires_grad_();
     table.End(kPrefix);
     EXPECT_THAT((*sync)->Attach({weight}), IsOk());
