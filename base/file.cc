@@ -15,6 +15,8 @@
 namespace kd {
 namespace {
 
+constexpr size_t kPiece = 4096;
+
 class FileDescriptor {
  public:
   explicit FileDescriptor(int fd) : fd_(fd) {}
@@ -69,14 +71,18 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
     return absl::ResourceExhaustedError(
         absl::StrCat("\"", path, "\" has ", info.st_size, " bytes; at most ", max_bytes, " are read"));
   }
-  std::string bytes(static_cast<size_t>(info.st_size), '\0');
+  // Files of /proc have no size and yet bytes.
+  std::string bytes(info.st_size > 0 ? static_cast<size_t>(info.st_size) : kPiece, '\0');
   size_t done = 0;
   while (done < bytes.size()) {
     const ssize_t n = ::read(file.get(), bytes.data() + done, bytes.size() - done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return ErrnoOf("read", path);
-    if (n == 0) break;  // The file shrank while it was read.
+    if (n == 0) break;
     done += static_cast<size_t>(n);
+    if (info.st_size > 0 || done < bytes.size()) continue;
+    if (done > max_bytes) return absl::ResourceExhaustedError(absl::StrCat("\"", path, "\" has more than ", max_bytes, " bytes"));
+    bytes.resize(done + kPiece);
   }
   bytes.resize(done);
   return bytes;
@@ -87,7 +93,7 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view byte
   const std::string temporary = absl::StrCat(path, ".", ::getpid(), ".", counter.fetch_add(1), ".tmp");
   absl::Status status;
   {
-    const FileDescriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    const FileDescriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (file.get() < 0) return ErrnoOf("create", temporary);
     status = WriteAll(file.get(), bytes, path);
     if (status.ok() && ::fsync(file.get()) != 0) status = ErrnoOf("sync", path);

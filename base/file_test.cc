@@ -28,6 +28,15 @@ TEST(FileTest, ReadsRegularFilesOnly) {
   EXPECT_THAT(ReadFile(folder / "pipe").status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("pipe")));
 }
 
+TEST(FileTest, ReadsFilesOfTheKernelWhichHaveNoSize) {
+  const auto boot = ReadFile("/proc/sys/kernel/random/boot_id");
+  ASSERT_THAT(boot, IsOk());
+  EXPECT_EQ(boot->size(), 37u) << *boot;
+  const auto maps = ReadFile("/proc/self/smaps");
+  ASSERT_THAT(maps, IsOk());
+  EXPECT_GT(maps->size(), 4096u);
+}
+
 TEST(FileTest, ReadsNoMoreThanAllowed) {
   const TemporaryFolder folder;
   ASSERT_THAT(WriteFileAtomically(folder / "a", "12345"), IsOk());

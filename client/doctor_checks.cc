@@ -104,7 +104,7 @@ Finding LookAtTeachers(const FleetOptions& options, const Known& known) {
 Finding AskRegistry(const Known& known) {
   if (!known.fleet.has_value()) return NotMade("no fleet");
   const std::string& url = known.fleet->registry_url();
-  KD_ASSIGN_OR_RETURN(const HttpAddress address, ParseHttpAddress(absl::StripPrefix(url, "http://")));
+  KD_ASSIGN_OR_RETURN(const HttpAddress address, ParseHttpUrl(url));
   HttpClient client(address, {.connect_timeout = absl::Seconds(2), .timeout = absl::Seconds(5)});
   KD_ASSIGN_OR_RETURN(const HttpAnswer answer, client.Call({.target = "/v2/"}));
   if (answer.status == 200) return absl::StrCat("the registry at ", url, " answers");

@@ -65,7 +65,7 @@ absl::Status CheckModel(const std::string& weights, const std::string& root, con
 }
 
 // The worker beside this program runs the network: kdctl itself is free of LibTorch.
-int EvalModel(const std::string& weights, const std::string& root, const std::string& split) {
+int EvalModel(const std::string& weights, const std::string& root, const std::string& split, bool fov_crop) {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::string worker = (self.parent_path() / "kd-worker").string();
@@ -74,7 +74,7 @@ int EvalModel(const std::string& weights, const std::string& root, const std::st
   if (const absl::Status status = CheckModel(file, root, split); !status.ok()) {
     return ReportError(status, "name a model.safetensors or a folder that kdctl pull made, and a data set with --data and --split");
   }
-  std::vector<std::string> arguments = {worker, "evaluate", "--weights", file, "--data", root, "--split", split};
+  std::vector<std::string> arguments = {worker, "evaluate", "--weights", file, "--data", root, "--split", split, fov_crop ? "--fov-crop" : "--no-fov-crop"};
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
@@ -116,14 +116,16 @@ void AddEvalCommands(CLI::App& app, Session& session) {
 
   struct ModelFlags {
     std::string weights, root, split = "val";
+    bool fov_crop = true;
   };
   const auto model_flags = std::make_shared<ModelFlags>();
   CLI::App* model = eval->add_subcommand("model", "Run a model over a split and score it; prints JSON");
   model->add_option("MODEL", model_flags->weights, "model.safetensors, or a folder that holds it")->required();
   model->add_option("--data", model_flags->root, "Folder of the data set")->required();
   model->add_option("--split", model_flags->split, "Name of a file in ImageSets")->capture_default_str();
+  model->add_flag("--fov-crop,!--no-fov-crop", model_flags->fov_crop, "Keep only points that the left colour image shows (data.fov_crop of its job)");
   model->callback([&session, model_flags] {
-    session.exit_code = EvalModel(model_flags->weights, model_flags->root, model_flags->split);
+    session.exit_code = EvalModel(model_flags->weights, model_flags->root, model_flags->split, model_flags->fov_crop);
   });
 }
 

@@ -138,8 +138,6 @@ int Logs(const LogFlags& flags, Session& session) {
     if (flags.rank.has_value() && chunk.rank() != *flags.rank) continue;
     ++lines;
     std::cout << "[" << chunk.rank() << "] " << chunk.line() << "\n";
-    // A reader such as `head` that left.
-    if (!std::cout) return kExitOk;
   }
   std::cout.flush();
   if (lines == 0) Say("no lines: no worker has written any");

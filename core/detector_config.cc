@@ -275,6 +275,9 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
     return Invalid(absl::StrCat("dense_head.feature_map_stride is ", detector.dense_head().feature_map_stride(),
                                 " but the backbone's map has a stride of ", scale));
   }
+  if (detector.dense_head().with_velocity()) {
+    return Invalid("dense_head.with_velocity is true, but no data set here has velocities; leave it out");
+  }
   if (!detector.post_processing().post_center_limit_range().empty() &&
       detector.post_processing().post_center_limit_range_size() != 6) {
     return Invalid("post_processing.post_center_limit_range needs 6 numbers");
@@ -282,26 +285,28 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
   return absl::OkStatus();
 }
 
+namespace {
+
+// A list that is written replaces the base's list instead of continuing it.
+void ClearListsOf(const google::protobuf::Message& own, google::protobuf::Message& base) {
+  const auto* reflection = own.GetReflection();
+  std::vector<const google::protobuf::FieldDescriptor*> written;
+  reflection->ListFields(own, &written);
+  for (const auto* field : written) {
+    if (field->is_repeated()) {
+      base.GetReflection()->ClearField(&base, field);
+    } else if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
+      ClearListsOf(reflection->GetMessage(own, field), *base.GetReflection()->MutableMessage(&base, field));
+    }
+  }
+}
+
+}  // namespace
+
 absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const v1::StudentSpec& student) {
   v1::Detector d = base;
-  // A list that is set replaces the base's list instead of continuing it.
   const v1::Detector& own = student.detector();
-  const auto* reflection = own.GetReflection();
-  std::vector<const google::protobuf::FieldDescriptor*> fields;
-  reflection->ListFields(own, &fields);
-  for (const auto* field : fields) {
-    if (field->is_repeated()) d.GetReflection()->ClearField(&d, field);
-  }
-  if (own.has_backbone_2d()) {
-    v1::BevBackbone* b = d.mutable_backbone_2d();
-    if (own.backbone_2d().layer_nums_size() > 0) b->clear_layer_nums();
-    if (own.backbone_2d().layer_strides_size() > 0) b->clear_layer_strides();
-    if (own.backbone_2d().num_filters_size() > 0) b->clear_num_filters();
-    if (own.backbone_2d().upsample_strides_size() > 0) b->clear_upsample_strides();
-    if (own.backbone_2d().num_upsample_filters_size() > 0) b->clear_num_upsample_filters();
-  }
-  if (own.vfe().num_filters_size() > 0) d.mutable_vfe()->clear_num_filters();
-  if (own.post_processing().post_center_limit_range_size() > 0) d.mutable_post_processing()->clear_post_center_limit_range();
+  ClearListsOf(own, d);
   d.MergeFrom(own);
 
   const v1::Compress& compress = student.compress();

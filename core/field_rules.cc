@@ -15,6 +15,10 @@ std::string KeyOf(const FieldDescriptor* field) {
   return rule.key().empty() ? field->name() : rule.key();
 }
 
+bool KnowsItWasWritten(const FieldDescriptor* field) {
+  return !field->is_repeated() && field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE && field->has_presence();
+}
+
 std::string TypeText(const FieldDescriptor* field) {
   std::string text;
   switch (field->cpp_type()) {

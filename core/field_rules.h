@@ -16,6 +16,9 @@ const v1::FieldRule& RuleOf(const google::protobuf::FieldDescriptor* field);
 // The key in YAML.
 std::string KeyOf(const google::protobuf::FieldDescriptor* field);
 
+// True for a single value that 0 and "absent" are two things of ("optional" in the proto).
+bool KnowsItWasWritten(const google::protobuf::FieldDescriptor* field);
+
 // "a whole number (steps)", "true or false", "a list of numbers" ...
 std::string TypeText(const google::protobuf::FieldDescriptor* field);
 

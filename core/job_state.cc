@@ -121,7 +121,7 @@ class Decision {
       actions_.push_back(LoseTeacher{teacher.digest, cause});
       return;
     }
-    if (teacher.running && !IsWanted(teacher.digest) && now_ - teacher.unused_since >= policy_.teacher_idle) {
+    if (!IsWanted(teacher.digest) && now_ - teacher.unused_since >= policy_.teacher_idle) {
       actions_.push_back(StopTeacher{teacher.digest});
     }
   }

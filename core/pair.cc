@@ -26,6 +26,8 @@ using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
+// x, y, z, intensity.
+constexpr uint32_t kKittiColumns = 4;
 // No path of Linux is longer.
 constexpr size_t kMaxText = 4096;
 
@@ -151,7 +153,8 @@ class TreeReader {
                                         rule.one_of().empty() ? "" : absl::StrCat(", ", OneOfText(rule)),
                                         rule.example().empty() ? "" : absl::StrCat(", for example ", rule.example())));
       }
-      if (!rule.default_value().empty()) SetScalar(message, field, rule.default_value());
+      // A field that knows whether it was written stays unwritten: somebody else has its value.
+      if (!rule.default_value().empty() && !KnowsItWasWritten(field)) SetScalar(message, field, rule.default_value());
     }
     return absl::OkStatus();
   }
@@ -243,7 +246,8 @@ void FillZeros(Message& message) {
       } else if (reflection->HasField(message, field)) {
         FillZeros(*reflection->MutableMessage(&message, field));
       }
-    } else if (!field->is_repeated() && !reflection->HasField(message, field) && !RuleOf(field).default_value().empty()) {
+    } else if (!field->is_repeated() && !KnowsItWasWritten(field) && !reflection->HasField(message, field) &&
+               !RuleOf(field).default_value().empty()) {
       SetScalar(message, field, RuleOf(field).default_value());
     }
   }
@@ -269,7 +273,22 @@ absl::Status ValidateClasses(absl::string_view path, const google::protobuf::Rep
   return absl::OkStatus();
 }
 
+// Methods that take the same answer of the teacher, or the same one twice.
+absl::Status ValidateMethodsTogether(const v1::Pair& pair) {
+  std::set<absl::string_view> seen;
+  for (int i = 0; i < pair.distill_size(); ++i) {
+    const std::string& method = pair.distill(i).method();
+    const std::string path = absl::StrCat("distill[", i, "].method");
+    if (!seen.insert(method).second) return Invalid(path, absl::StrCat("\"", method, "\" stands there twice; keep one"));
+    if (seen.contains("pivotal_logits") && seen.contains("uniform_logits")) {
+      return Invalid(path, "pivotal_logits and uniform_logits weigh the same class logits in two ways; keep one");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateMethods(const v1::Pair& pair) {
+  KD_RETURN_IF_ERROR(ValidateMethodsTogether(pair));
   for (int i = 0; i < pair.distill_size(); ++i) {
     const v1::DistillMethod& method = pair.distill(i);
     const std::string path = absl::StrCat("distill[", i, "]");
@@ -334,7 +353,10 @@ absl::Status ValidatePair(const v1::Pair& pair) {
   if (pair.data().root().empty()) return Invalid("data.root", "is missing; name the data set's folder");
   if (pair.data().class_names().empty()) return Invalid("data.class_names", "is missing, for example [Car, Pedestrian, Cyclist]");
   KD_RETURN_IF_ERROR(ValidateClasses("data.class_names", pair.data().class_names()));
-  KD_RETURN_IF_ERROR(ValidateClasses("student.detector.class_names", pair.student().detector().class_names()));
+  const auto& own_classes = pair.student().detector().class_names();
+  if (!own_classes.empty() && !std::equal(own_classes.begin(), own_classes.end(), pair.data().class_names().begin(), pair.data().class_names().end())) {
+    return Invalid("student.detector.class_names", "differs from data.class_names, which are the labels that it learns; leave it out");
+  }
   if (pair.train().epochs() == 0 || pair.train().batch_size() == 0 || pair.train().checkpoint_every() == 0 || pair.train().workers() == 0) {
     return Invalid("train", "epochs, batch_size, workers and checkpoint_every must be at least 1");
   }
@@ -350,8 +372,12 @@ absl::Status ValidatePair(const v1::Pair& pair) {
   KD_RETURN_IF_ERROR(ValidateMethods(pair));
   if (!pair.student().model().empty()) {
     KD_ASSIGN_OR_RETURN(v1::Detector base, BuiltInDetector(pair.student().model()));
-    if (pair.student().detector().class_names().empty()) *base.mutable_class_names() = pair.data().class_names();
-    KD_RETURN_IF_ERROR(MakeStudentDetector(base, pair.student()).status());
+    *base.mutable_class_names() = pair.data().class_names();
+    KD_ASSIGN_OR_RETURN(const v1::Detector student, MakeStudentDetector(base, pair.student()));
+    if (student.num_point_features() != kKittiColumns) {
+      return Invalid("student", absl::StrCat("takes ", student.num_point_features(), " columns a point, and format kitti has ", kKittiColumns,
+                                             "; use model centerpoint_pillar_kitti, or detector: {num_point_features: ", kKittiColumns, "}"));
+    }
   }
   const std::string &name = pair.output().name(), &tag = pair.output().tag();
   if (!name.empty() && !IsRepositoryName(name)) {

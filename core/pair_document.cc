@@ -101,6 +101,7 @@ bool IsWritten(const Message& message, const FieldDescriptor* field) {
   if (field->is_repeated()) return r->FieldSize(message, field) > 0;
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return r->HasField(message, field);
   const v1::FieldRule& rule = RuleOf(field);
+  if (KnowsItWasWritten(field)) return r->HasField(message, field);
   return r->HasField(message, field) || (!rule.default_value().empty() && rule.only_for().empty());
 }
 

@@ -9,6 +9,7 @@
 #include "base/hostile_input.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
+#include "core/detector_config.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
 
@@ -51,6 +52,27 @@ TEST(PairTest, AZeroThatWasWrittenStaysZero) {
   EXPECT_EQ(pair->data().views(), 0u);
   EXPECT_FLOAT_EQ(pair->data().augmentation().flip_y(), 0);
   EXPECT_FLOAT_EQ(pair->data().augmentation().rotation(), 0.78539816f);
+}
+
+TEST(PairTest, AStudentDiffersFromItsModelOnlyInWhatIsWritten) {
+  const auto pair = ParsePair(With("student:\n", "student:\n  model: centerpoint_pillar_sim\n  detector: {vfe: {use_norm: false}, post_processing: "
+                                                 "{score_thresh: 0.25}, dense_head: {code_weights: [1, 1, 1, 1, 1, 1, 2, 2]}}\n"),
+                              "pair.yaml");
+  ASSERT_THAT(pair, IsOk());
+  const v1::Detector base = *BuiltInDetector("centerpoint_pillar_sim");
+  v1::StudentSpec whole = pair->student();
+  whole.clear_compress();
+  const auto student = MakeStudentDetector(base, whole);
+  ASSERT_THAT(student, IsOk());
+  v1::Detector wanted = base;
+  wanted.mutable_vfe()->set_use_norm(false);
+  wanted.mutable_post_processing()->set_score_thresh(0.25f);
+  wanted.mutable_dense_head()->clear_code_weights();
+  for (const float weight : {1, 1, 1, 1, 1, 1, 2, 2}) wanted.mutable_dense_head()->add_code_weights(weight);
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*student, wanted)) << student->DebugString();
+  const auto again = ParsePair(PairToYaml(*pair), "again.yaml");
+  ASSERT_THAT(again, IsOk());
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*pair, *again)) << PairToYaml(*pair);
 }
 
 struct BadFile {
@@ -105,6 +127,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"rate", With("epochs: 2", "epochs: 2, lr: 1e308"), "train.lr is 1e308, expected at most 10"},
         BadFile{"threads", With("epochs: 2", "epochs: 2, threads: 4000000000"), "train.threads is 4000000000, expected at most 1024"},
         BadFile{"queue", std::string(kGood) + "resources: {priority: high}\n", "resources.priority is \"high\", expected one of normal"},
+        BadFile{"method_twice", With("method: label, score_thresh: [0.6, 0.5, 0.5]", "method: pivotal_logits"), "distill[1].method: \"pivotal_logits\" stands there twice"},
+        BadFile{"two_logits", With("method: label, score_thresh: [0.6, 0.5, 0.5]", "method: uniform_logits"), "weigh the same class logits in two ways"},
+        BadFile{"columns", With("student:\n", "student:\n  model: centerpoint_pillar\n"), "takes 5 columns a point, and format kitti has 4"},
+        BadFile{"other_classes", With("student:\n", "student:\n  model: centerpoint_pillar_sim\n  detector: {class_names: [Car, Cyclist, Pedestrian]}\n"),
+                "student.detector.class_names: differs from data.class_names"},
+        BadFile{"velocity", With("student:\n", "student:\n  model: centerpoint_pillar_sim\n  detector: {dense_head: {with_velocity: true}}\n"), "no data set here has velocities"},
+        BadFile{"every", std::string(kGood) + "eval: {every: 2}\n", "eval.every is 2, expected at most 0"},
         BadFile{"name", With("name: half", "name: Half"), "is not a job name"}),
     [](const auto& info) { return info.param.name; });
 

@@ -54,6 +54,10 @@ class KittiDataset : public Dataset {
   const std::vector<std::string>& class_names() const override { return class_names_; }
 
   absl::StatusOr<std::vector<std::string>> Split(const std::string& split) const override {
+    // Its name is a part of a path and may come from another machine.
+    if (split.empty() || split.size() > 128 || split.find('/') != std::string::npos) {
+      return absl::InvalidArgumentError(absl::StrCat("\"", absl::CEscape(split.substr(0, 64)), "\" is not the name of a split; there are: ", ExistingSplits()));
+    }
     const std::string path = absl::StrCat(root_, "/ImageSets/", split, ".txt");
     const absl::StatusOr<std::string> text = ReadFile(path, kMaxTextBytes);
     if (absl::IsNotFound(text.status())) {

@@ -10,6 +10,9 @@
 
 namespace kd {
 
+// Counts changes of what MakeView() makes: answers to views of another version are of no use.
+inline constexpr int kViewVersion = 1;
+
 // View `view` of `frame`. View 0 is the frame as recorded. Others draw from a counter-based generator keyed by
 // (data.seed, frame.sample, view): flip along x (y, yaw negated), rotation about z, scaling (positions and sizes), then
 // the order of the points. Yaw ends in [-pi, pi).

@@ -105,6 +105,29 @@ TEST(PivotalLogitsTest, TopKKeepsTheHeaviestCells) {
   EXPECT_TRUE(std::is_sorted(record.indices.begin(), record.indices.end()));
 }
 
+TEST(PivotalLogitsTest, ARecordOfMoreCellsGivesTheLossOfThoseAskedFor) {
+  CenterPointPillar teacher = RandomDetector(1), student = RandomDetector(2);
+  const Frame a = SimulateFrame(1).frame, b = SimulateFrame(2).frame;
+  const Batch batch = MakeBatch({&a, &b}, teacher->config(), false);
+  torch::NoGradGuard no_grad;
+  const Predictions theirs = teacher->Forward(batch), own = student->Forward(batch);
+  const std::vector<torch::Tensor> probabilities = {ClampedSigmoid(own.heads[0].at("hm"))};
+  v1::DistillMethod spec;
+  spec.set_method("pivotal_logits");
+  spec.set_weight(1);
+  spec.set_top_k(10);
+  const auto method = *MakeMethod(spec, teacher->config(), student->config());
+  const auto loss = [&](uint32_t sent) {
+    v1::ResponsePlan plan = method->Plan();
+    plan.mutable_items(0)->set_top_k(sent);
+    std::vector<Response> responses;
+    for (int64_t i = 0; i < 2; ++i) responses.push_back(Decode(*EncodeResponse(plan, *teacher, theirs, i, i == 0 ? a : b, 0)));
+    return method->Loss({own, probabilities, responses, batch.gt_boxes, student->config(), teacher->config()}).at("pivotal_logits").item<float>();
+  };
+  EXPECT_GT(loss(10), 0);
+  EXPECT_EQ(loss(500), loss(10));
+}
+
 TEST(MethodTest, ImpossiblePairsAreRefusedWithTheReason) {
   const v1::Detector detector = *BuiltInDetector("centerpoint_pillar_sim");
   v1::Detector other = detector;

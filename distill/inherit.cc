@@ -19,6 +19,7 @@ std::vector<int64_t> FirstOfEach(const std::vector<int64_t>& teacher, const std:
   std::vector<int64_t> kept;
   int64_t start = 0;
   for (size_t i = 0; i < teacher.size() && i < student.size(); ++i) {
+    if (student[i] > teacher[i]) return {};
     for (int64_t c = 0; c < student[i]; ++c) kept.push_back(start + c);
     start += teacher[i];
   }

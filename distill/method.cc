@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "distill/feature_loss.h"
@@ -101,10 +102,14 @@ class PivotalLogits : public DistillationMethod {
     std::map<std::string, torch::Tensor> terms;
     torch::Tensor cls, reg;
     for (size_t h = 0; h < heads_; ++h) {
-      const PivotalRows rows = GatherPivotal(step.responses, absl::StrCat("hm.", h), DeviceOf(step));
+      PivotalRows rows = GatherPivotal(step.responses, absl::StrCat("hm.", h), DeviceOf(step));
+      torch::Tensor mask = WeightsOf(rows, targets[h]);
+      // A record that was made for more cells serves this job, too; the loss is of the cells that it asked for.
+      if (const torch::Tensor kept = Heaviest(rows, mask); kept.size(0) < mask.size(0)) {
+        rows = {.frame = rows.frame.index({kept}), .cell = rows.cell.index({kept}), .values = rows.values.index({kept})};
+        mask = mask.index({kept});
+      }
       const torch::Tensor teacher = ClampedSigmoid(rows.values);
-      const torch::Tensor gaussian = std::get<0>(targets[h].heatmaps.max(1)).flatten(1).index({rows.frame, rows.cell});
-      const torch::Tensor mask = rows.values.size(0) > 0 ? std::get<0>(teacher.max(1)) * gaussian : gaussian;
       const torch::Tensor student = AtCells(ResizeMap(step.student_probabilities[h], size[0], size[1]), rows);
       const torch::Tensor loss = (torch::pow(student - teacher, 2) * mask.unsqueeze(1)).sum() / (mask.sum() + 1e-6);
       cls = cls.defined() ? cls + loss : loss;
@@ -120,6 +125,32 @@ class PivotalLogits : public DistillationMethod {
   }
 
  private:
+  // The teacher's highest probability times the highest Gaussian, per row.
+  static torch::Tensor WeightsOf(const PivotalRows& rows, const HeadTargets& targets) {
+    const torch::Tensor gaussian = std::get<0>(targets.heatmaps.max(1)).flatten(1).index({rows.frame, rows.cell});
+    return rows.values.size(0) > 0 ? std::get<0>(ClampedSigmoid(rows.values).max(1)) * gaussian : gaussian;
+  }
+
+  // Rows of the top_k greatest weights of every frame, in the rows' order; among equals the first.
+  torch::Tensor Heaviest(const PivotalRows& rows, const torch::Tensor& weights) const {
+    const torch::Tensor frames = rows.frame.cpu(), values = weights.cpu();
+    const auto frame = frames.accessor<int64_t, 1>();
+    const auto weight = values.accessor<float, 1>();
+    std::vector<int64_t> kept;
+    for (int64_t begin = 0, end = 0; begin < frame.size(0); begin = end) {
+      while (end < frame.size(0) && frame[end] == frame[begin]) ++end;
+      std::vector<int64_t> own(static_cast<size_t>(end - begin));
+      std::iota(own.begin(), own.end(), begin);
+      if (own.size() > spec_.top_k()) {
+        std::stable_sort(own.begin(), own.end(), [&](int64_t a, int64_t b) { return weight[a] > weight[b]; });
+        own.resize(spec_.top_k());
+        std::sort(own.begin(), own.end());
+      }
+      kept.insert(kept.end(), own.begin(), own.end());
+    }
+    return torch::tensor(kept, torch::kInt64).to(weights.device());
+  }
+
   // Per code: mean absolute difference at the objects' cells; both maps have the same size.
   static torch::Tensor RegressionTerm(const StepContext& step, const HeadTargets& targets, size_t head) {
     const torch::Tensor student = GatherCells(RegressionMap(step.student_detector, step.student.heads[head]), targets.inds);

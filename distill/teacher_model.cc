@@ -11,6 +11,7 @@
 #include "distill/method.h"
 #include "models/detector.h"
 #include "models/device.h"
+#include "models/torch_status.h"
 
 namespace kd {
 
@@ -21,6 +22,10 @@ struct TeacherModel::Network {
 TeacherModel::~TeacherModel() = default;
 
 absl::StatusOr<std::unique_ptr<TeacherModel>> TeacherModel::Create(absl::string_view safetensors_bytes) {
+  return CatchTorch("the teacher's weights", [safetensors_bytes] { return Load(safetensors_bytes); });
+}
+
+absl::StatusOr<std::unique_ptr<TeacherModel>> TeacherModel::Load(absl::string_view safetensors_bytes) {
   KD_ASSIGN_OR_RETURN(LoadedDetector loaded, LoadDetector(safetensors_bytes));
   std::unique_ptr<TeacherModel> model(new TeacherModel);
   model->detector_ = loaded.module->config();
@@ -33,6 +38,11 @@ absl::StatusOr<std::unique_ptr<TeacherModel>> TeacherModel::Create(absl::string_
 
 absl::StatusOr<std::vector<std::vector<std::string>>> TeacherModel::Answer(const std::vector<const Frame*>& views,
                                                                            const v1::ResponsePlan& plan) {
+  return CatchTorch("the teacher's network", [&] { return Forward(views, plan); });
+}
+
+absl::StatusOr<std::vector<std::vector<std::string>>> TeacherModel::Forward(const std::vector<const Frame*>& views,
+                                                                            const v1::ResponsePlan& plan) {
   torch::NoGradGuard no_grad;
   for (const Frame* view : views) {
     if (view->num_features != static_cast<int>(detector_.num_point_features())) {

@@ -22,7 +22,7 @@ class TeacherModel {
   ~TeacherModel();
 
   // One list of records per view, in the plan's order; each carries the view's checksum.
-  // INVALID_ARGUMENT: a tensor that this teacher does not have.
+  // INVALID_ARGUMENT: a tensor that this teacher does not have. RESOURCE_EXHAUSTED, INTERNAL: the network failed.
   absl::StatusOr<std::vector<std::vector<std::string>>> Answer(const std::vector<const Frame*>& views,
                                                                const v1::ResponsePlan& plan);
 
@@ -31,11 +31,15 @@ class TeacherModel {
   const v1::Detector& detector() const { return detector_; }
 
   // True when simulated frames get bit-identical answers alone, in a batch and in another order. Only then may answers be
-  // computed in batches and kept under a name.
+  // computed in batches.
   bool AnswersAreBatchInvariant();
 
  private:
   TeacherModel() = default;
+  // Both may throw what torch throws.
+  static absl::StatusOr<std::unique_ptr<TeacherModel>> Load(absl::string_view safetensors_bytes);
+  absl::StatusOr<std::vector<std::vector<std::string>>> Forward(const std::vector<const Frame*>& views, const v1::ResponsePlan& plan);
+
   struct Network;
   std::unique_ptr<Network> network_;
   std::string digest_;

@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "data/dataset.h"
 #include "models/device.h"
+#include "models/torch_status.h"
 #include "prometheus/registry.h"
 #include "server/coordinator/coordinator_client.h"
 #include "server/coordinator/fleet_names.h"
@@ -69,7 +70,7 @@ class FleetWorker {
   absl::Status Run() {
     KD_ASSIGN_OR_RETURN(assignment_, farewell_.Join(self_));
     device_ = ChooseDevice(self_.rank());
-    const absl::Status status = Work();
+    const absl::Status status = CatchTorch("training", [this] { return Work(); });
     if (!status.ok() && !absl::IsAborted(status)) TellFailure(status);
     return status;
   }
@@ -112,7 +113,9 @@ class FleetWorker {
     ProcessGroupOptions options{.rank = self_.rank(),
                                 .world_size = assignment_.world_size(),
                                 .prefix = GenerationPrefix(self_.job_id(), self_.generation()),
-                                .device = device_};
+                                .device = device_,
+                                // A rank may wait that long for the coordinator to take a checkpoint.
+                                .timeout = kPatience + absl::Minutes(1)};
     KD_ASSIGN_OR_RETURN(sync_, ProcessGroupSync::Create(options, rendezvous_));
     return absl::OkStatus();
   }
@@ -139,7 +142,8 @@ class FleetWorker {
     if (path.empty()) return absl::OkStatus();
     const absl::StatusOr<std::string> bytes = ReadFile(path);
     if (bytes.ok() && Sha256Digest(*bytes) == assignment_.checkpoint_digest()) return absl::OkStatus();
-    bad_checkpoint_ = true;
+    // What cannot be read now may be readable at the next try.
+    bad_checkpoint_ = bytes.ok() || absl::IsNotFound(bytes.status());
     if (!bytes.ok()) return Annotate(bytes.status(), "checkpoint");
     return absl::DataLossError(absl::StrCat("checkpoint ", path, " is ", Sha256Digest(*bytes), ", but ",
                                             assignment_.checkpoint_digest(), " was committed; the one before it is used"));

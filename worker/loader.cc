@@ -157,7 +157,8 @@ absl::StatusOr<Response> Loader::Receive(const Frame& view, uint32_t number, Ste
     if (options_.verify_views && record.header.view_crc32c() != own) {
       return absl::FailedPreconditionError(absl::StrFormat(
           "frame %s view %u: the teacher answered another view (its checksum is %08x, the worker's %08x); teacher and worker "
-          "must read the same files with the same version and data settings",
+          "must read the same files with the same version and data settings; if files were replaced in place, delete the "
+          "teacher's cache folder",
           view.sample, number, record.header.view_crc32c(), own));
     }
     const std::string tensor = record.header.tensor();

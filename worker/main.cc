@@ -9,6 +9,7 @@
 #include "base/program.h"
 #include "base/status.h"
 #include "core/pair.h"
+#include "models/torch_status.h"
 #include "nlohmann/json.hpp"
 #include "torch/torch.h"
 #include "worker/evaluate.h"
@@ -64,6 +65,7 @@ int Main(int argc, char** argv) {
   evaluate_command->add_option("--weights", evaluate.weights, "model.safetensors")->required();
   evaluate_command->add_option("--data", evaluate.root, "Folder of the data set")->required();
   evaluate_command->add_option("--split", evaluate.split, "Name of a file in ImageSets");
+  evaluate_command->add_flag("--fov-crop,!--no-fov-crop", evaluate.fov_crop, "Keep only points that the left colour image shows");
   evaluate_command->add_option("--detections-out", evaluate.detections_out, "Also write KITTI result files here");
 
   std::string pair_path, folder, teacher_address, registry_url;
@@ -80,9 +82,11 @@ int Main(int argc, char** argv) {
   train_command->add_option("--generation", fleet.generation, "Which start of the job's workers this is")->required();
   train_command->add_option("--rank", fleet.rank, "Number of this worker, from 0")->required();
   return RunProgram(app, argc, argv, [&] {
-    if (evaluate_command->parsed()) return RunEvaluate(evaluate);
-    if (alone_command->parsed()) return RunTrainAlone(pair_path, folder, teacher_address, registry_url);
-    return RunFleetWorker(fleet);
+    return CatchTorch("kd-worker", [&] {
+      if (evaluate_command->parsed()) return RunEvaluate(evaluate);
+      if (alone_command->parsed()) return RunTrainAlone(pair_path, folder, teacher_address, registry_url);
+      return RunFleetWorker(fleet);
+    });
   });
 }
 

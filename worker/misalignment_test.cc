@@ -132,7 +132,8 @@ std::string* MisalignmentTest::teacher_weights_ = nullptr;
 
 constexpr char kOtherView[] =
     "^frame 000[0-9]+ view [1-4]: the teacher answered another view \\(its checksum is [0-9a-f]{8}, the worker's "
-    "[0-9a-f]{8}\\); teacher and worker must read the same files with the same version and data settings$";
+    "[0-9a-f]{8}\\); teacher and worker must read the same files with the same version and data settings; if files were "
+    "replaced in place, delete the teacher's cache folder$";
 
 TEST_F(MisalignmentTest, AResponseToAnotherViewIsRefusedBeforeItsFirstUse) {
   uint64_t steps = 0;

@@ -504,7 +504,6 @@ absl::Status Coordinator::Fail(const v1::FailRequest& request) {
   KD_ASSIGN_OR_RETURN(Rank* const rank, Hear(*job, request.rank()));
   // All ranks of a generation start from one file: when two find it damaged, the one before it stays.
   const bool known_bad = std::any_of(job->ranks.begin(), job->ranks.end(), [](const Rank& other) { return other.bad_checkpoint; });
-  rank->bad_checkpoint = request.bad_checkpoint();
   if (request.bad_checkpoint() && !known_bad && job->record.checkpoints_size() > 0) {
     v1::JobRecord next = job->record;
     const std::string path = next.checkpoints(0).path();
@@ -513,6 +512,7 @@ absl::Status Coordinator::Fail(const v1::FailRequest& request) {
     next.mutable_job()->set_checkpoint_step(step);
     KD_RETURN_IF_ERROR(Change(*job, std::move(next), absl::StrCat("checkpoint ", path, " is damaged; going back to step ", step)));
   }
+  rank->bad_checkpoint = request.bad_checkpoint();
   rank->failure = request.message().empty() ? "gave no reason" : Shorten(OneLine(request.message()), kMaxReason);
   rank->permanent = request.permanent();
   return absl::OkStatus();

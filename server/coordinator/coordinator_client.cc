@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "base/grpc_channel.h"
 #include "base/grpc_status.h"
+#include "base/status.h"
 #include "kd/v1/coordinator.grpc.pb.h"
 
 namespace kd {
@@ -35,9 +36,12 @@ struct CoordinatorClient::Impl {
       Response response;
       const absl::Status status = FromGrpcStatus((stub.get()->*method)(&context, request, &response));
       if (status.ok()) return response;
-      if (!IsRetryable(status) && !absl::IsDeadlineExceeded(status)) return status;
+      // A coordinator that stops cancels what it has begun.
+      const bool silent = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsCancelled(status);
+      if (!silent && !IsRetryable(status)) return status;
       const absl::Duration waited = absl::Now() - start;
       if (waited + pause > patience) {
+        if (!silent) return Annotate(status, absl::StrCat("the coordinator at ", address));
         return absl::UnavailableError(absl::StrCat("the coordinator at ", address, " has not answered for ",
                                                    absl::ToInt64Seconds(waited), " s: ", status.message()));
       }

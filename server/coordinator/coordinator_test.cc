@@ -539,6 +539,31 @@ TEST_F(CoordinatorTest, ARefusedTeacherEndsItsJobsOnly) {
   EXPECT_THAT(coordinator_->Teachers(), IsEmpty());
 }
 
+TEST_F(CoordinatorTest, WritesADamagedCopyOfATeacherAnew) {
+  const std::string path = TeacherWeightsPath(folder_.path(), Job(Submit(Pair(true))).teacher_digest());
+  const auto whole = ReadFile(path);
+  ASSERT_THAT(whole, IsOk());
+  std::string damaged = *whole;
+  damaged[damaged.size() / 2] ^= 1;
+  ASSERT_THAT(WriteFileAtomically(path, damaged), IsOk());
+  Submit(Pair(true));
+  EXPECT_EQ(ReadFile(path).value_or(""), *whole);
+}
+
+TEST_F(CoordinatorTest, ForgetsATeacherThatWasLostWhileNobodyUsedIt) {
+  const std::string id = Submit(Pair(true));
+  Tick(2);
+  const int64_t pid = coordinator_->Teachers()[0].pid();
+  EXPECT_THAT(Register(Job(id).teacher_digest(), pid, true), IsOk());
+  EXPECT_THAT(coordinator_->Cancel(id), IsOk());
+  launcher_.running.erase(pid);
+  Tick(2);
+  EXPECT_EQ(coordinator_->Teachers()[0].state(), "lost");
+  clock_.Advance(absl::Minutes(6));
+  Tick();
+  EXPECT_THAT(coordinator_->Teachers(), IsEmpty());
+}
+
 TEST_F(CoordinatorTest, StopsATeacherThatNobodyUses) {
   const std::string id = Submit(Pair(true));
   Tick(2);

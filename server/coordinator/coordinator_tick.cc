@@ -215,6 +215,8 @@ absl::Status Coordinator::Do(const ExplainJob& action) {
 
 absl::Status Coordinator::Do(const StartTeacher& action) {
   const std::string folder = TeacherFolder(options_.folder, action.digest), name = TeacherName(action.digest);
+  // One that was stopped may still hold the cache.
+  if (CountLeaving(name) > 0) return absl::OkStatus();
   KD_RETURN_IF_ERROR(CreateFolders(folder + "/cache"));
   Teacher& teacher = teachers_[action.digest];
   teacher.weights_path = TeacherWeightsPath(options_.folder, action.digest);

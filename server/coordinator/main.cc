@@ -98,6 +98,8 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
   const std::unique_ptr<grpc::Service> jobs = NewJobService(*coordinator), workers = NewWorkerService(*coordinator),
                                        meeting = NewRendezvousService(rendezvous);
   KD_ASSIGN_OR_RETURN(RunningGrpcServer running, StartGrpcServer(flags.listen, {jobs.get(), workers.get(), meeting.get()}));
+  // Also when the rest cannot start: a client may be in the middle of a call.
+  const auto shut_down = absl::MakeCleanup([&running] { running.server->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100)); });
   coordinator->SetAddress(running.address);
 
   const auto registry = std::make_shared<prometheus::Registry>();
@@ -119,10 +121,7 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
     stop.Notify();
     ticker.join();
   };
-  const auto end = absl::MakeCleanup([&] {
-    stop_ticking();
-    running.server->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
-  });
+  const auto end = absl::MakeCleanup(stop_ticking);
   if (!flags.ops_address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.ops_address_file, ops->address()));
   if (!flags.address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.address_file, running.address));
   LogInfo("serving \"", folder, "\" on ", running.address, ", metrics on http://", ops->address(), "/metrics");

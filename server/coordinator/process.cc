@@ -7,8 +7,6 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <fstream>
-#include <iterator>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -16,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/file.h"
 #include "base/status.h"
 
 extern char** environ;
@@ -45,17 +44,11 @@ std::vector<std::string> Environment(const std::map<std::string, std::string>& a
   return environment;
 }
 
-// Files of /proc have no size: read until they end.
-std::string ReadProcFile(const std::string& path) {
-  std::ifstream file(path);
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
 }  // namespace
 
 absl::StatusOr<ProcessId> IdentifyProcess(int64_t pid) {
   // "PID (NAME) STATE PPID ...": the name may hold anything, also spaces and parentheses.
-  const std::string stat = ReadProcFile(absl::StrCat("/proc/", pid, "/stat"));
+  const std::string stat = ReadFile(absl::StrCat("/proc/", pid, "/stat")).value_or("");
   const size_t name_end = stat.rfind(") ");
   const std::vector<std::string> fields =
       absl::StrSplit(name_end == std::string::npos ? "" : stat.substr(name_end + 2), ' ');
@@ -63,7 +56,7 @@ absl::StatusOr<ProcessId> IdentifyProcess(int64_t pid) {
   if (fields.size() < 20 || fields[0] == "Z" || fields[0] == "X" || !absl::SimpleAtoi(fields[19], &process.start_ticks)) {
     return absl::NotFoundError(absl::StrCat("process ", pid, " has ended"));
   }
-  process.boot_id = ReadProcFile("/proc/sys/kernel/random/boot_id");
+  process.boot_id = ReadFile("/proc/sys/kernel/random/boot_id").value_or("");
   absl::StripTrailingAsciiWhitespace(&process.boot_id);
   return process;
 }
@@ -113,7 +106,7 @@ std::optional<std::string> LocalLauncher::Poll(const ProcessId& process) {
 absl::StatusOr<ProcessId> LocalLauncher::Find(int64_t pid, const std::vector<std::string>& arguments) {
   KD_ASSIGN_OR_RETURN(ProcessId process, IdentifyProcess(pid));
   // Every argument ends in a zero byte.
-  const std::string command_line = ReadProcFile(absl::StrCat("/proc/", pid, "/cmdline"));
+  const std::string command_line = ReadFile(absl::StrCat("/proc/", pid, "/cmdline")).value_or("");
   const std::string wanted = absl::StrCat(absl::StrJoin(arguments, absl::string_view("\0", 1)), absl::string_view("\0", 1));
   if (!absl::StartsWith(command_line, wanted)) {
     return absl::NotFoundError(absl::StrCat("process ", pid, " is not \"", absl::StrJoin(arguments, " "), "\""));

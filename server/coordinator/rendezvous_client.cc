@@ -16,6 +16,11 @@ namespace {
 constexpr absl::Duration kAttempt = absl::Seconds(10);
 constexpr absl::Duration kPause = absl::Milliseconds(100);
 
+// Nobody answered, or a coordinator that stops, which cancels what it has begun.
+bool IsSilence(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsCancelled(status);
+}
+
 }  // namespace
 
 struct RendezvousClient::Impl {
@@ -40,7 +45,7 @@ struct RendezvousClient::Impl {
     const absl::Time start = absl::Now();
     while (true) {
       absl::StatusOr<Response> response = Once(method, request);
-      if (!absl::IsUnavailable(response.status()) && !absl::IsDeadlineExceeded(response.status())) return response;
+      if (!IsSilence(response.status())) return response;
       const absl::Duration waited = absl::Now() - start;
       if (waited >= how_long) {
         return absl::UnavailableError(absl::StrCat("the coordinator at ", address, " has not answered for ",
@@ -78,8 +83,7 @@ absl::StatusOr<std::vector<std::string>> RendezvousClient::Get(const std::vector
     request.set_wait_ms(static_cast<uint64_t>(absl::ToInt64Milliseconds(std::min(left, kAttempt / 2))));
     absl::StatusOr<v1::StoreGetResponse> response = impl_->Once(&Impl::Stub::Get, request);
     if (response.ok()) return std::vector<std::string>(response->values().begin(), response->values().end());
-    if (!absl::IsUnavailable(response.status()) && !absl::IsDeadlineExceeded(response.status()))
-      return response.status();
+    if (!IsSilence(response.status())) return response.status();
     if (left == absl::ZeroDuration()) {
       return Annotate(
           response.status(),

@@ -66,9 +66,8 @@ absl::StatusOr<TeacherWeights> ReadTeacherWeights(const v1::TeacherSpec& teacher
 
 absl::StatusOr<std::string> KeepTeacherWeights(const TeacherWeights& weights, const std::string& fleet_folder) {
   const std::string path = TeacherWeightsPath(fleet_folder, weights.digest);
-  std::error_code error;
-  // Only a finished copy has this name.
-  if (std::filesystem::file_size(path, error) == weights.bytes.size() && !error) return path;
+  // A copy that was damaged since is written anew.
+  if (Sha256DigestOfFile(path).value_or("") == weights.digest) return path;
   KD_RETURN_IF_ERROR(CreateFolders(TeacherFolder(fleet_folder, weights.digest)));
   KD_RETURN_IF_ERROR(WriteFileAtomically(path, weights.bytes));
   return path;

@@ -70,7 +70,9 @@ class Fleet {
       : flags_(flags), folder_(std::move(folder)), programs_(std::move(programs)), supervisor_(launcher_, Clock::Real()) {}
   ~Fleet() { supervisor_.StopAll(kFarewell); }
 
-  absl::Status Start() {
+  // CANCELLED: it was asked to stop before all was up.
+  absl::Status Start(const StopSignals& stop_signals) {
+    stop_signals_ = &stop_signals;
     KD_RETURN_IF_ERROR(CreateFolders(folder_ + "/logs"));
     KD_ASSIGN_OR_RETURN(registry_, StartProgram("kd-registry", [this](const std::string& listen) {
       return std::vector<std::string>{"--folder", folder_ + "/registry", "--listen", listen};
@@ -115,7 +117,10 @@ class Fleet {
         supervisor_.Keep(program, process, Spec(program, arguments(*address)));
         return address;
       }
-      absl::SleepFor(kPoll);
+      if (stop_signals_->WaitFor(kPoll)) {
+        launcher_.Signal(process, SIGTERM);
+        return absl::CancelledError(absl::StrCat("asked to stop before ", program, " served"));
+      }
       end = launcher_.Poll(process);
     }
     if (!end.has_value()) {
@@ -129,6 +134,7 @@ class Fleet {
   const Flags& flags_;
   const std::string folder_, programs_;
   LocalLauncher launcher_;
+  const StopSignals* stop_signals_ = nullptr;
   Supervisor supervisor_;
   std::string registry_, coordinator_;
 };
@@ -143,7 +149,7 @@ absl::Status Run(const Flags& flags, const StopSignals& stop_signals) {
   KD_RETURN_IF_ERROR(LockFolder(folder));
   {
     Fleet fleet(flags, folder, std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string());
-    KD_RETURN_IF_ERROR(fleet.Start());
+    KD_RETURN_IF_ERROR(fleet.Start(stop_signals));
     if (!flags.address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.address_file, fleet.coordinator()));
     LogInfo("coordinator on ", fleet.coordinator(), ", registry on http://", fleet.registry(), ", all state in ", folder);
     const std::string with = fleet.coordinator() == kDefaultListen ? "" : absl::StrCat("KD_ADDRESS=", fleet.coordinator(), " ");

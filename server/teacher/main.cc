@@ -50,13 +50,17 @@ v1::ResponsePlan BasePlan(const v1::Detector& detector) {
   return plan;
 }
 
-// `registration` is null without a coordinator.
-absl::Status Serve(const Flags& flags, const StopSignals& stop_signals, TeacherRegistration* registration) {
+absl::StatusOr<std::unique_ptr<TeacherModel>> Load(const Flags& flags) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
-  KD_ASSIGN_OR_RETURN(const std::unique_ptr<TeacherModel> model, TeacherModel::Create(bytes));
+  KD_ASSIGN_OR_RETURN(std::unique_ptr<TeacherModel> model, TeacherModel::Create(bytes));
   if (!flags.digest.empty() && flags.digest != model->digest()) {
     return absl::FailedPreconditionError(absl::StrCat("\"", flags.weights, "\" is ", model->digest(), ", not ", flags.digest, " as asked for"));
   }
+  return model;
+}
+
+// `registration` is null without a coordinator.
+absl::Status Serve(const Flags& flags, const StopSignals& stop_signals, std::unique_ptr<TeacherModel> model, TeacherRegistration* registration) {
   const bool invariant = model->AnswersAreBatchInvariant();
   if (!invariant) LogWarning("answers differ between batches: every view is computed alone");
 
@@ -91,10 +95,13 @@ absl::Status Run(const Flags& flags, const StopSignals& stop_signals) {
       ::kill(::getpid(), SIGTERM);
     });
   }
-  const absl::Status status = Serve(flags, stop_signals, registration.get());
-  // What another try may mend is not said: the process ends and is started again.
-  if (!status.ok() && registration != nullptr && !absl::IsUnavailable(status)) registration->Refuse(std::string(status.message()));
-  return status;
+  absl::StatusOr<std::unique_ptr<TeacherModel>> model = Load(flags);
+  if (!model.ok()) {
+    // Another try may mend anything but the weights: the process ends and is started again.
+    if (registration != nullptr && !absl::IsUnavailable(model.status())) registration->Refuse(std::string(model.status().message()));
+    return model.status();
+  }
+  return Serve(flags, stop_signals, *std::move(model), registration.get());
 }
 
 int Main(int argc, char** argv) {

@@ -64,7 +64,10 @@ void TeacherRegistration::Run() {
       request = request_;
     }
     const absl::StatusOr<v1::RegisterTeacherResponse> response = client_.RegisterTeacher(request);
-    if (absl::IsCancelled(response.status())) return;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (stop_) return;
+    }
     if (!response.ok()) {
       on_dismissed_(std::string(response.status().message()));
       return;

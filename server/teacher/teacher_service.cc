@@ -15,6 +15,7 @@
 #include "base/grpc_server.h"
 #include "base/grpc_status.h"
 #include "base/status.h"
+#include "data/view.h"
 #include "kd/v1/teacher.grpc.pb.h"
 #include "server/teacher/thread_pool.h"
 
@@ -75,16 +76,20 @@ class Service final : public v1::Teacher::Service {
     const std::string name = request.data().SerializeAsString();
     {
       absl::MutexLock lock(&mutex_);
-      if (const auto found = data_.find(name); found != data_.end()) return found->second;
+      const auto found = data_.find(name);
+      // Files that changed since make another data set.
+      const bool same = found != data_.end() && (request.dataset_digest().empty() ||
+                                                 request.dataset_digest() == found->second->scope.dataset_digest);
+      if (same) return found->second;
     }
     auto data = std::make_shared<ResponseData>();
     data->data = request.data();
     KD_ASSIGN_OR_RETURN(data->dataset, OpenDataset(request.data()));
     data->scope.teacher_digest = options_.digest;
     KD_ASSIGN_OR_RETURN(data->scope.dataset_digest, data->dataset->Digest(request.data().train_split()));
-    data->scope.view_profile = Sha256Digest(absl::StrCat(request.data().seed(), "/", request.data().augmentation().SerializeAsString()));
+    data->scope.view_profile = Sha256Digest(absl::StrCat(kViewVersion, "/", request.data().seed(), "/", request.data().augmentation().SerializeAsString()));
     absl::MutexLock lock(&mutex_);
-    return data_.emplace(name, std::move(data)).first->second;
+    return data_.insert_or_assign(name, std::move(data)).first->second;
   }
 
   absl::Status Check(const v1::StreamResponsesRequest& request, const ResponseData& data) const {
