@@ -1,49 +1,17 @@
 #include "absl/strings/str_cat.h"
+#include "client/kd_ops/module_case.h"
 #include "client/kd_ops/operation.h"
 #include "models/adam_onecycle.h"
 #include "models/bev_backbone.h"
 #include "models/center_head.h"
+#include "models/mean_vfe.h"
 #include "models/pillar_vfe.h"
 
 namespace kd {
 namespace {
 
-template <size_t N>
-std::array<float, N> Floats(const nlohmann::json& values) {
-  std::array<float, N> out{};
-  for (size_t i = 0; i < N; ++i) out[i] = values.at(i).get<float>();
-  return out;
-}
-
-// Copies the case's parameters into `module`; a name that it lacks is an error.
-void LoadParameters(const OperationCase& c, torch::nn::Module& module) {
-  torch::NoGradGuard no_grad;
-  size_t used = 0;
-  const auto copy = [&](const std::string& name, torch::Tensor target) {
-    const auto found = c.parameters.find(name);
-    if (found == c.parameters.end()) return;
-    TORCH_CHECK(found->second.sizes() == target.sizes(), "param.", name, " has another shape than the module");
-    target.copy_(found->second);
-    ++used;
-  };
-  for (const auto& item : module.named_parameters()) copy(item.key(), item.value());
-  for (const auto& item : module.named_buffers()) copy(item.key(), item.value());
-  TORCH_CHECK(used == c.parameters.size(), "the module took ", used, " of ", c.parameters.size(), " parameters");
-}
-
-std::vector<std::pair<std::string, torch::Tensor>> ParametersOf(torch::nn::Module& module) {
-  std::vector<std::pair<std::string, torch::Tensor>> parameters;
-  for (const auto& item : module.named_parameters()) parameters.emplace_back("param." + item.key(), item.value());
-  return parameters;
-}
-
-void AddRunning(torch::nn::Module& module, TensorMap& results) {
-  for (const auto& item : module.named_buffers()) results["out.running." + item.key()] = item.value().clone();
-}
-
 TensorMap MeanVfe(const OperationCase& c) {
-  const torch::Tensor count = c.in("num_points").to(torch::kFloat32).clamp_min(1).unsqueeze(1);
-  const torch::Tensor mean = c.in("voxels").sum(1) / count;
+  const torch::Tensor mean = MeanVoxelFeatures(c.in("voxels"), c.in("num_points"));
   return {{"out.voxel_features", mean}, {"out.features", mean}};
 }
 
@@ -85,6 +53,13 @@ TensorMap DynamicPillarVfeCase(const OperationCase& c) {
   TensorMap results = {{"out.pillar_features", pillars.features}, {"out.coords", pillars.coords}};
   AddRunning(*vfe, results);
   return results;
+}
+
+TensorMap DynamicMeanVfeCase(const OperationCase& c) {
+  const auto grid = c.hyper.at("grid_size").get<std::vector<int64_t>>();
+  const auto voxels = MeanPointsPerVoxel(c.in("points"), {grid[0], grid[1], grid[2]}, Floats<3>(c.hyper.at("voxel_size")),
+                                         Floats<6>(c.hyper.at("point_cloud_range")));
+  return {{"out.features", voxels.features}, {"out.voxel_features", voxels.features}, {"out.coords", voxels.coords}};
 }
 
 TensorMap RunBackbone(const OperationCase& c, const BevBackboneOptions& options) {
@@ -270,6 +245,7 @@ void AddModelOperations(OperationTable& table) {
   table["model.mean_vfe"] = MeanVfe;
   table["model.pillar_vfe"] = PillarVfeCase;
   table["model.dynamic_pillar_vfe"] = DynamicPillarVfeCase;
+  table["model.dynamic_mean_vfe"] = DynamicMeanVfeCase;
   table["model.bev_backbone"] = BackboneCase;
   table["model.bev_backbone_flexible"] = FlexibleBackboneCase;
   table["model.center_head"] = CenterHeadCase;

@@ -1,0 +1,202 @@
+#include "models/sparse_conv.h"
+
+#include <cmath>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "ATen/Parallel.h"
+#include "ops/sparse_conv.h"
+
+namespace kd {
+
+struct SparseIndices {
+  ConvGeometry geometry;
+  std::shared_ptr<const SparseSites> input, output;
+  Rulebook pairs;
+
+  // The pairs with input and output exchanged, made when first asked for. Safe from any thread.
+  const Rulebook& reversed() {
+    std::call_once(once_, [this] { reversed_ = Transposed(pairs); });
+    return reversed_;
+  }
+
+ private:
+  std::once_flag once_;
+  Rulebook reversed_;
+};
+
+namespace {
+
+using torch::Tensor;
+
+void OnAllCores(int64_t count, absl::FunctionRef<void(int64_t, int64_t)> body) {
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { body(begin, end); });
+}
+
+// One convolution as torch's autograd sees it.
+struct Call {
+  std::shared_ptr<SparseIndices> indices;
+  SparseConvOptions::Kind kind;
+  int64_t in_channels, out_channels;
+
+  int32_t volume() const { return indices->geometry.volume(); }
+  bool inverse() const { return kind == SparseConvOptions::Kind::kInverse; }
+  const Rulebook& pairs() const { return inverse() ? indices->reversed() : indices->pairs; }
+  // From output rows to input rows. A submanifold rulebook is its own reverse with mirrored positions.
+  const Rulebook& reversed() const { return inverse() || kind == SparseConvOptions::Kind::kSubmanifold ? indices->pairs : indices->reversed(); }
+  bool mirrored() const { return kind == SparseConvOptions::Kind::kSubmanifold; }
+  // Of the weight as it lies in memory: (Cout, positions, Cin).
+  WeightStrides strides() const {
+    if (volume() == 1) return {.positions = 0, .ins = out_channels, .outs = 1};
+    return {.positions = in_channels, .ins = 1, .outs = volume() * in_channels};
+  }
+};
+
+Tensor Multiply(const Rulebook& pairs, const Tensor& input, const PackedWeights& weights, const float* bias) {
+  Tensor output = torch::empty({pairs.num_out, weights.out_channels()}, input.options());
+  const float* const from = input.data_ptr<float>();
+  float* const to = output.data_ptr<float>();
+  OnAllCores(pairs.blocks(), [&](int64_t begin, int64_t end) { SparseConvForward(pairs, from, weights, bias, to, begin, end); });
+  return output;
+}
+
+Tensor ForwardCpu(const Call& call, const Tensor& features, const Tensor& weight, const std::optional<Tensor>& bias) {
+  const PackedWeights packed(weight.data_ptr<float>(), call.volume(), call.in_channels, call.out_channels, call.strides());
+  return Multiply(call.pairs(), features, packed, bias ? bias->data_ptr<float>() : nullptr);
+}
+
+Tensor InputGradientCpu(const Call& call, const Tensor& gradient, const Tensor& weight) {
+  const WeightStrides s = call.strides();
+  const bool mirrored = call.mirrored();
+  const float* const first = weight.data_ptr<float>() + (mirrored ? (call.volume() - 1) * s.positions : 0);
+  const PackedWeights packed(first, call.volume(), call.out_channels, call.in_channels,
+                             {.positions = mirrored ? -s.positions : s.positions, .ins = s.outs, .outs = s.ins});
+  return Multiply(call.reversed(), gradient, packed, nullptr);
+}
+
+// volume x Cin x Cout.
+Tensor WeightGradientCpu(const Call& call, const Tensor& features, const Tensor& gradient) {
+  Tensor result = torch::empty({call.volume(), call.in_channels, call.out_channels}, features.options());
+  const float *const from = features.data_ptr<float>(), *const up = gradient.data_ptr<float>();
+  float* const to = result.data_ptr<float>();
+  OnAllCores(call.volume(), [&](int64_t begin, int64_t end) {
+    SparseConvWeightGradient(call.pairs(), from, call.in_channels, up, call.out_channels, to, static_cast<int32_t>(begin),
+                             static_cast<int32_t>(end));
+  });
+  return result;
+}
+
+// Carries a Call through autograd's saved data.
+struct CallHolder : torch::CustomClassHolder {
+  explicit CallHolder(Call call) : call(std::move(call)) {}
+  Call call;
+};
+
+struct Convolve : torch::autograd::Function<Convolve> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& features, const Tensor& weight,
+                        const std::optional<Tensor>& bias, const c10::intrusive_ptr<CallHolder>& holder) {
+    const Tensor rows = features.contiguous(), kernel = weight.contiguous();
+    context->save_for_backward({rows, kernel});
+    context->saved_data["call"] = c10::IValue::make_capsule(holder);
+    context->saved_data["bias"] = bias.has_value();
+    return ForwardCpu(holder->call, rows, kernel, bias);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto capsule = context->saved_data["call"].toCapsule();
+    const Call& call = static_cast<CallHolder*>(capsule.get())->call;
+    const auto saved = context->get_saved_variables();
+    const Tensor& features = saved[0];
+    const Tensor& weight = saved[1];
+    const Tensor gradient = gradients[0].contiguous();
+    Tensor to_features, to_weight, to_bias;
+    if (context->needs_input_grad(0)) to_features = InputGradientCpu(call, gradient, weight);
+    if (context->needs_input_grad(1)) {
+      const Tensor by_position = WeightGradientCpu(call, features, gradient);
+      to_weight = (call.volume() == 1 ? by_position : by_position.permute({2, 0, 1})).reshape(weight.sizes());
+    }
+    if (context->saved_data["bias"].toBool() && context->needs_input_grad(2)) to_bias = gradient.sum(0);
+    return {to_features, to_weight, to_bias, Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor SparseTensor::Coordinates() const {
+  Tensor coords = torch::empty({static_cast<int64_t>(sites->size()), 4}, torch::kInt64);
+  int64_t* to = coords.data_ptr<int64_t>();
+  for (const Site& site : sites->sites()) {
+    for (const int32_t value : {site.frame, site.z, site.y, site.x}) *to++ = value;
+  }
+  return coords;
+}
+
+Tensor SparseTensor::Dense() const {
+  const auto [depth, height, width] = sites->shape();
+  const Tensor coords = Coordinates().to(features.device());
+  const Tensor cell = (coords.select(1, 0) * height + coords.select(1, 2)) * width + coords.select(1, 3);
+  const int64_t channels = features.size(1);
+  // Cells of the map with all their (channel, z): what HeightCompression wants, without another copy.
+  Tensor canvas = torch::zeros({int64_t{sites->batch()} * height * width, channels, depth}, features.options());
+  return canvas.index_put_({cell, torch::indexing::Slice(), coords.select(1, 1)}, features)
+      .view({sites->batch(), height, width, channels, depth})
+      .permute({0, 3, 4, 1, 2});
+}
+
+SparseTensor MakeSparseTensor(const Tensor& features, const Tensor& coords, int64_t batch, const SparseShape& shape) {
+  const Tensor rows = coords.to(torch::kCPU, torch::kInt32).contiguous();
+  std::vector<Site> sites(rows.size(0));
+  const int32_t* from = rows.data_ptr<int32_t>();
+  for (Site& site : sites) {
+    site = {from[0], from[1], from[2], from[3]};
+    from += 4;
+  }
+  auto sorted = SparseSites::Sort(sites, static_cast<int32_t>(batch), shape);
+  TORCH_CHECK(sorted.ok(), std::string(sorted.status().message()));
+  const Tensor order = torch::tensor(sorted->rows, torch::kInt64).to(features.device());
+  return {.features = features.index_select(0, order),
+          .sites = std::make_shared<const SparseSites>(std::move(sorted->sites)),
+          .indices = std::make_shared<std::map<std::string, std::shared_ptr<SparseIndices>>>()};
+}
+
+SparseConv3dImpl::SparseConv3dImpl(const SparseConvOptions& options) : options_(options) {
+  const auto [kz, ky, kx] = options.kernel;
+  weight_ = register_parameter("weight", torch::empty({options.out_channels, kz, ky, kx, options.in_channels}));
+  // Kaiming uniform with a = sqrt(5) over all inputs of a site, as spconv starts.
+  const double bound = 1 / std::sqrt(static_cast<double>(kz * ky * kx * options.in_channels));
+  torch::nn::init::uniform_(weight_, -bound, bound);
+  if (!options.bias) return;
+  bias_ = register_parameter("bias", torch::empty({options.out_channels}));
+  torch::nn::init::uniform_(*bias_, -bound, bound);
+}
+
+SparseTensor SparseConv3dImpl::forward(const SparseTensor& input) {
+  using Kind = SparseConvOptions::Kind;
+  TORCH_CHECK(input.features.size(1) == options_.in_channels, "sparse convolution \"", options_.indice_key, "\": the input has ",
+              input.features.size(1), " channels, expected ", options_.in_channels);
+  std::shared_ptr<SparseIndices> indices;
+  const auto found = input.indices->find(options_.indice_key);
+  if (found != input.indices->end() && !options_.indice_key.empty()) {
+    indices = found->second;
+  } else {
+    TORCH_CHECK(options_.kind != Kind::kInverse, "inverse convolution: no layer with the key \"", options_.indice_key, "\" came before");
+    indices = std::make_shared<SparseIndices>();
+    const bool stays = options_.kind == Kind::kSubmanifold;
+    indices->geometry = stays ? ConvGeometry::Submanifold(options_.kernel) : ConvGeometry{options_.kernel, options_.stride, options_.padding};
+    indices->input = input.sites;
+    indices->output = stays ? input.sites : std::make_shared<const SparseSites>(input.sites->Convolved(indices->geometry));
+    indices->pairs = BuildRulebook(*indices->input, *indices->output, indices->geometry, OnAllCores);
+    if (!options_.indice_key.empty()) (*input.indices)[options_.indice_key] = indices;
+  }
+  const bool back = options_.kind == Kind::kInverse;
+  const auto& from = back ? indices->output : indices->input;
+  TORCH_CHECK(from == input.sites, "sparse convolution \"", options_.indice_key, "\": its key belongs to other sites");
+  const auto holder = c10::make_intrusive<CallHolder>(Call{indices, options_.kind, options_.in_channels, options_.out_channels});
+  return {.features = Convolve::apply(input.features, weight_, bias_, holder),
+          .sites = back ? indices->input : indices->output,
+          .indices = input.indices};
+}
+
+}  // namespace kd
