@@ -39,8 +39,12 @@ std::string ToLittleEndian(T value) {
   return bytes;
 }
 
-absl::Status Damaged(const std::string& path, size_t record, uint64_t byte, absl::string_view problem) {
-  return absl::DataLossError(absl::StrCat(path, ": record ", record, " at byte ", byte, ": ", problem, ", copy it anew"));
+std::string PlaceOf(const std::string& path, size_t record, uint64_t byte) {
+  return absl::StrCat(path, ": record ", record, " at byte ", byte);
+}
+
+absl::Status Damaged(const std::string& place, absl::string_view problem) {
+  return absl::DataLossError(absl::StrCat(place, ": ", problem, ", copy it anew"));
 }
 
 class File {
@@ -101,7 +105,7 @@ absl::StatusOr<TfRecordFile> TfRecordFile::Open(const std::string& path) {
   char bytes[kTailBytes + kHeadBytes];
   for (uint64_t at = 0; at < file.size();) {
     const uint64_t left = file.size() - at;
-    const auto error = [&](absl::string_view problem) { return Damaged(path, records.size(), at, problem); };
+    const auto error = [&](absl::string_view problem) { return Damaged(PlaceOf(path, records.size(), at), problem); };
     const auto cut_short = [&] {
       return error(absl::StrCat("only ", left, " bytes of it are there; the file is cut short"));
     };
@@ -128,16 +132,15 @@ absl::StatusOr<TfRecordFile> TfRecordFile::Open(const std::string& path) {
   return TfRecordFile(path, std::move(records));
 }
 
+std::string TfRecordFile::Place(size_t index) const { return PlaceOf(path_, index, records_.at(index).offset - kHeadBytes); }
+
 absl::StatusOr<std::string> TfRecordFile::Read(size_t index) const {
   const Record& record = records_.at(index);
   KD_ASSIGN_OR_RETURN(const File file, File::Open(path_));
   std::string payload(record.length, '\0');
   KD_ASSIGN_OR_RETURN(const size_t got, file.ReadAt(record.offset, payload.data(), payload.size()));
-  const uint64_t start = record.offset - kHeadBytes;
-  if (got < payload.size()) return Damaged(path_, index, start, "the file became shorter after it was opened");
-  if (MaskedCrc(payload) != record.masked_crc) {
-    return Damaged(path_, index, start, "the checksum of its payload is wrong; the file is damaged");
-  }
+  if (got < payload.size()) return Damaged(Place(index), "the file became shorter after it was opened");
+  if (MaskedCrc(payload) != record.masked_crc) return Damaged(Place(index), "the checksum of its payload is wrong; the file is damaged");
   return payload;
 }
 

@@ -32,6 +32,9 @@ class TfRecordFile {
   const std::string& path() const { return path_; }
   const std::vector<Record>& records() const { return records_; }
 
+  // "<path>: record 3 at byte 4711", for messages.
+  std::string Place(size_t index) const;
+
   // Payload of record `index`, which must exist. Thread-safe.
   // DATA_LOSS: its checksum is wrong, or the file has become shorter.
   absl::StatusOr<std::string> Read(size_t index) const;

@@ -85,13 +85,12 @@ class WaymoDataset : public Dataset {
       return not_found(absl::StrCat("its segment has frames 000 to ", absl::StrFormat("%03d", file->records().size() - 1)));
     }
     KD_ASSIGN_OR_RETURN(const std::string payload, file->Read(record));
-    const std::string place = absl::StrCat(file->path(), ": record ", record);
-    absl::StatusOr<WaymoFrame> waymo = ParseWaymoFrame(payload);
-    if (!waymo.ok()) return Annotate(waymo.status(), place);
+    const absl::StatusOr<WaymoFrame> waymo = ParseWaymoFrame(payload);
+    if (!waymo.ok()) return Annotate(waymo.status(), file->Place(record));
     Frame frame{.sample = sample, .num_features = kPointFeatures};
     frame.points = Points(*waymo, segment->second.folder == kTrainingFolder);
     absl::StatusOr<std::vector<LabeledBox>> boxes = Boxes(*waymo);
-    if (!boxes.ok()) return Annotate(boxes.status(), place);
+    if (!boxes.ok()) return Annotate(boxes.status(), file->Place(record));
     frame.boxes = *std::move(boxes);
     return frame;
   }
