@@ -3,9 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <climits>
 #include <cmath>
-#include <limits>
 #include <set>
 #include <utility>
 
@@ -19,6 +17,8 @@ namespace {
 
 constexpr int kLasers = 5;
 constexpr int kCameras = 5;
+// Several times what real frames and range images take.
+constexpr size_t kMaxFrameBytes = size_t{64} << 20;
 constexpr size_t kMaxInflatedBytes = size_t{64} << 20;
 constexpr int kMaxImageSide = 1 << 16;
 constexpr int kPixelChannels = 4;
@@ -53,7 +53,7 @@ absl::StatusOr<RigidTransform> ParseTransform(const waymo::Transform& message, a
 
 absl::StatusOr<std::string> Inflate(absl::string_view compressed, absl::string_view name) {
   z_stream stream{};
-  if (compressed.size() > UINT_MAX || inflateInit(&stream) != Z_OK) {
+  if (inflateInit(&stream) != Z_OK) {
     return absl::ResourceExhaustedError(absl::StrCat(name, ": no memory to unpack it; free some and try again"));
   }
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(compressed.data()));
@@ -126,9 +126,10 @@ Point Apply(const RigidTransform& m, const Point& p) {
 // From the vehicle at the pixel's time to the vehicle at the frame's pose. Positions, which are thousands of metres in
 // the world, are subtracted before anything else is done with them.
 Point ToFramePose(const float* pixel_pose, const RigidTransform& pose, const Point& p) {
-  const double cr = std::cos(pixel_pose[0]), sr = std::sin(pixel_pose[0]);
-  const double cp = std::cos(pixel_pose[1]), sp = std::sin(pixel_pose[1]);
-  const double cy = std::cos(pixel_pose[2]), sy = std::sin(pixel_pose[2]);
+  const double roll = pixel_pose[0], pitch = pixel_pose[1], yaw = pixel_pose[2];
+  const double cr = std::cos(roll), sr = std::sin(roll);
+  const double cp = std::cos(pitch), sp = std::sin(pitch);
+  const double cy = std::cos(yaw), sy = std::sin(yaw);
   const double wx = cy * cp * p.x + (cy * sp * sr - sy * cr) * p.y + (cy * sp * cr + sy * sr) * p.z + (pixel_pose[3] - pose[3]);
   const double wy = sy * cp * p.x + (sy * sp * sr + cy * cr) * p.y + (sy * sp * cr - cy * sr) * p.z + (pixel_pose[4] - pose[7]);
   const double wz = -sp * p.x + cp * sr * p.y + cp * cr * p.z + (pixel_pose[5] - pose[11]);
@@ -292,8 +293,11 @@ std::string WaymoLaserName(int laser) {
 }
 
 absl::StatusOr<WaymoFrame> ParseWaymoFrame(absl::string_view payload) {
+  if (payload.size() > kMaxFrameBytes) {
+    return Damaged(absl::StrCat("a frame of ", payload.size(), " bytes, at most ", kMaxFrameBytes, " are possible"));
+  }
   waymo::Frame message;
-  if (payload.size() > INT_MAX || !message.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
+  if (!message.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
     return Damaged("not a Frame message");
   }
   WaymoFrame frame{.context = message.context().name(),

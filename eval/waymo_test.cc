@@ -191,8 +191,8 @@ TEST(WaymoEvalTest, AMonotoneMapOfScoresLeavesTheCurveAlone) {
   EXPECT_EQ(Vehicles(frame).ap, before.ap);
 }
 
-// 2 seconds are allowed for 10 frames of 300 objects and 3000 detections that all overlap one of them: the assignment
-// must not see them as one problem.
+// 300 objects that do not touch and 3000 detections around them, ten times: as one problem a frame, the assignment would
+// run into the test's time limit.
 TEST(WaymoEvalTest, CrowdedFramesStayFast) {
   CounterRng rng(11);
   std::vector<WaymoEvalFrame> frames(10);
