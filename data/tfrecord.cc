@@ -99,7 +99,8 @@ class File {
 
 absl::StatusOr<TfRecordFile> TfRecordFile::Open(const std::string& path) {
   KD_ASSIGN_OR_RETURN(const File file, File::Open(path));
-  if (file.size() == 0) return absl::DataLossError(absl::StrCat(path, " is empty; the file is cut short, copy it anew"));
+  if (file.size() == 0)
+    return absl::DataLossError(absl::StrCat(path, " is empty; the file is cut short, copy it anew"));
   std::vector<Record> records;
   // One read takes a record's tail together with the next one's head.
   char bytes[kTailBytes + kHeadBytes];
@@ -120,19 +121,23 @@ absl::StatusOr<TfRecordFile> TfRecordFile::Open(const std::string& path) {
     }
     const uint64_t length = LittleEndian<uint64_t>(head);
     if (length > kMaxPayloadBytes) {
-      return error(absl::StrCat("it claims ", length, " bytes, at most ", kMaxPayloadBytes, " are possible; the file is damaged"));
+      return error(absl::StrCat("it claims ", length, " bytes, at most ", kMaxPayloadBytes,
+                                " are possible; the file is damaged"));
     }
     if (length > left - kHeadBytes - kTailBytes) return cut_short();
     records.push_back({.offset = at + kHeadBytes, .length = length});
     at += kHeadBytes + length + kTailBytes;
   }
   KD_ASSIGN_OR_RETURN(const size_t got, file.ReadAt(file.size() - kTailBytes, bytes, kTailBytes));
-  if (got < kTailBytes) return absl::DataLossError(absl::StrCat(path, " became shorter while it was read; copy it anew"));
+  if (got < kTailBytes)
+    return absl::DataLossError(absl::StrCat(path, " became shorter while it was read; copy it anew"));
   records.back().masked_crc = LittleEndian<uint32_t>(bytes);
   return TfRecordFile(path, std::move(records));
 }
 
-std::string TfRecordFile::Place(size_t index) const { return PlaceOf(path_, index, records_.at(index).offset - kHeadBytes); }
+std::string TfRecordFile::Place(size_t index) const {
+  return PlaceOf(path_, index, records_.at(index).offset - kHeadBytes);
+}
 
 absl::StatusOr<std::string> TfRecordFile::Read(size_t index) const {
   const Record& record = records_.at(index);
@@ -140,7 +145,8 @@ absl::StatusOr<std::string> TfRecordFile::Read(size_t index) const {
   std::string payload(record.length, '\0');
   KD_ASSIGN_OR_RETURN(const size_t got, file.ReadAt(record.offset, payload.data(), payload.size()));
   if (got < payload.size()) return Damaged(Place(index), "the file became shorter after it was opened");
-  if (MaskedCrc(payload) != record.masked_crc) return Damaged(Place(index), "the checksum of its payload is wrong; the file is damaged");
+  if (MaskedCrc(payload) != record.masked_crc)
+    return Damaged(Place(index), "the checksum of its payload is wrong; the file is damaged");
   return payload;
 }
 

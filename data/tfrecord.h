@@ -25,8 +25,8 @@ class TfRecordFile {
   };
 
   // Walks over `path` once, from length to length. Payloads are neither read nor checked.
-  // NOT_FOUND: no such file. DATA_LOSS: the file is empty or ends within a record, or a length has a wrong checksum or is
-  // above 1 GiB; names file, record (from 0) and byte.
+  // NOT_FOUND: no such file. DATA_LOSS: the file is empty or ends within a record, or a length has a wrong checksum or
+  // is above 1 GiB; names file, record (from 0) and byte.
   static absl::StatusOr<TfRecordFile> Open(const std::string& path);
 
   const std::string& path() const { return path_; }

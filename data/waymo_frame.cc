@@ -88,11 +88,12 @@ absl::StatusOr<Matrix> ParseMatrix(absl::string_view compressed, int channels, a
   waymo::MatrixFloat message;
   if (!message.ParseFromString(bytes)) return Damaged(absl::StrCat(name, " does not unpack to a matrix"));
   const auto& dims = message.shape().dims();
-  const bool possible = dims.size() == 3 && std::all_of(dims.begin(), dims.end(), [](int d) { return d > 0 && d <= kMaxImageSide; });
+  const bool possible =
+      dims.size() == 3 && std::all_of(dims.begin(), dims.end(), [](int d) { return d > 0 && d <= kMaxImageSide; });
   if (!possible || dims[2] != channels || int64_t{dims[0]} * dims[1] * dims[2] != message.data_size()) {
     const std::string some = absl::StrJoin(dims.begin(), dims.begin() + std::min(dims.size(), 4), " x ");
-    return Damaged(absl::StrCat(name, " has ", message.data_size(), " numbers in a shape of ", some, dims.size() > 4 ? " x ..." : "",
-                                ", expected height x width x ", channels));
+    return Damaged(absl::StrCat(name, " has ", message.data_size(), " numbers in a shape of ", some,
+                                dims.size() > 4 ? " x ..." : "", ", expected height x width x ", channels));
   }
   Matrix matrix{.height = dims[0], .width = dims[1], .channels = dims[2]};
   matrix.data.Swap(message.mutable_data());
@@ -130,16 +131,19 @@ Point ToFramePose(const float* pixel_pose, const RigidTransform& pose, const Poi
   const double cr = std::cos(roll), sr = std::sin(roll);
   const double cp = std::cos(pitch), sp = std::sin(pitch);
   const double cy = std::cos(yaw), sy = std::sin(yaw);
-  const double wx = cy * cp * p.x + (cy * sp * sr - sy * cr) * p.y + (cy * sp * cr + sy * sr) * p.z + (pixel_pose[3] - pose[3]);
-  const double wy = sy * cp * p.x + (sy * sp * sr + cy * cr) * p.y + (sy * sp * cr - cy * sr) * p.z + (pixel_pose[4] - pose[7]);
+  const double wx =
+      cy * cp * p.x + (cy * sp * sr - sy * cr) * p.y + (cy * sp * cr + sy * sr) * p.z + (pixel_pose[3] - pose[3]);
+  const double wy =
+      sy * cp * p.x + (sy * sp * sr + cy * cr) * p.y + (sy * sp * cr - cy * sr) * p.z + (pixel_pose[4] - pose[7]);
   const double wz = -sp * p.x + cp * sr * p.y + cp * cr * p.z + (pixel_pose[5] - pose[11]);
   return {pose[0] * wx + pose[4] * wy + pose[8] * wz, pose[1] * wx + pose[5] * wy + pose[9] * wz,
           pose[2] * wx + pose[6] * wy + pose[10] * wz};
 }
 
 // `pixel_poses`: of the same size, or null.
-absl::StatusOr<std::vector<WaymoPoint>> DecodePoints(const Matrix& image, const WaymoLaser& laser, const Matrix* pixel_poses,
-                                                     const RigidTransform& pose, absl::string_view name) {
+absl::StatusOr<std::vector<WaymoPoint>> DecodePoints(const Matrix& image, const WaymoLaser& laser,
+                                                     const Matrix* pixel_poses, const RigidTransform& pose,
+                                                     absl::string_view name) {
   KD_ASSIGN_OR_RETURN(const std::vector<double> inclinations, RowInclinations(laser, image.height, name));
   const double turned = std::atan2(laser.extrinsic[4], laser.extrinsic[0]);
   std::vector<std::array<double, 2>> azimuths;  // cosine, sine
@@ -203,14 +207,17 @@ absl::StatusOr<std::vector<WaymoCamera>> ParseCameras(const waymo::Context& cont
     camera.camera = message.name();
     camera.width = message.width();
     camera.height = message.height();
-    if (camera.camera < 1 || camera.camera > kCameras) return Damaged(absl::StrCat(name, " is of no camera that there is"));
+    if (camera.camera < 1 || camera.camera > kCameras)
+      return Damaged(absl::StrCat(name, " is of no camera that there is"));
     if (message.intrinsic_size() != static_cast<int>(camera.intrinsic.size()) || !AllFinite(message.intrinsic())) {
-      return Damaged(absl::StrCat("the intrinsic in ", name, " has ", message.intrinsic_size(), " numbers, expected 9 finite ones"));
+      return Damaged(absl::StrCat("the intrinsic in ", name, " has ", message.intrinsic_size(),
+                                  " numbers, expected 9 finite ones"));
     }
     std::copy(message.intrinsic().begin(), message.intrinsic().end(), camera.intrinsic.begin());
     KD_ASSIGN_OR_RETURN(camera.extrinsic, ParseTransform(message.extrinsic(), absl::StrCat("the extrinsic in ", name)));
   }
-  std::sort(cameras.begin(), cameras.end(), [](const WaymoCamera& a, const WaymoCamera& b) { return a.camera < b.camera; });
+  std::sort(cameras.begin(), cameras.end(),
+            [](const WaymoCamera& a, const WaymoCamera& b) { return a.camera < b.camera; });
   for (size_t i = 1; i < cameras.size(); ++i) {
     if (cameras[i].camera == cameras[i - 1].camera) {
       return Damaged(absl::StrCat("camera ", cameras[i].camera, " has two calibrations"));
@@ -236,8 +243,10 @@ absl::StatusOr<std::vector<WaymoLabel>> ParseLabels(const waymo::Frame& frame) {
                      .speed_y = message.metadata().speed_y(),
                      .num_points = message.num_lidar_points_in_box(),
                      .difficulty = message.detection_difficulty_level()};
-    for (const double value : {label.x, label.y, label.z, label.length, label.width, label.height, label.heading, label.speed_x, label.speed_y}) {
-      if (!std::isfinite(value)) return Damaged(absl::StrCat("the box or speed of label ", labels.size(), " is not finite"));
+    for (const double value : {label.x, label.y, label.z, label.length, label.width, label.height, label.heading,
+                               label.speed_x, label.speed_y}) {
+      if (!std::isfinite(value))
+        return Damaged(absl::StrCat("the box or speed of label ", labels.size(), " is not finite"));
     }
     labels.push_back(std::move(label));
   }
@@ -260,23 +269,29 @@ absl::Status ParseClouds(const waymo::Frame& message, WaymoFrame& frame) {
       const std::string& compressed = returns[ret - 1]->range_image_compressed();
       if (!compressed.empty()) {
         const std::string image_name = absl::StrCat("return ", ret, " of ", name);
-        const auto calibration = std::find_if(frame.lasers.begin(), frame.lasers.end(), [&](const WaymoLaser& l) { return l.laser == laser.name(); });
-        if (calibration == frame.lasers.end()) return Damaged(absl::StrCat(name, " has range images and no calibration"));
+        const auto calibration = std::find_if(frame.lasers.begin(), frame.lasers.end(),
+                                              [&](const WaymoLaser& l) { return l.laser == laser.name(); });
+        if (calibration == frame.lasers.end())
+          return Damaged(absl::StrCat(name, " has range images and no calibration"));
         KD_ASSIGN_OR_RETURN(const Matrix image, ParseMatrix(compressed, kPixelChannels, image_name));
         const bool moving = laser.name() == kWaymoTopLaser;
         if (moving && poses.data.empty()) {
-          KD_ASSIGN_OR_RETURN(poses, ParseMatrix(laser.return_1().range_image_pose_compressed(), kPoseChannels, absl::StrCat("the pose image of ", name)));
+          KD_ASSIGN_OR_RETURN(poses, ParseMatrix(laser.return_1().range_image_pose_compressed(), kPoseChannels,
+                                                 absl::StrCat("the pose image of ", name)));
         }
         if (moving && (poses.height != image.height || poses.width != image.width)) {
-          return Damaged(absl::StrCat(image_name, " is ", image.height, " x ", image.width, ", its pose image ", poses.height, " x ", poses.width));
+          return Damaged(absl::StrCat(image_name, " is ", image.height, " x ", image.width, ", its pose image ",
+                                      poses.height, " x ", poses.width));
         }
-        KD_ASSIGN_OR_RETURN(cloud.points, DecodePoints(image, *calibration, moving ? &poses : nullptr, frame.pose, image_name));
+        KD_ASSIGN_OR_RETURN(cloud.points,
+                            DecodePoints(image, *calibration, moving ? &poses : nullptr, frame.pose, image_name));
       }
       frame.clouds.push_back(std::move(cloud));
     }
   }
-  std::sort(frame.clouds.begin(), frame.clouds.end(),
-            [](const WaymoCloud& a, const WaymoCloud& b) { return std::pair(a.ret, a.laser) < std::pair(b.ret, b.laser); });
+  std::sort(frame.clouds.begin(), frame.clouds.end(), [](const WaymoCloud& a, const WaymoCloud& b) {
+    return std::pair(a.ret, a.laser) < std::pair(b.ret, b.laser);
+  });
   return absl::OkStatus();
 }
 
@@ -313,7 +328,8 @@ absl::StatusOr<WaymoFrame> ParseWaymoFrame(absl::string_view payload) {
   for (waymo::CameraImage& image : *message.mutable_images()) {
     frame.images.push_back({.camera = image.name(), .jpeg = std::move(*image.mutable_image())});
   }
-  std::stable_sort(frame.images.begin(), frame.images.end(), [](const WaymoImage& a, const WaymoImage& b) { return a.camera < b.camera; });
+  std::stable_sort(frame.images.begin(), frame.images.end(),
+                   [](const WaymoImage& a, const WaymoImage& b) { return a.camera < b.camera; });
   return frame;
 }
 

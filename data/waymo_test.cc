@@ -78,17 +78,22 @@ TEST(TfRecordTest, AWrongChecksumIsDataLossWithItsPlace) {
   std::string bytes = ThreeRecords();
   bytes[21] ^= 1;
   WriteBytes(path, bytes);
-  EXPECT_THAT(TfRecordFile::Open(path), StatusIs(absl::StatusCode::kDataLoss,
-                                                 path + ": record 1 at byte 21: the checksum of its length is wrong; the file is damaged or is no "
-                                                        "TFRecord file, copy it anew"));
+  EXPECT_THAT(
+      TfRecordFile::Open(path),
+      StatusIs(absl::StatusCode::kDataLoss,
+               path + ": record 1 at byte 21: the checksum of its length is wrong; the file is damaged or is no "
+                      "TFRecord file, copy it anew"));
   bytes = ThreeRecords();
   bytes[60] ^= 1;
   WriteBytes(path, bytes);
   const auto file = TfRecordFile::Open(path);
   ASSERT_THAT(file, IsOk());
   EXPECT_THAT(file->Read(0), IsOk());
-  EXPECT_THAT(file->Read(2), StatusIs(absl::StatusCode::kDataLoss,
-                                      path + ": record 2 at byte 37: the checksum of its payload is wrong; the file is damaged, copy it anew"));
+  EXPECT_THAT(
+      file->Read(2),
+      StatusIs(
+          absl::StatusCode::kDataLoss,
+          path + ": record 2 at byte 37: the checksum of its payload is wrong; the file is damaged, copy it anew"));
 }
 
 TEST(TfRecordTest, AnAbsurdLengthIsRefusedBeforeMemoryIsTaken) {
@@ -97,7 +102,8 @@ TEST(TfRecordTest, AnAbsurdLengthIsRefusedBeforeMemoryIsTaken) {
   // Length 2^63 with the checksum that belongs to it.
   WriteBytes(path, std::string("\0\0\0\0\0\0\0\x80\x95\x08\x67\xb6", 12) + std::string(100, 'x'));
   EXPECT_THAT(TfRecordFile::Open(path),
-              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("it claims 9223372036854775808 bytes, at most 1073741824 are possible")));
+              StatusIs(absl::StatusCode::kDataLoss,
+                       HasSubstr("it claims 9223372036854775808 bytes, at most 1073741824 are possible")));
 }
 
 TEST(TfRecordTest, AnEmptyOrMissingFileIsNamed) {
@@ -106,7 +112,8 @@ TEST(TfRecordTest, AnEmptyOrMissingFileIsNamed) {
   EXPECT_THAT(TfRecordFile::Open(folder / "a"),
               StatusIs(absl::StatusCode::kDataLoss, folder / "a" + " is empty; the file is cut short, copy it anew"));
   EXPECT_THAT(TfRecordFile::Open(folder / "b"), StatusIs(absl::StatusCode::kNotFound, HasSubstr(folder / "b")));
-  EXPECT_THAT(TfRecordFile::Open(folder.path()), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a regular file")));
+  EXPECT_THAT(TfRecordFile::Open(folder.path()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a regular file")));
 }
 
 TEST(TfRecordTest, AFileThatShrinksAfterwardsIsDataLoss) {
@@ -115,7 +122,8 @@ TEST(TfRecordTest, AFileThatShrinksAfterwardsIsDataLoss) {
   WriteBytes(path, ThreeRecords());
   const auto file = TfRecordFile::Open(path);
   std::filesystem::resize_file(path, 100);
-  EXPECT_THAT(file->Read(2), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("record 2 at byte 37: the file became shorter")));
+  EXPECT_THAT(file->Read(2),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("record 2 at byte 37: the file became shorter")));
 }
 
 TEST(TfRecordTest, HostileFilesGiveTheirRecordsOrAreRefusedInOneLine) {
@@ -146,7 +154,9 @@ TEST(TfRecordTest, HostileFilesGiveTheirRecordsOrAreRefusedInOneLine) {
 std::string Deflate(const std::string& bytes) {
   uLongf size = compressBound(bytes.size());
   std::string result(size, '\0');
-  EXPECT_EQ(compress(reinterpret_cast<Bytef*>(result.data()), &size, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()), Z_OK);
+  EXPECT_EQ(compress(reinterpret_cast<Bytef*>(result.data()), &size, reinterpret_cast<const Bytef*>(bytes.data()),
+                     bytes.size()),
+            Z_OK);
   result.resize(size);
   return result;
 }
@@ -185,8 +195,8 @@ waymo::MatrixFloat SmallImage() {
 // The vehicle's yaw in the world is 1 rad.
 const double kCos = std::cos(1.0), kSin = std::sin(1.0);
 
-// Lasers FRONT, by bounds, and TOP, by a list; both with SmallImage() as first return, TOP as second one too. The vehicle
-// does not move, far from the world's origin.
+// Lasers FRONT, by bounds, and TOP, by a list; both with SmallImage() as first return, TOP as second one too. The
+// vehicle does not move, far from the world's origin.
 waymo::Frame SmallFrame() {
   waymo::Frame frame;
   frame.mutable_context()->set_name("segment_a");
@@ -212,7 +222,8 @@ waymo::Frame SmallFrame() {
   top_laser.mutable_return_2()->set_range_image_compressed(image);
   std::vector<float> poses;
   for (int pixel = 0; pixel < 8; ++pixel) poses.insert(poses.end(), {0, 0, 1, 4096, -2048, 16});
-  top_laser.mutable_return_1()->set_range_image_pose_compressed(Deflate(MatrixOf({2, 4, 6}, poses).SerializeAsString()));
+  top_laser.mutable_return_1()->set_range_image_pose_compressed(
+      Deflate(MatrixOf({2, 4, 6}, poses).SerializeAsString()));
   for (const int type : {kWaymoVehicle, kWaymoSign, kWaymoCyclist}) {
     waymo::Label& label = *frame.add_laser_labels();
     label.set_type(type);
@@ -276,7 +287,8 @@ TEST(WaymoFrameTest, TheTopLaserUsesItsBeamsAndTheVehiclesPoseAtEachPixel) {
   for (const WaymoCloud* cloud : {&first, &second}) {
     ASSERT_EQ(cloud->points.size(), 2u);
     ExpectPosition(cloud->points[0], 1 + 10 * std::cos(0.1) * h, 10 * std::cos(0.1) * h, 2 + 10 * std::sin(0.1), 1e-12);
-    ExpectPosition(cloud->points[1], 1 - 20 * std::cos(0.3) * h, -20 * std::cos(0.3) * h, 2 - 20 * std::sin(0.3), 1e-12);
+    ExpectPosition(cloud->points[1], 1 - 20 * std::cos(0.3) * h, -20 * std::cos(0.3) * h, 2 - 20 * std::sin(0.3),
+                   1e-12);
   }
   // At the second pixel the vehicle was 3 m farther along the world's x.
   waymo::Frame moving = message;
@@ -284,7 +296,8 @@ TEST(WaymoFrameTest, TheTopLaserUsesItsBeamsAndTheVehiclesPoseAtEachPixel) {
   for (int pixel = 0; pixel < 8; ++pixel) {
     poses.insert(poses.end(), {0, 0, 1, pixel == 1 ? 4099.0f : 4096.0f, -2048, 16});
   }
-  moving.mutable_lasers(1)->mutable_return_1()->set_range_image_pose_compressed(Deflate(MatrixOf({2, 4, 6}, poses).SerializeAsString()));
+  moving.mutable_lasers(1)->mutable_return_1()->set_range_image_pose_compressed(
+      Deflate(MatrixOf({2, 4, 6}, poses).SerializeAsString()));
   const auto moved = Parse(moving);
   ASSERT_THAT(moved, IsOk());
   const auto& [x, y, z] = first.points[0].position;
@@ -332,7 +345,9 @@ waymo::RangeImage& FrontImage(waymo::Frame& f) { return *f.mutable_lasers(0)->mu
 waymo::RangeImage& TopImage(waymo::Frame& f) { return *f.mutable_lasers(1)->mutable_return_1(); }
 
 std::function<void(waymo::Frame&)> FrontMatrix(const waymo::MatrixFloat& matrix) {
-  return [bytes = Deflate(matrix.SerializeAsString())](waymo::Frame& f) { FrontImage(f).set_range_image_compressed(bytes); };
+  return [bytes = Deflate(matrix.SerializeAsString())](waymo::Frame& f) {
+    FrontImage(f).set_range_image_compressed(bytes);
+  };
 }
 
 TEST(WaymoFrameTest, EveryDamageIsNamed) {
@@ -341,10 +356,14 @@ TEST(WaymoFrameTest, EveryDamageIsNamed) {
   far.set_data(4, std::numeric_limits<float>::infinity());
   const Damage damages[] = {
       {[](waymo::Frame& f) { f.clear_pose(); }, "the frame's pose has 0 numbers, expected 16 finite ones"},
-      {[](waymo::Frame& f) { f.mutable_pose()->set_transform(3, kNan); }, "the frame's pose has 16 numbers, expected 16 finite ones"},
-      {[](waymo::Frame& f) { f.mutable_pose()->set_transform(0, 2); }, "the frame's pose is not a rotation and a translation"},
-      {[](waymo::Frame& f) { f.mutable_pose()->set_transform(15, 2); }, "the frame's pose is not a rotation and a translation"},
-      {[](waymo::Frame& f) { f.mutable_context()->clear_laser_calibrations(); }, "laser FRONT has range images and no calibration"},
+      {[](waymo::Frame& f) { f.mutable_pose()->set_transform(3, kNan); },
+       "the frame's pose has 16 numbers, expected 16 finite ones"},
+      {[](waymo::Frame& f) { f.mutable_pose()->set_transform(0, 2); },
+       "the frame's pose is not a rotation and a translation"},
+      {[](waymo::Frame& f) { f.mutable_pose()->set_transform(15, 2); },
+       "the frame's pose is not a rotation and a translation"},
+      {[](waymo::Frame& f) { f.mutable_context()->clear_laser_calibrations(); },
+       "laser FRONT has range images and no calibration"},
       {[](waymo::Frame& f) { *f.mutable_context()->add_laser_calibrations() = f.context().laser_calibrations(0); },
        "laser FRONT has two calibrations"},
       {[](waymo::Frame& f) { f.mutable_context()->mutable_laser_calibrations(0)->set_name(6); },
@@ -363,28 +382,39 @@ TEST(WaymoFrameTest, EveryDamageIsNamed) {
        "the calibration of camera 9 is of no camera that there is"},
       {[](waymo::Frame& f) { *f.mutable_context()->add_camera_calibrations() = f.context().camera_calibrations(0); },
        "camera 1 has two calibrations"},
-      {[](waymo::Frame& f) { f.mutable_laser_labels(2)->mutable_box()->set_center_x(kNan); }, "the box or speed of label 2 is not finite"},
+      {[](waymo::Frame& f) { f.mutable_laser_labels(2)->mutable_box()->set_center_x(kNan); },
+       "the box or speed of label 2 is not finite"},
       {[](waymo::Frame& f) { *f.add_lasers() = f.lasers(0); }, "laser FRONT appears twice"},
       {[](waymo::Frame& f) { f.mutable_lasers(0)->set_name(0); }, "range images of laser 0, expected 1 to 5"},
-      {[](waymo::Frame& f) { FrontImage(f).set_range_image_compressed("not zlib"); }, "return 1 of laser FRONT is not a whole zlib stream"},
-      {[](waymo::Frame& f) { FrontImage(f).mutable_range_image_compressed()->pop_back(); }, "return 1 of laser FRONT is not a whole zlib stream"},
-      {[](waymo::Frame& f) { FrontImage(f).mutable_range_image_compressed()->push_back('x'); }, "return 1 of laser FRONT is not a whole zlib stream"},
+      {[](waymo::Frame& f) { FrontImage(f).set_range_image_compressed("not zlib"); },
+       "return 1 of laser FRONT is not a whole zlib stream"},
+      {[](waymo::Frame& f) { FrontImage(f).mutable_range_image_compressed()->pop_back(); },
+       "return 1 of laser FRONT is not a whole zlib stream"},
+      {[](waymo::Frame& f) { FrontImage(f).mutable_range_image_compressed()->push_back('x'); },
+       "return 1 of laser FRONT is not a whole zlib stream"},
       {[](waymo::Frame& f) { FrontImage(f).set_range_image_compressed(Deflate(std::string(size_t{65} << 20, '\0'))); },
        "return 1 of laser FRONT unpacks to more than 64 MiB"},
       {[](waymo::Frame& f) { FrontImage(f).set_range_image_compressed(Deflate("\xff\xff")); },
        "return 1 of laser FRONT does not unpack to a matrix"},
-      {FrontMatrix(MatrixOf({2, 4, 4}, {1, 2, 3})), "return 1 of laser FRONT has 3 numbers in a shape of 2 x 4 x 4, expected height x width x 4"},
-      {FrontMatrix(MatrixOf({2, 4}, std::vector<float>(8))), "has 8 numbers in a shape of 2 x 4, expected height x width x 4"},
+      {FrontMatrix(MatrixOf({2, 4, 4}, {1, 2, 3})),
+       "return 1 of laser FRONT has 3 numbers in a shape of 2 x 4 x 4, expected height x width x 4"},
+      {FrontMatrix(MatrixOf({2, 4}, std::vector<float>(8))),
+       "has 8 numbers in a shape of 2 x 4, expected height x width x 4"},
       {FrontMatrix(MatrixOf({2, 4, 3}, std::vector<float>(24))), "has 24 numbers in a shape of 2 x 4 x 3, expected"},
-      {FrontMatrix(MatrixOf({-2, -4, 4}, std::vector<float>(32))), "has 32 numbers in a shape of -2 x -4 x 4, expected"},
+      {FrontMatrix(MatrixOf({-2, -4, 4}, std::vector<float>(32))),
+       "has 32 numbers in a shape of -2 x -4 x 4, expected"},
       {FrontMatrix(MatrixOf({0, 4, 4}, {})), "has 0 numbers in a shape of 0 x 4 x 4, expected"},
       // 2^30 * 4 * 4 is 0 in 32 bits.
-      {FrontMatrix(MatrixOf({1 << 30, 1 << 30, 4}, {})), "has 0 numbers in a shape of 1073741824 x 1073741824 x 4, expected"},
-      {FrontMatrix(MatrixOf(std::vector<int>(1000, 1), {})), "has 0 numbers in a shape of 1 x 1 x 1 x 1 x ..., expected"},
+      {FrontMatrix(MatrixOf({1 << 30, 1 << 30, 4}, {})),
+       "has 0 numbers in a shape of 1073741824 x 1073741824 x 4, expected"},
+      {FrontMatrix(MatrixOf(std::vector<int>(1000, 1), {})),
+       "has 0 numbers in a shape of 1 x 1 x 1 x 1 x ..., expected"},
       {FrontMatrix(far), "return 1 of laser FRONT: range or pose of row 0, column 1 is not finite"},
-      {[](waymo::Frame& f) { TopImage(f).clear_range_image_pose_compressed(); }, "the pose image of laser TOP is not a whole zlib stream"},
+      {[](waymo::Frame& f) { TopImage(f).clear_range_image_pose_compressed(); },
+       "the pose image of laser TOP is not a whole zlib stream"},
       {[](waymo::Frame& f) {
-         TopImage(f).set_range_image_pose_compressed(Deflate(MatrixOf({1, 4, 6}, std::vector<float>(24)).SerializeAsString()));
+         TopImage(f).set_range_image_pose_compressed(
+             Deflate(MatrixOf({1, 4, 6}, std::vector<float>(24)).SerializeAsString()));
        },
        "return 1 of laser TOP is 2 x 4, its pose image 1 x 4"},
   };
@@ -399,8 +429,9 @@ TEST(WaymoFrameTest, EveryDamageIsNamed) {
 }
 
 TEST(WaymoFrameTest, AFrameThatIsTooLargeIsRefusedBeforeItIsParsed) {
-  EXPECT_THAT(ParseWaymoFrame(std::string((size_t{64} << 20) + 1, '\0')),
-              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("a frame of 67108865 bytes, at most 67108864 are possible")));
+  EXPECT_THAT(
+      ParseWaymoFrame(std::string((size_t{64} << 20) + 1, '\0')),
+      StatusIs(absl::StatusCode::kDataLoss, HasSubstr("a frame of 67108865 bytes, at most 67108864 are possible")));
 }
 
 void ExpectUsableOrRefused(const absl::StatusOr<WaymoFrame>& frame) {
@@ -530,10 +561,12 @@ TEST(WaymoDatasetTest, ADamagedFrameIsDataLossWithItsPlace) {
   damaged.clear_pose();
   folder.Write("validation/segment-a_2_with_camera_labels.tfrecord", {SmallFrame(), damaged});
   const size_t first = FrameTfRecord(SmallFrame().SerializeAsString()).size();
-  EXPECT_THAT(folder.Open()->Read("a_2/001"),
-              StatusIs(absl::StatusCode::kDataLoss, absl::StrCat(folder / "validation/segment-a_2_with_camera_labels.tfrecord", ": record 1 at byte ",
-                                                                 first, ": the frame's pose has 0 numbers, expected 16 finite ones; the file is "
-                                                                        "damaged, copy it anew")));
+  EXPECT_THAT(
+      folder.Open()->Read("a_2/001"),
+      StatusIs(absl::StatusCode::kDataLoss,
+               absl::StrCat(folder / "validation/segment-a_2_with_camera_labels.tfrecord", ": record 1 at byte ", first,
+                            ": the frame's pose has 0 numbers, expected 16 finite ones; the file is "
+                            "damaged, copy it anew")));
 }
 
 TEST(WaymoDatasetTest, ABoxWithoutSizeIsDataLoss) {
@@ -542,25 +575,28 @@ TEST(WaymoDatasetTest, ABoxWithoutSizeIsDataLoss) {
   damaged.mutable_laser_labels(0)->mutable_box()->clear_width();
   folder.Write("validation/segment-a_2_with_camera_labels.tfrecord", {damaged});
   EXPECT_THAT(folder.Open()->Read("a_2/000"),
-              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("label 0 (Vehicle) is 4 x 0 x 1.5 m, sizes must be above 0 and at most 100")));
+              StatusIs(absl::StatusCode::kDataLoss,
+                       HasSubstr("label 0 (Vehicle) is 4 x 0 x 1.5 m, sizes must be above 0 and at most 100")));
 }
 
 TEST(WaymoDatasetTest, ATruncatedSegmentIsDataLossForTheSplit) {
   const WaymoFolder folder;
   std::filesystem::resize_file(folder / "training/segment-b_1_with_camera_labels.tfrecord", 1000);
-  EXPECT_THAT(folder.Open()->Split("train"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("the file is cut short, copy it anew")));
+  EXPECT_THAT(folder.Open()->Split("train"),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("the file is cut short, copy it anew")));
 }
 
 TEST(WaymoDatasetTest, ASampleThatIsNoneIsNotFound) {
   const WaymoFolder folder;
   const auto dataset = folder.Open();
-  for (const char* sample : {"", "/", "a_2", "a_2/", "a_2/0", "a_2/0000", "a_2/-00", "a_2/+00", "a_2/ 00", "a_2/001", "b_2/000", "../a_2/000", "a_2/000/",
-                             "a_2/99999999999999999999", "\n/000"}) {
+  for (const char* sample : {"", "/", "a_2", "a_2/", "a_2/0", "a_2/0000", "a_2/-00", "a_2/+00", "a_2/ 00", "a_2/001",
+                             "b_2/000", "../a_2/000", "a_2/000/", "a_2/99999999999999999999", "\n/000"}) {
     const auto frame = dataset->Read(sample);
     EXPECT_THAT(frame, StatusIs(absl::StatusCode::kNotFound, HasSubstr("no frame \""))) << sample;
     EXPECT_THAT(frame.status().message(), IsOneLine());
   }
-  EXPECT_THAT(dataset->Read("a_2/001"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("its segment has frames 000 to 000")));
+  EXPECT_THAT(dataset->Read("a_2/001"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("its segment has frames 000 to 000")));
 }
 
 TEST(WaymoDatasetTest, AMissingSplitListsTheOthers) {
@@ -573,7 +609,8 @@ TEST(WaymoDatasetTest, AFolderWithoutSegmentsIsNamed) {
   v1::Data data = WaymoFolder().data();
   data.set_root("/no/such/waymo");
   EXPECT_THAT(OpenDataset(data), StatusIs(absl::StatusCode::kNotFound,
-                                          "data.root \"/no/such/waymo\" holds no segments; correct the path or mount the data set there (Waymo's layout: "
+                                          "data.root \"/no/such/waymo\" holds no segments; correct the path or mount "
+                                          "the data set there (Waymo's layout: "
                                           "{training,validation,testing}/segment-*.tfrecord)"));
 }
 
@@ -581,7 +618,9 @@ TEST(WaymoDatasetTest, AClassThatWaymoHasNotIsRefused) {
   const WaymoFolder folder;
   v1::Data data = folder.data();
   data.add_class_names("Car");
-  EXPECT_THAT(OpenDataset(data), StatusIs(absl::StatusCode::kInvalidArgument, "data.class_names: Waymo has no \"Car\"; use Vehicle, Pedestrian, Sign, Cyclist"));
+  EXPECT_THAT(OpenDataset(data),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "data.class_names: Waymo has no \"Car\"; use Vehicle, Pedestrian, Sign, Cyclist"));
   data.clear_class_names();
   EXPECT_THAT(OpenDataset(data), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("data.class_names is empty")));
 }
@@ -589,7 +628,8 @@ TEST(WaymoDatasetTest, AClassThatWaymoHasNotIsRefused) {
 TEST(WaymoDatasetTest, ASegmentInTwoFoldersIsRefused) {
   const WaymoFolder folder;
   folder.Write("validation/segment-b_1_with_camera_labels.tfrecord", {SmallFrame()});
-  EXPECT_THAT(OpenDataset(folder.data()), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("segment b_1 is there twice: ")));
+  EXPECT_THAT(OpenDataset(folder.data()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("segment b_1 is there twice: ")));
 }
 
 TEST(WaymoDatasetTest, TheDigestChangesWithALabelAndWithTheClasses) {
@@ -667,7 +707,8 @@ TEST(WaymoRealTest, ContextLabelsAndImagesAreThoseOfTheOfficialReader) {
     EXPECT_EQ(first.id, want["first_label"]["id"]);
     EXPECT_EQ(first.type, want["first_label"]["type"]);
     EXPECT_EQ(first.num_points, want["first_label"]["points"]);
-    EXPECT_EQ(nlohmann::json({first.x, first.y, first.z, first.length, first.width, first.height, first.heading}), want["first_label"]["box"]);
+    EXPECT_EQ(nlohmann::json({first.x, first.y, first.z, first.length, first.width, first.height, first.heading}),
+              want["first_label"]["box"]);
   }
 }
 

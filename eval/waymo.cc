@@ -64,7 +64,8 @@ struct Bin {
 };
 constexpr Bin kRanges[] = {{"[0, 30)", 0, 30}, {"[30, 50)", 30, 50}, {"[50, +inf)", 50, HUGE_VAL}};
 constexpr Bin kSizes[] = {{"small", 0, kLargeObject}, {"large", kLargeObject, HUGE_VAL}};
-constexpr Bin kSpeeds[] = {{"STATIONARY", 0, 0.2}, {"SLOW", 0.2, 1}, {"MEDIUM", 1, 3}, {"FAST", 3, 10}, {"VERY_FAST", 10, HUGE_VAL}};
+constexpr Bin kSpeeds[] = {
+    {"STATIONARY", 0, 0.2}, {"SLOW", 0.2, 1}, {"MEDIUM", 1, 3}, {"FAST", 3, 10}, {"VERY_FAST", 10, HUGE_VAL}};
 
 bool Within(const Bin& bin, double value) { return value >= bin.from && value < bin.to; }
 
@@ -92,7 +93,9 @@ void AddShards(WaymoBreakdown breakdown, std::vector<Shard>& shards) {
     }
     if (breakdown == WaymoBreakdown::kSize) {
       for (const Bin& bin : kSizes) {
-        const auto has = [type, bin](const WaymoEvalObject& o) { return o.type == type && Within(bin, std::max({o.length, o.width, o.height})); };
+        const auto has = [type, bin](const WaymoEvalObject& o) {
+          return o.type == type && Within(bin, std::max({o.length, o.width, o.height}));
+        };
         shards.push_back({absl::StrCat(name, "_", bin.name), breakdown, has, nullptr});
       }
     }
@@ -177,7 +180,8 @@ int Root(std::vector<int>& parent, int i) {
 }
 
 // One frame under one shard: every detection and ground truth of the shard in exactly one component.
-std::vector<Component> Components(const Case& c, const Shard& shard, const std::vector<bool>& detection_in, const std::vector<bool>& truth_in) {
+std::vector<Component> Components(const Case& c, const Shard& shard, const std::vector<bool>& detection_in,
+                                  const std::vector<bool>& truth_in) {
   const int num_detections = static_cast<int>(detection_in.size()), num_truths = static_cast<int>(truth_in.size());
   std::vector<int> parent(num_detections + num_truths);
   std::iota(parent.begin(), parent.end(), 0);
@@ -222,7 +226,8 @@ std::vector<int> Match(const Component& component, size_t active) {
   std::vector<std::vector<int64_t>> weights(component.ground_truths.size(), std::vector<int64_t>(active));
   for (const Pair& pair : component.pairs) {
     const auto found = column.find(pair.detection);
-    if (found != column.end()) weights[row[pair.ground_truth]][found->second] = std::llround(kWeightOfFullOverlap * pair.overlap);
+    if (found != column.end())
+      weights[row[pair.ground_truth]][found->second] = std::llround(kWeightOfFullOverlap * pair.overlap);
   }
   const std::vector<int> assigned = MaximumWeightAssignment(weights);
   for (size_t j = 0; j < matches.size(); ++j) {
@@ -233,7 +238,8 @@ std::vector<int> Match(const Component& component, size_t active) {
 
 void Count(const Case& c, const Shard& shard, Tally& tally) {
   std::vector<bool> detection_in, truth_in, counted;
-  for (const WaymoEvalObject& found : c.frame->detections) detection_in.push_back(found.type != kWaymoUnknown && shard.has(found));
+  for (const WaymoEvalObject& found : c.frame->detections)
+    detection_in.push_back(found.type != kWaymoUnknown && shard.has(found));
   for (const WaymoEvalObject* truth : c.ground_truths) {
     truth_in.push_back(shard.has(*truth));
     counted.push_back(truth_in.back() && (shard.counts == nullptr || shard.counts(*truth)));
@@ -286,7 +292,9 @@ void Count(const Case& c, const Shard& shard, Tally& tally) {
     recount();
     for (int cutoff = kWaymoCutoffs; cutoff-- > 0;) {
       const size_t before = active;
-      while (active < component.detections.size() && c.frame->detections[component.detections[active]].score >= Cutoff(cutoff)) ++active;
+      while (active < component.detections.size() &&
+             c.frame->detections[component.detections[active]].score >= Cutoff(cutoff))
+        ++active;
       if (active != before) recount();
       tally.tp[cutoff] += tp;
       tally.fp[cutoff] += fp;
@@ -297,7 +305,8 @@ void Count(const Case& c, const Shard& shard, Tally& tally) {
 }
 
 // Area under the curve through (recall, precision), in the official tool's arithmetic.
-float AveragePrecision(const std::array<float, kWaymoCutoffs>& recalls, const std::array<float, kWaymoCutoffs>& precisions) {
+float AveragePrecision(const std::array<float, kWaymoCutoffs>& recalls,
+                       const std::array<float, kWaymoCutoffs>& precisions) {
   std::map<float, float, std::greater<>> best;
   best[0] = 1;
   for (int i = 0; i < kWaymoCutoffs; ++i) {
@@ -329,7 +338,8 @@ WaymoScore ScoreOf(const Shard& shard, int level, const Tally& tally) {
   std::array<float, kWaymoCutoffs> recall{}, precision{};
   for (int i = 0; i < kWaymoCutoffs; ++i) {
     const auto tp = static_cast<float>(score.tp[i]);
-    const auto found = static_cast<float>(score.tp[i] + score.fp[i]), there = static_cast<float>(score.tp[i] + score.fn[i]);
+    const auto found = static_cast<float>(score.tp[i] + score.fp[i]),
+               there = static_cast<float>(score.tp[i] + score.fn[i]);
     recall[i] = there > 0 ? tp / there : 0;
     precision[i] = found > 0 ? tp / found : 0;
     score.precision_ha[i] = found > 0 ? static_cast<float>(tally.accuracy[i]) / found : 0;
@@ -345,7 +355,8 @@ WaymoScore ScoreOf(const Shard& shard, int level, const Tally& tally) {
 template <typename Visit>
 absl::Status ForEachObject(const std::string& path, const Visit& visit) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, INT_MAX));
-  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(bytes.data()), static_cast<int>(bytes.size()));
+  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(bytes.data()),
+                                                static_cast<int>(bytes.size()));
   using google::protobuf::internal::WireFormatLite;
   for (size_t number = 0;;) {
     const auto error = [&](absl::string_view problem) {
@@ -355,7 +366,8 @@ absl::Status ForEachObject(const std::string& path, const Visit& visit) {
     if (tag == 0 && stream.ConsumedEntireMessage()) return absl::OkStatus();
     constexpr char kNoMessage[] = "the bytes are no Objects message; write the file anew";
     if (tag == 0) return error(kNoMessage);
-    if (tag != WireFormatLite::MakeTag(waymo::Objects::kObjectsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED)) {
+    if (tag !=
+        WireFormatLite::MakeTag(waymo::Objects::kObjectsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED)) {
       if (!WireFormatLite::SkipField(&stream, tag)) return error(kNoMessage);
       continue;
     }
@@ -363,7 +375,8 @@ absl::Status ForEachObject(const std::string& path, const Visit& visit) {
     const bool sized = stream.ReadVarint32(&size);
     const int at = stream.CurrentPosition();
     waymo::Object object;
-    if (!sized || size > bytes.size() - at || !object.ParseFromArray(bytes.data() + at, static_cast<int>(size))) return error(kNoMessage);
+    if (!sized || size > bytes.size() - at || !object.ParseFromArray(bytes.data() + at, static_cast<int>(size)))
+      return error(kNoMessage);
     stream.Skip(static_cast<int>(size));
     if (const std::string problem = visit(object); !problem.empty()) return error(problem);
     ++number;
@@ -391,10 +404,12 @@ std::string Convert(const waymo::Object& message, WaymoEvalObject& object) {
             .num_points = label.num_lidar_points_in_box(),
             .difficulty = difficulty == 1 || difficulty == 2 ? difficulty : 0};
   const std::pair<const char*, double> numbers[] = {
-      {"center_x", object.x},       {"center_y", object.y},   {"center_z", object.z},      {"length", object.length},   {"width", object.width},
-      {"height", object.height},    {"heading", object.heading}, {"score", object.score}, {"speed_x", object.speed_x}, {"speed_y", object.speed_y}};
+      {"center_x", object.x},      {"center_y", object.y},     {"center_z", object.z},      {"length", object.length},
+      {"width", object.width},     {"height", object.height},  {"heading", object.heading}, {"score", object.score},
+      {"speed_x", object.speed_x}, {"speed_y", object.speed_y}};
   for (const auto& [name, value] : numbers) {
-    if (!(std::abs(value) <= kLargestNumber)) return absl::StrCat(name, " is ", value, ", expected a number up to ", kLargestNumber, "; mend it");
+    if (!(std::abs(value) <= kLargestNumber))
+      return absl::StrCat(name, " is ", value, ", expected a number up to ", kLargestNumber, "; mend it");
   }
   return "";
 }
@@ -402,7 +417,8 @@ std::string Convert(const waymo::Object& message, WaymoEvalObject& object) {
 }  // namespace
 
 const std::vector<std::string>& WaymoBreakdownNames() {
-  static const auto& names = *new std::vector<std::string>{"OBJECT_TYPE", "RANGE", "SIZE", "VELOCITY", "ONE_SHARD", "ALL_BUT_SIGN"};
+  static const auto& names =
+      *new std::vector<std::string>{"OBJECT_TYPE", "RANGE", "SIZE", "VELOCITY", "ONE_SHARD", "ALL_BUT_SIGN"};
   return names;
 }
 
@@ -410,7 +426,8 @@ absl::StatusOr<WaymoBreakdown> ParseWaymoBreakdown(absl::string_view name) {
   const std::vector<std::string>& names = WaymoBreakdownNames();
   const auto found = std::find(names.begin(), names.end(), name);
   if (found != names.end()) return static_cast<WaymoBreakdown>(found - names.begin());
-  return absl::InvalidArgumentError(absl::StrCat("no breakdown \"", absl::CEscape(name.substr(0, 64)), "\"; there are: ", absl::StrJoin(names, ", ")));
+  return absl::InvalidArgumentError(absl::StrCat("no breakdown \"", absl::CEscape(name.substr(0, 64)),
+                                                 "\"; there are: ", absl::StrJoin(names, ", ")));
 }
 
 std::vector<WaymoScore> EvaluateWaymo(const std::vector<WaymoEvalFrame>& frames, const WaymoEvalOptions& options) {
@@ -428,13 +445,16 @@ std::vector<WaymoScore> EvaluateWaymo(const std::vector<WaymoEvalFrame>& frames,
   return scores;
 }
 
-absl::StatusOr<std::vector<WaymoEvalFrame>> ReadWaymoEvalFrames(const std::string& ground_truths_file, const std::string& detections_file) {
+absl::StatusOr<std::vector<WaymoEvalFrame>> ReadWaymoEvalFrames(const std::string& ground_truths_file,
+                                                                const std::string& detections_file) {
   std::map<std::pair<std::string, int64_t>, WaymoEvalFrame> frames;
   KD_RETURN_IF_ERROR(ForEachObject(ground_truths_file, [&](const waymo::Object& message) {
-    return Convert(message, frames[{message.context_name(), message.frame_timestamp_micros()}].ground_truths.emplace_back());
+    return Convert(message,
+                   frames[{message.context_name(), message.frame_timestamp_micros()}].ground_truths.emplace_back());
   }));
   KD_RETURN_IF_ERROR(ForEachObject(detections_file, [&](const waymo::Object& message) {
-    return Convert(message, frames[{message.context_name(), message.frame_timestamp_micros()}].detections.emplace_back());
+    return Convert(message,
+                   frames[{message.context_name(), message.frame_timestamp_micros()}].detections.emplace_back());
   }));
   std::vector<WaymoEvalFrame> result;
   result.reserve(frames.size());
@@ -457,10 +477,11 @@ std::string WaymoScoresToJson(const std::vector<WaymoScore>& scores) {
 }
 
 std::string WaymoScoresToTable(const std::vector<WaymoScore>& scores) {
-  std::string table = absl::StrFormat("%-36s %8s %8s   %8s %8s\n%-36s %8s %8s   %8s %8s\n", "", "LEVEL_1", "", "LEVEL_2", "", "breakdown",
-                                      "AP", "APH", "AP", "APH");
+  std::string table = absl::StrFormat("%-36s %8s %8s   %8s %8s\n%-36s %8s %8s   %8s %8s\n", "", "LEVEL_1", "",
+                                      "LEVEL_2", "", "breakdown", "AP", "APH", "AP", "APH");
   const auto add = [&](absl::string_view name, double ap1, double aph1, double ap2, double aph2) {
-    absl::StrAppendFormat(&table, "%-36s %8.2f %8.2f   %8.2f %8.2f\n", name, 100 * ap1, 100 * aph1, 100 * ap2, 100 * aph2);
+    absl::StrAppendFormat(&table, "%-36s %8.2f %8.2f   %8.2f %8.2f\n", name, 100 * ap1, 100 * aph1, 100 * ap2,
+                          100 * aph2);
   };
   std::array<double, 4> sum{};
   for (size_t i = 0; i + 1 < scores.size(); i += kLevels) {
@@ -471,7 +492,8 @@ std::string WaymoScoresToTable(const std::vector<WaymoScore>& scores) {
     const float values[] = {easy.ap, easy.aph, all.ap, all.aph};
     for (size_t k = 0; k < sum.size(); ++k) sum[k] += values[k] / 3;
   }
-  const bool with_types = std::any_of(scores.begin(), scores.end(), [](const WaymoScore& s) { return s.breakdown == WaymoBreakdown::kObjectType; });
+  const bool with_types = std::any_of(scores.begin(), scores.end(),
+                                      [](const WaymoScore& s) { return s.breakdown == WaymoBreakdown::kObjectType; });
   if (with_types) add("ALL_NS (mean without signs)", sum[0], sum[1], sum[2], sum[3]);
   return table;
 }

@@ -64,8 +64,8 @@ struct WaymoScore {
 std::vector<WaymoScore> EvaluateWaymo(const std::vector<WaymoEvalFrame>& frames, const WaymoEvalOptions& options);
 
 // Reads two files of serialized Objects messages; a frame is what has one context name and time stamp in either.
-// NOT_FOUND and other codes of the files. INVALID_ARGUMENT: no Objects message, or a number that is not finite or beyond
-// any road; names file and object (from 0).
+// NOT_FOUND and other codes of the files. INVALID_ARGUMENT: no Objects message, or a number that is not finite or
+// beyond any road; names file and object (from 0).
 absl::StatusOr<std::vector<WaymoEvalFrame>> ReadWaymoEvalFrames(const std::string& ground_truths_file,
                                                                 const std::string& detections_file);
 

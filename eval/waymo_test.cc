@@ -20,8 +20,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
-const std::vector<WaymoBreakdown> kAllBreakdowns = {WaymoBreakdown::kObjectType, WaymoBreakdown::kRange,    WaymoBreakdown::kSize,
-                                                    WaymoBreakdown::kVelocity,   WaymoBreakdown::kOneShard, WaymoBreakdown::kAllButSign};
+const std::vector<WaymoBreakdown> kAllBreakdowns = {WaymoBreakdown::kObjectType, WaymoBreakdown::kRange,
+                                                    WaymoBreakdown::kSize,       WaymoBreakdown::kVelocity,
+                                                    WaymoBreakdown::kOneShard,   WaymoBreakdown::kAllButSign};
 
 // Of the official tool, which works in float: counts are exact, the rest within 2e-6.
 void ExpectScores(const std::vector<WaymoScore>& scores, const std::string& expected_file) {
@@ -35,11 +36,13 @@ void ExpectScores(const std::vector<WaymoScore>& scores, const std::string& expe
     EXPECT_NEAR(actual["AP"].get<double>(), expected["AP"].get<double>(), 2e-6) << name;
     EXPECT_NEAR(actual["APH"].get<double>(), expected["APH"].get<double>(), 2e-6) << name;
     for (const char* counts : {"tp", "fp", "fn"}) {
-      EXPECT_EQ(actual.value(counts, nlohmann::json()), expected.value(counts, nlohmann::json())) << name << " " << counts;
+      EXPECT_EQ(actual.value(counts, nlohmann::json()), expected.value(counts, nlohmann::json()))
+          << name << " " << counts;
     }
     if (!expected.contains("precision_ha")) continue;
     for (int i = 0; i < kWaymoCutoffs; ++i) {
-      EXPECT_NEAR(actual["precision_ha"][i].get<double>(), expected["precision_ha"][i].get<double>(), 2e-6) << name << " " << i;
+      EXPECT_NEAR(actual["precision_ha"][i].get<double>(), expected["precision_ha"][i].get<double>(), 2e-6)
+          << name << " " << i;
     }
   }
 }
@@ -54,13 +57,16 @@ TEST_P(WaymoGolden, EveryNumberMatches) {
   ASSERT_THAT(frames, IsOk());
   WaymoEvalOptions options;
   if (GetParam() == "w05_bev_size_velocity") {
-    options = {.breakdowns = {WaymoBreakdown::kObjectType, WaymoBreakdown::kRange, WaymoBreakdown::kVelocity, WaymoBreakdown::kSize}, .bev = true};
+    options = {.breakdowns = {WaymoBreakdown::kObjectType, WaymoBreakdown::kRange, WaymoBreakdown::kVelocity,
+                              WaymoBreakdown::kSize},
+               .bev = true};
   }
   ExpectScores(EvaluateWaymo(*frames, options), folder + "/expected.json");
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WaymoGolden,
-                         ::testing::Values("w01_small", "w02_ties_grid_scores", "w03_difficulty_points", "w04_nlz_heading", "w05_bev_size_velocity"));
+                         ::testing::Values("w01_small", "w02_ties_grid_scores", "w03_difficulty_points",
+                                           "w04_nlz_heading", "w05_bev_size_velocity"));
 
 // The files that Waymo publishes beside its tool.
 TEST(WaymoEvalTest, ThePublishedFilesScoreAsTheyShould) {
@@ -147,7 +153,8 @@ TEST(WaymoEvalTest, AFalseDetectionInANoLabelZoneIsNotCounted) {
 
 TEST(WaymoEvalTest, ObjectsAreMatchedInTheirOwnRange) {
   // They overlap across the border at 30 m and still do not match there.
-  const auto scores = EvaluateWaymo({{.ground_truths = {Car(29.9)}, .detections = {Car(30.1)}}}, {.breakdowns = kAllBreakdowns});
+  const auto scores =
+      EvaluateWaymo({{.ground_truths = {Car(29.9)}, .detections = {Car(30.1)}}}, {.breakdowns = kAllBreakdowns});
   EXPECT_EQ(ScoreNamed(scores, "OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1").tp[0], 1);
   EXPECT_EQ(ScoreNamed(scores, "RANGE_TYPE_VEHICLE_[0, 30)_LEVEL_1").fn[0], 1);
   EXPECT_EQ(ScoreNamed(scores, "RANGE_TYPE_VEHICLE_[30, 50)_LEVEL_1").fp[0], 1);
@@ -156,7 +163,8 @@ TEST(WaymoEvalTest, ObjectsAreMatchedInTheirOwnRange) {
 TEST(WaymoEvalTest, OneShardHoldsEveryTypeAndOnlyOneTypeMatches) {
   WaymoEvalObject sign = Car(1);
   sign.type = kWaymoSign;
-  const auto scores = EvaluateWaymo({{.ground_truths = {Car(1), sign}, .detections = {sign}}}, {.breakdowns = kAllBreakdowns});
+  const auto scores =
+      EvaluateWaymo({{.ground_truths = {Car(1), sign}, .detections = {sign}}}, {.breakdowns = kAllBreakdowns});
   EXPECT_EQ(ScoreNamed(scores, "ONE_SHARD_LEVEL_1").tp[0], 1);
   EXPECT_EQ(ScoreNamed(scores, "ONE_SHARD_LEVEL_1").fn[0], 1);
   EXPECT_EQ(ScoreNamed(scores, "ALL_BUT_SIGN_LEVEL_1").tp[0], 0);
@@ -185,36 +193,40 @@ TEST(WaymoEvalTest, TheMatchingWithTheLargestTotalIsTaken) {
 
 TEST(WaymoEvalTest, AMonotoneMapOfScoresLeavesTheCurveAlone) {
   // Scores stay in the order of the cutoffs.
-  WaymoEvalFrame frame{.ground_truths = {Car(1), Car(20)}, .detections = {Car(1, 0.905f), Car(40, 0.705f), Car(20, 0.505f)}};
+  WaymoEvalFrame frame{.ground_truths = {Car(1), Car(20)},
+                       .detections = {Car(1, 0.905f), Car(40, 0.705f), Car(20, 0.505f)}};
   const WaymoScore before = Vehicles(frame);
   for (WaymoEvalObject& found : frame.detections) found.score -= 0.4f;
   EXPECT_EQ(Vehicles(frame).ap, before.ap);
 }
 
-// 300 objects that do not touch and 3000 detections around them, ten times: as one problem a frame, the assignment would
-// run into the test's time limit.
+// 300 objects that do not touch and 3000 detections around them, ten times: as one problem a frame, the assignment
+// would run into the test's time limit.
 TEST(WaymoEvalTest, CrowdedFramesStayFast) {
   CounterRng rng(11);
   std::vector<WaymoEvalFrame> frames(10);
   for (WaymoEvalFrame& frame : frames) {
     for (int i = 0; i < 300; ++i) frame.ground_truths.push_back(Car(6.0 * i));
     for (int i = 0; i < 3000; ++i) {
-      frame.detections.push_back(Car(6.0 * static_cast<double>(rng.Below(300)) + rng.Uniform(-0.6, 0.6), static_cast<float>(rng.Uniform())));
+      frame.detections.push_back(
+          Car(6.0 * static_cast<double>(rng.Below(300)) + rng.Uniform(-0.6, 0.6), static_cast<float>(rng.Uniform())));
     }
   }
   EXPECT_GT(ScoreNamed(EvaluateWaymo(frames, {.breakdowns = kAllBreakdowns}), "ONE_SHARD_LEVEL_1").tp[0], 2900);
 }
 
 TEST(WaymoEvalTest, TheTableHasTheMeansWithoutSigns) {
-  const std::string table = WaymoScoresToTable(EvaluateWaymo({{.ground_truths = {Car(1)}, .detections = {Car(1)}}}, {}));
+  const std::string table =
+      WaymoScoresToTable(EvaluateWaymo({{.ground_truths = {Car(1)}, .detections = {Car(1)}}}, {}));
   EXPECT_THAT(table, HasSubstr("OBJECT_TYPE_TYPE_VEHICLE               100.00   100.00     100.00   100.00"));
   EXPECT_THAT(table, HasSubstr("ALL_NS (mean without signs)             33.33    33.33      33.33    33.33"));
 }
 
 TEST(WaymoEvalTest, AnUnknownBreakdownListsTheOthers) {
-  EXPECT_THAT(ParseWaymoBreakdown("SPEED"),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       "no breakdown \"SPEED\"; there are: OBJECT_TYPE, RANGE, SIZE, VELOCITY, ONE_SHARD, ALL_BUT_SIGN"));
+  EXPECT_THAT(
+      ParseWaymoBreakdown("SPEED"),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               "no breakdown \"SPEED\"; there are: OBJECT_TYPE, RANGE, SIZE, VELOCITY, ONE_SHARD, ALL_BUT_SIGN"));
 }
 
 waymo::Objects TwoObjects() {
@@ -264,17 +276,20 @@ TEST(WaymoObjectsTest, ANumberThatIsNotFiniteIsRefusedWithItsPlace) {
   objects.mutable_objects(1)->mutable_object()->mutable_box()->set_length(std::numeric_limits<double>::quiet_NaN());
   const ObjectsFile file(objects.SerializeAsString());
   EXPECT_THAT(ReadWaymoEvalFrames(file.path(), file.path()),
-              StatusIs(absl::StatusCode::kInvalidArgument, file.path() + ": object 1: length is nan, expected a number up to 1e+06; mend it"));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       file.path() + ": object 1: length is nan, expected a number up to 1e+06; mend it"));
 }
 
 TEST(WaymoObjectsTest, BytesThatAreNoMessageAreRefusedWithTheirPlace) {
   const ObjectsFile file(TwoObjects().SerializeAsString() + "\x0a\x05x");
   EXPECT_THAT(ReadWaymoEvalFrames(file.path(), file.path()),
-              StatusIs(absl::StatusCode::kInvalidArgument, file.path() + ": object 2: the bytes are no Objects message; write the file anew"));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       file.path() + ": object 2: the bytes are no Objects message; write the file anew"));
 }
 
 TEST(WaymoObjectsTest, AMissingFileIsNotFound) {
-  EXPECT_THAT(ReadWaymoEvalFrames("/no/such.bin", "/no/such.bin"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/such.bin")));
+  EXPECT_THAT(ReadWaymoEvalFrames("/no/such.bin", "/no/such.bin"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/such.bin")));
 }
 
 TEST(WaymoObjectsTest, HostileFilesAreScoredOrRefusedInOneLine) {
