@@ -180,7 +180,7 @@ int Root(std::vector<int>& parent, int i) {
 }
 
 // One frame under one shard: every detection and ground truth of the shard in exactly one component.
-std::vector<Component> Components(const Case& c, const Shard& shard, const std::vector<bool>& detection_in,
+std::vector<Component> Components(const Case& c, const std::vector<bool>& detection_in,
                                   const std::vector<bool>& truth_in) {
   const int num_detections = static_cast<int>(detection_in.size()), num_truths = static_cast<int>(truth_in.size());
   std::vector<int> parent(num_detections + num_truths);
@@ -236,70 +236,80 @@ std::vector<int> Match(const Component& component, size_t active) {
   return matches;
 }
 
+// Which ground truths the shard counts, and which detections are never false: those in a no-label zone, or best
+// explained by an object that is not counted.
+struct Rules {
+  std::vector<bool> counted, excused;
+};
+
+Rules RulesOf(const Case& c, const Shard& shard, const std::vector<bool>& truth_in) {
+  Rules rules;
+  for (size_t j = 0; j < truth_in.size(); ++j) {
+    rules.counted.push_back(truth_in[j] && (shard.counts == nullptr || shard.counts(*c.ground_truths[j])));
+  }
+  for (const WaymoEvalObject& found : c.frame->detections) rules.excused.push_back(found.in_no_label_zone);
+  if (shard.counts == nullptr) return rules;
+  std::vector<const Pair*> largest(rules.excused.size());
+  for (const Pair& pair : c.pairs) {
+    const Pair*& best = largest[pair.detection];
+    if (truth_in[pair.ground_truth] && (best == nullptr || pair.overlap > best->overlap)) best = &pair;
+  }
+  for (const Pair* pair : largest) {
+    if (pair == nullptr || pair->overlap < kOtherSpeedOverlap || rules.counted[pair->ground_truth]) continue;
+    rules.excused[pair->detection] = true;
+  }
+  return rules;
+}
+
+struct Counts {
+  int64_t tp = 0, fp = 0;
+  std::array<int64_t, kLevels> fn{};
+  double accuracy = 0;
+};
+
+// With the component's first `active` detections.
+Counts CountActive(const Case& c, const Component& component, size_t active, const Rules& rules) {
+  Counts counts;
+  const std::vector<int> matches = Match(component, active);
+  std::vector<int> taken;
+  for (size_t j = 0; j < matches.size(); ++j) {
+    const int truth = component.ground_truths[j];
+    if (matches[j] >= 0) taken.push_back(matches[j]);
+    if (!rules.counted[truth]) continue;
+    if (matches[j] >= 0) {
+      ++counts.tp;
+      counts.accuracy += HeadingAccuracy(*c.ground_truths[truth], c.frame->detections[matches[j]]);
+    } else {
+      for (int level = c.levels[truth]; level <= kLevels; ++level) ++counts.fn[level - 1];
+    }
+  }
+  std::sort(taken.begin(), taken.end());
+  for (size_t i = 0; i < active; ++i) {
+    const int found = component.detections[i];
+    counts.fp += !rules.excused[found] && !std::binary_search(taken.begin(), taken.end(), found);
+  }
+  return counts;
+}
+
 void Count(const Case& c, const Shard& shard, Tally& tally) {
-  std::vector<bool> detection_in, truth_in, counted;
-  for (const WaymoEvalObject& found : c.frame->detections)
-    detection_in.push_back(found.type != kWaymoUnknown && shard.has(found));
-  for (const WaymoEvalObject* truth : c.ground_truths) {
-    truth_in.push_back(shard.has(*truth));
-    counted.push_back(truth_in.back() && (shard.counts == nullptr || shard.counts(*truth)));
-  }
-  // Detections that are never false: in a no-label zone, or best explained by an object outside the shard.
-  std::vector<bool> excused;
-  for (const WaymoEvalObject& found : c.frame->detections) excused.push_back(found.in_no_label_zone);
-  if (shard.counts != nullptr) {
-    std::vector<float> largest(excused.size(), -1);
-    std::vector<bool> outside(excused.size());
-    for (const Pair& pair : c.pairs) {
-      if (!truth_in[pair.ground_truth] || pair.overlap <= largest[pair.detection]) continue;
-      largest[pair.detection] = pair.overlap;
-      outside[pair.detection] = !counted[pair.ground_truth];
-    }
-    for (size_t i = 0; i < excused.size(); ++i) {
-      if (outside[i] && largest[i] >= kOtherSpeedOverlap) excused[i] = true;
-    }
-  }
-  for (const Component& component : Components(c, shard, detection_in, truth_in)) {
+  const std::vector<WaymoEvalObject>& found = c.frame->detections;
+  std::vector<bool> detection_in, truth_in;
+  for (const WaymoEvalObject& o : found) detection_in.push_back(o.type != kWaymoUnknown && shard.has(o));
+  for (const WaymoEvalObject* o : c.ground_truths) truth_in.push_back(shard.has(*o));
+  const Rules rules = RulesOf(c, shard, truth_in);
+  for (const Component& component : Components(c, detection_in, truth_in)) {
     // From the highest cutoff down; the matching changes only where another detection joins.
     size_t active = 0;
-    std::vector<int> matches(component.ground_truths.size(), -1);
-    int64_t tp = 0, fp = 0;
-    std::array<int64_t, kLevels> fn{};
-    double accuracy = 0;
-    const auto recount = [&] {
-      matches = Match(component, active);
-      tp = fp = 0;
-      fn = {};
-      accuracy = 0;
-      std::vector<int> taken;
-      for (size_t j = 0; j < matches.size(); ++j) {
-        const int truth = component.ground_truths[j];
-        if (matches[j] >= 0) taken.push_back(matches[j]);
-        if (!counted[truth]) continue;
-        if (matches[j] >= 0) {
-          ++tp;
-          accuracy += HeadingAccuracy(*c.ground_truths[truth], c.frame->detections[matches[j]]);
-        } else {
-          for (int level = c.levels[truth]; level <= kLevels; ++level) ++fn[level - 1];
-        }
-      }
-      std::sort(taken.begin(), taken.end());
-      for (size_t i = 0; i < active; ++i) {
-        const int found = component.detections[i];
-        fp += !excused[found] && !std::binary_search(taken.begin(), taken.end(), found);
-      }
-    };
-    recount();
+    Counts counts = CountActive(c, component, active, rules);
     for (int cutoff = kWaymoCutoffs; cutoff-- > 0;) {
       const size_t before = active;
-      while (active < component.detections.size() &&
-             c.frame->detections[component.detections[active]].score >= Cutoff(cutoff))
-        ++active;
-      if (active != before) recount();
-      tally.tp[cutoff] += tp;
-      tally.fp[cutoff] += fp;
-      tally.accuracy[cutoff] += accuracy;
-      for (int level = 0; level < kLevels; ++level) tally.fn[level][cutoff] += fn[level];
+      const float limit = Cutoff(cutoff);
+      while (active < component.detections.size() && found[component.detections[active]].score >= limit) ++active;
+      if (active != before) counts = CountActive(c, component, active, rules);
+      tally.tp[cutoff] += counts.tp;
+      tally.fp[cutoff] += counts.fp;
+      tally.accuracy[cutoff] += counts.accuracy;
+      for (int level = 0; level < kLevels; ++level) tally.fn[level][cutoff] += counts.fn[level];
     }
   }
 }
