@@ -11,6 +11,7 @@
 #include "client/session.h"
 #include "client/table.h"
 #include "core/job_state.h"
+#include "eval/waymo.h"
 
 namespace kd {
 namespace {
@@ -105,6 +106,8 @@ Place FindPlace(const CLI::App& app, const std::vector<std::string>& words, Flee
 
 std::vector<std::string> Values(const Place& place) {
   if (place.option->check_name("--for")) return StateNames();
+  if (place.option->check_name("--breakdowns")) return WaymoBreakdownNames();
+  if (place.option->check_name("--box-type")) return {"2D", "3D"};
   // -o names a file for some commands.
   if (place.option->check_name("--output")) return ListFormats();
   return {};

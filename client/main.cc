@@ -87,6 +87,7 @@ int Main(int argc, char** argv) {
   AddFollowCommands(app, session);
   AddFileCommands(app, session);
   AddFrameCommands(app, session);
+  AddWaymoCommands(app, session);
   AddCacheCommands(app, session);
   AddDoctorCommand(app, session);
   AddVersionCommand(app, session);

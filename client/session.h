@@ -24,6 +24,7 @@ void AddDoctorCommand(CLI::App& app, Session& session);
 void AddVersionCommand(CLI::App& app, Session& session);
 void AddFileCommands(CLI::App& app, Session& session);   // validate, explain, schema, pull
 void AddFrameCommands(CLI::App& app, Session& session);  // data, eval, show
+void AddWaymoCommands(CLI::App& app, Session& session);  // data dump waymo, eval waymo; after AddFrameCommands
 void AddCompletionCommands(CLI::App& app, Session& session);
 
 // The remedy for a job file that cannot be opened.

@@ -17,7 +17,7 @@ class Dataset {
  public:
   virtual ~Dataset() = default;
 
-  // Sample names of a split, in the order of ROOT/ImageSets/<split>.txt.
+  // Sample names of a split, in the order of ROOT/ImageSets/<split>.txt, or of the files where a split is a folder.
   // NOT_FOUND: no such split, naming the ones that exist. INVALID_ARGUMENT: a line that is no frame name (with its
   // number).
   virtual absl::StatusOr<std::vector<std::string>> Split(const std::string& split) const = 0;
@@ -31,7 +31,8 @@ class Dataset {
   virtual const std::vector<std::string>& class_names() const = 0;
 
   // Names the content: "sha256:..." over format, class names, crop setting and, for each sample of the split in order,
-  // its name, the size of its points file and the bytes of its labels and calibration.
+  // its name, the size of its points file and the bytes of its labels and calibration; or, where one record holds it all,
+  // its length and checksum.
   virtual absl::StatusOr<std::string> Digest(const std::string& split) const = 0;
 };
 
