@@ -96,6 +96,102 @@ v1::Detector Kitti() {
   return d;
 }
 
+// Turns a model on pillars into one on voxels: the 3D backbone makes the map, 8 times coarser.
+void UseVoxels(v1::Detector& d, bool residual, std::initializer_list<uint32_t> filters) {
+  d.clear_vfe();
+  v1::VoxelBackbone* b = d.mutable_backbone_3d();
+  b->set_residual(residual);
+  Set(b->mutable_layer_nums(), {1u, residual ? 2u : 1u, 3u, 3u, 3u, 1u});
+  Set(b->mutable_num_filters(), filters);
+  b->set_bn_eps(1e-3f);
+  b->set_bn_momentum(0.01f);
+  v1::BevBackbone* bev = d.mutable_backbone_2d();
+  Set(bev->mutable_layer_nums(), {5u, 5u});
+  Set(bev->mutable_layer_strides(), {1u, 2u});
+  Set(bev->mutable_num_filters(), {128u, 256u});
+  Set(bev->mutable_upsample_strides(), {1.0f, 2.0f});
+  Set(bev->mutable_num_upsample_filters(), {256u, 256u});
+}
+
+// SparseKD's CP-Voxel teacher.
+v1::Detector WaymoVoxel() {
+  v1::Detector d = Waymo();
+  d.set_model("centerpoint_voxel");
+  Set(d.mutable_point_cloud_range(), {-75.2f, -75.2f, -2.0f, 75.2f, 75.2f, 4.0f});
+  Set(d.mutable_voxel_size(), {0.1f, 0.1f, 0.15f});
+  d.set_max_points_per_voxel(5);
+  UseVoxels(d, /*residual=*/true, {16u, 16u, 32u, 64u, 128u, 128u});
+  d.mutable_dense_head()->set_feature_map_stride(8);
+  Set(d.mutable_post_processing()->mutable_post_center_limit_range(), {-75.2f, -75.2f, -2.0f, 75.2f, 75.2f, 4.0f});
+  return d;
+}
+
+struct AnchorOf {
+  const char* name;
+  float dx, dy, dz, bottom, matched, unmatched;
+};
+
+// Replaces the centre head by anchors in two directions.
+void UseAnchors(v1::Detector& d, uint32_t stride, std::initializer_list<AnchorOf> anchors) {
+  d.clear_dense_head();
+  v1::AnchorHead* head = d.mutable_anchor_head();
+  for (const AnchorOf& a : anchors) {
+    v1::AnchorHead::Anchors* of = head->add_anchors();
+    of->set_class_name(a.name);
+    Set(of->mutable_sizes(), {a.dx, a.dy, a.dz});
+    Set(of->mutable_rotations(), {0.0f, 1.57f});
+    of->set_bottom_height(a.bottom);
+    of->set_matched_threshold(a.matched);
+    of->set_unmatched_threshold(a.unmatched);
+  }
+  head->set_feature_map_stride(stride);
+  head->set_use_direction_classifier(true);
+  head->set_dir_offset(0.78539f);
+  head->set_num_dir_bins(2);
+  head->set_cls_weight(1);
+  head->set_loc_weight(2);
+  head->set_dir_weight(0.2f);
+  v1::PostProcessing* post = d.mutable_post_processing();
+  post->clear_post_center_limit_range();
+  post->clear_max_obj_per_sample();
+  post->set_nms_thresh(0.01f);
+}
+
+// OpenPCDet's PointPillar for KITTI.
+v1::Detector KittiPointPillar() {
+  v1::Detector d = Kitti();
+  d.set_model("pointpillar");
+  UseAnchors(d, 2, {{"Car", 3.9f, 1.6f, 1.56f, -1.78f, 0.6f, 0.45f},
+                    {"Pedestrian", 0.8f, 0.6f, 1.73f, -0.6f, 0.5f, 0.35f},
+                    {"Cyclist", 1.76f, 0.6f, 1.73f, -0.6f, 0.5f, 0.35f}});
+  return d;
+}
+
+// OpenPCDet's SECOND for KITTI.
+v1::Detector KittiSecond() {
+  v1::Detector d = KittiPointPillar();
+  d.set_model("second");
+  Set(d.mutable_point_cloud_range(), {0.0f, -40.0f, -3.0f, 70.4f, 40.0f, 1.0f});
+  Set(d.mutable_voxel_size(), {0.05f, 0.05f, 0.1f});
+  d.set_max_points_per_voxel(5);
+  UseVoxels(d, /*residual=*/false, {16u, 16u, 32u, 64u, 64u, 128u});
+  d.mutable_anchor_head()->set_feature_map_stride(8);
+  return d;
+}
+
+// CenterPoint on KITTI voxels, as CaKDP's students.
+v1::Detector KittiVoxel() {
+  v1::Detector d = Kitti();
+  const v1::Detector second = KittiSecond();
+  d.set_model("centerpoint_voxel");
+  *d.mutable_point_cloud_range() = second.point_cloud_range();
+  *d.mutable_voxel_size() = second.voxel_size();
+  d.set_max_points_per_voxel(5);
+  UseVoxels(d, /*residual=*/false, {16u, 16u, 32u, 64u, 64u, 128u});
+  d.mutable_dense_head()->set_feature_map_stride(8);
+  return d;
+}
+
 // The small one of docs/benchmark.md, for simulated frames on a CPU.
 v1::Detector Sim() {
   v1::Detector d = Common();
@@ -140,10 +236,16 @@ void ScaleAll(Repeated* widths, float factor) {
 
 absl::Status Invalid(absl::string_view problem) { return absl::InvalidArgumentError(absl::StrCat("detector: ", problem)); }
 
+constexpr const char* kModels[] = {"centerpoint_pillar", "centerpoint_voxel", "pointpillar", "second"};
+
+// Of the 3D backbone, along x and y.
+constexpr int64_t kVoxelStride = 8;
+
 // A detector beyond these is a damaged file, not a model; building it would take all memory.
 constexpr double kMaxCells = 4096 * 4096;
 constexpr uint32_t kMaxClasses = 256, kMaxLevels = 8, kMaxStride = 64, kMaxLayers = 64, kMaxWidth = 4096, kMaxPointsPerVoxel = 1024,
-                   kMaxPointFeatures = 64, kMaxVoxels = 10'000'000, kMaxConvs = 8, kMaxObjects = 100'000;
+                   kMaxPointFeatures = 64, kMaxVoxels = 10'000'000, kMaxConvs = 8, kMaxObjects = 100'000, kMaxDirBins = 16,
+                   kMaxAnchorsPerClass = 64;
 
 absl::Status CheckAtMost(absl::string_view field, double value, double most) {
   if (value <= most) return absl::OkStatus();
@@ -154,6 +256,7 @@ absl::Status CheckSizes(const v1::Detector& d) {
   const auto largest = [](const auto& values) { return values.empty() ? 0.0 : static_cast<double>(*std::max_element(values.begin(), values.end())); };
   const v1::BevBackbone& b = d.backbone_2d();
   const v1::CenterHead& head = d.dense_head();
+  const v1::VoxelBackbone& voxels = d.backbone_3d();
   const std::tuple<const char*, double, double> sizes[] = {
       {"the number of class_names", d.class_names_size(), kMaxClasses},
       {"num_point_features", d.num_point_features(), kMaxPointFeatures},
@@ -168,6 +271,11 @@ absl::Status CheckSizes(const v1::Detector& d) {
       {"backbone_2d.num_filters", largest(b.num_filters()), kMaxWidth},
       {"backbone_2d.upsample_strides", largest(b.upsample_strides()), kMaxStride},
       {"backbone_2d.num_upsample_filters", largest(b.num_upsample_filters()), kMaxWidth},
+      {"backbone_3d.layer_nums", largest(voxels.layer_nums()), kMaxLayers},
+      {"the number of backbone_3d.num_filters", voxels.num_filters_size(), 6 * kMaxLayers},
+      {"backbone_3d.num_filters", largest(voxels.num_filters()), kMaxWidth},
+      {"the number of anchor_head.anchors", d.anchor_head().anchors_size(), kMaxClasses},
+      {"anchor_head.num_dir_bins", d.anchor_head().num_dir_bins(), kMaxDirBins},
       {"dense_head.shared_conv_channel", head.shared_conv_channel(), kMaxWidth},
       {"dense_head.num_conv", head.num_conv(), kMaxConvs},
       {"dense_head.num_max_objs", head.num_max_objs(), kMaxObjects},
@@ -196,9 +304,91 @@ absl::Status CheckHeads(const v1::Detector& d) {
 
 // Cells along x and y must divide by what the backbone halves, or its levels could not be joined.
 int64_t StrideProduct(const v1::Detector& detector) {
-  int64_t product = 1;
+  int64_t product = detector.has_backbone_3d() ? kVoxelStride : 1;
   for (const uint32_t stride : detector.backbone_2d().layer_strides()) product *= stride;
   return product;
+}
+
+bool OnVoxels(absl::string_view model) { return model == "centerpoint_voxel" || model == "second"; }
+bool WithAnchors(absl::string_view model) { return model == "pointpillar" || model == "second"; }
+
+template <typename Values>
+bool AllPositive(const Values& values) {
+  return std::all_of(values.begin(), values.end(), [](auto v) { return v > 0; });
+}
+
+// Sub-modules of the 3D backbone that each have a width.
+int64_t SubModules(const v1::VoxelBackbone& b) {
+  int64_t count = 0;
+  for (const uint32_t layers : b.layer_nums()) count += layers;
+  return count;
+}
+
+absl::Status CheckEncoder(const v1::Detector& d, const std::array<int, 3>& cells) {
+  if (!OnVoxels(d.model())) {
+    if (d.has_backbone_3d()) return Invalid(absl::StrCat("model ", d.model(), " has no backbone_3d; leave it out"));
+    if (cells[2] != 1) {
+      return Invalid(absl::StrCat("pillars span the whole height: voxel_size z must be ",
+                                  d.point_cloud_range(5) - d.point_cloud_range(2)));
+    }
+    if (d.vfe().num_filters().empty()) return Invalid("vfe.num_filters is empty");
+    if (!AllPositive(d.vfe().num_filters())) return Invalid("widths and strides must be at least 1");
+    return absl::OkStatus();
+  }
+  if (d.has_vfe()) return Invalid(absl::StrCat("model ", d.model(), " has no vfe; leave it out"));
+  const v1::VoxelBackbone& b = d.backbone_3d();
+  if (b.layer_nums_size() != 6 || !AllPositive(b.layer_nums()) || b.layer_nums(0) != 1 || b.layer_nums(5) != 1) {
+    return Invalid("backbone_3d.layer_nums needs 6 numbers of at least 1, the first and the last of them 1");
+  }
+  if ((b.num_filters_size() != 6 && b.num_filters_size() != SubModules(b)) || !AllPositive(b.num_filters())) {
+    return Invalid(absl::StrCat("backbone_3d.num_filters needs 6 widths, one per stage, or ", SubModules(b), ", one per sub-module"));
+  }
+  // The grid is one cell higher; four strided layers need a cell each in the end.
+  if (cells[2] < 24) return Invalid(absl::StrCat("the grid has ", cells[2], " cells along z, expected at least 24 (40 in released models)"));
+  return absl::OkStatus();
+}
+
+// Voxels per cell of the head's map.
+uint32_t HeadStride(const v1::Detector& d) {
+  return d.has_anchor_head() ? d.anchor_head().feature_map_stride() : d.dense_head().feature_map_stride();
+}
+
+absl::Status CheckAnchors(const v1::Detector& d) {
+  const v1::AnchorHead& head = d.anchor_head();
+  if (head.anchors_size() != d.class_names_size()) {
+    return Invalid(absl::StrCat("anchor_head.anchors has ", head.anchors_size(), " entries, expected one per class (", d.class_names_size(), ")"));
+  }
+  for (int i = 0; i < head.anchors_size(); ++i) {
+    const v1::AnchorHead::Anchors& a = head.anchors(i);
+    const std::string at = absl::StrCat("anchor_head.anchors[", i, "]");
+    if (a.class_name() != d.class_names(i)) {
+      return Invalid(absl::StrCat(at, ".class_name is \"", absl::CHexEscape(a.class_name().substr(0, 60)), "\", expected \"",
+                                  absl::CHexEscape(d.class_names(i).substr(0, 60)), "\": anchors stand in the order of class_names"));
+    }
+    if (a.sizes().empty() || a.sizes_size() % 3 != 0 || !AllPositive(a.sizes()) || a.rotations().empty()) {
+      return Invalid(absl::StrCat(at, " needs sizes (dx, dy, dz above 0) and rotations"));
+    }
+    KD_RETURN_IF_ERROR(CheckAtMost(absl::StrCat("the number of ", at), double{1} * (a.sizes_size() / 3) * a.rotations_size(), kMaxAnchorsPerClass));
+    if (!(a.matched_threshold() > 0) || a.unmatched_threshold() > a.matched_threshold()) {
+      return Invalid(absl::StrCat(at, ": matched_threshold must be above 0 and not below unmatched_threshold"));
+    }
+  }
+  if (head.use_direction_classifier() && head.num_dir_bins() < 1) return Invalid("anchor_head.num_dir_bins must be at least 1");
+  if (!head.code_weights().empty() && head.code_weights_size() != 7) return Invalid("anchor_head.code_weights needs 7 numbers");
+  return absl::OkStatus();
+}
+
+absl::Status CheckHead(const v1::Detector& d) {
+  if (WithAnchors(d.model())) {
+    if (d.has_dense_head()) return Invalid(absl::StrCat("model ", d.model(), " has an anchor_head and no dense_head; leave that out"));
+    return CheckAnchors(d);
+  }
+  if (d.has_anchor_head()) return Invalid(absl::StrCat("model ", d.model(), " has a dense_head and no anchor_head; leave that out"));
+  const v1::CenterHead& head = d.dense_head();
+  if (head.shared_conv_channel() < 1 || head.num_conv() < 1 || head.num_max_objs() < 1) {
+    return Invalid("dense_head: shared_conv_channel, num_conv and num_max_objs must be at least 1");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -207,8 +397,13 @@ absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name) {
   if (name == "centerpoint_pillar") return Waymo();
   if (name == "centerpoint_pillar_kitti") return Kitti();
   if (name == "centerpoint_pillar_sim") return Sim();
+  if (name == "centerpoint_voxel") return WaymoVoxel();
+  if (name == "centerpoint_voxel_kitti") return KittiVoxel();
+  if (name == "pointpillar_kitti") return KittiPointPillar();
+  if (name == "second_kitti") return KittiSecond();
   return absl::NotFoundError(absl::StrCat("no built-in detector \"", name,
-                                          "\"; there are centerpoint_pillar, centerpoint_pillar_kitti and centerpoint_pillar_sim"));
+                                          "\"; there are centerpoint_pillar, centerpoint_pillar_kitti, centerpoint_pillar_sim, "
+                                          "centerpoint_voxel, centerpoint_voxel_kitti, pointpillar_kitti and second_kitti"));
 }
 
 std::array<int, 3> GridCells(const v1::Detector& detector) {
@@ -220,9 +415,12 @@ std::array<int, 3> GridCells(const v1::Detector& detector) {
   return cells;
 }
 
+float FeatureMapStride(const v1::Detector& detector) { return static_cast<float>(std::max(1u, HeadStride(detector))); }
+
 absl::Status ValidateDetector(const v1::Detector& detector) {
-  if (detector.model() != "centerpoint_pillar") {
-    return Invalid(absl::StrCat("model \"", absl::CHexEscape(detector.model().substr(0, 60)), "\" is not known; use centerpoint_pillar"));
+  if (const auto& models = kModels; std::find(std::begin(models), std::end(models), detector.model()) == std::end(models)) {
+    return Invalid(absl::StrCat("model \"", absl::CHexEscape(detector.model().substr(0, 60)), "\" is not known; use one of ",
+                                absl::StrJoin(models, ", ")));
   }
   if (detector.class_names().empty()) return Invalid("class_names is empty");
   if (detector.point_cloud_range_size() != 6) return Invalid("point_cloud_range needs 6 numbers");
@@ -238,22 +436,19 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
   KD_RETURN_IF_ERROR(CheckHeads(detector));
   const std::array<int, 3> cells = GridCells(detector);
   KD_RETURN_IF_ERROR(CheckAtMost("the number of pillars", static_cast<double>(cells[0]) * cells[1], kMaxCells));
-  if (cells[2] != 1) return Invalid(absl::StrCat("pillars span the whole height: voxel_size z must be ",
-                                                 detector.point_cloud_range(5) - detector.point_cloud_range(2)));
+  KD_RETURN_IF_ERROR(CheckEncoder(detector, cells));
   if (detector.num_point_features() < 4) return Invalid("num_point_features must be at least 4 (x, y, z, intensity)");
   if (detector.max_points_per_voxel() < 1 || detector.max_voxels_train() < 1 || detector.max_voxels_test() < 1) {
     return Invalid("max_points_per_voxel, max_voxels_train and max_voxels_test must be at least 1");
   }
-  if (detector.vfe().num_filters().empty()) return Invalid("vfe.num_filters is empty");
   const v1::BevBackbone& b = detector.backbone_2d();
   const int levels = b.layer_nums_size();
   if (levels == 0 || b.layer_strides_size() != levels || b.num_filters_size() != levels ||
       b.upsample_strides_size() != levels || b.num_upsample_filters_size() != levels) {
     return Invalid("backbone_2d: layer_nums, layer_strides, num_filters, upsample_strides and num_upsample_filters need one value per level");
   }
-  const auto positive = [](const auto& values) { return std::all_of(values.begin(), values.end(), [](auto v) { return v > 0; }); };
-  if (!positive(b.layer_strides()) || !positive(b.num_filters()) || !positive(b.upsample_strides()) ||
-      !positive(b.num_upsample_filters()) || !positive(detector.vfe().num_filters())) {
+  if (!AllPositive(b.layer_strides()) || !AllPositive(b.num_filters()) || !AllPositive(b.upsample_strides()) ||
+      !AllPositive(b.num_upsample_filters())) {
     return Invalid("widths and strides must be at least 1");
   }
   const int64_t product = StrideProduct(detector);
@@ -266,17 +461,11 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
                                   (detector.point_cloud_range(axis + 3) - detector.point_cloud_range(axis)) / nearest, " m"));
     }
   }
-  if (detector.dense_head().shared_conv_channel() < 1 || detector.dense_head().num_conv() < 1 ||
-      detector.dense_head().feature_map_stride() < 1 || detector.dense_head().num_max_objs() < 1) {
-    return Invalid("dense_head: shared_conv_channel, num_conv, feature_map_stride and num_max_objs must be at least 1");
-  }
-  float scale = static_cast<float>(b.layer_strides(0)) / b.upsample_strides(0);
-  if (std::abs(scale - static_cast<float>(detector.dense_head().feature_map_stride())) > 1e-4f) {
-    return Invalid(absl::StrCat("dense_head.feature_map_stride is ", detector.dense_head().feature_map_stride(),
+  KD_RETURN_IF_ERROR(CheckHead(detector));
+  const float scale = static_cast<float>(b.layer_strides(0)) / b.upsample_strides(0) * (detector.has_backbone_3d() ? kVoxelStride : 1);
+  if (std::abs(scale - static_cast<float>(HeadStride(detector))) > 1e-4f) {
+    return Invalid(absl::StrCat(detector.has_anchor_head() ? "anchor_head" : "dense_head", ".feature_map_stride is ", HeadStride(detector),
                                 " but the backbone's map has a stride of ", scale));
-  }
-  if (detector.dense_head().with_velocity()) {
-    return Invalid("dense_head.with_velocity is true, but no data set here has velocities; leave it out");
   }
   if (!detector.post_processing().post_center_limit_range().empty() &&
       detector.post_processing().post_center_limit_range_size() != 6) {
@@ -312,10 +501,13 @@ absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const
   const v1::Compress& compress = student.compress();
   const auto factor = [](float value) { return value > 0 ? value : 1.0f; };
   const v1::Compress::Width& width = compress.width();
-  ScaleAll(d.mutable_vfe()->mutable_num_filters(), factor(width.pfn()));
+  if (d.has_vfe()) ScaleAll(d.mutable_vfe()->mutable_num_filters(), factor(width.pfn()));
+  if (d.has_backbone_3d()) ScaleAll(d.mutable_backbone_3d()->mutable_num_filters(), factor(width.pfn()));
   ScaleAll(d.mutable_backbone_2d()->mutable_num_filters(), factor(width.backbone()));
   ScaleAll(d.mutable_backbone_2d()->mutable_num_upsample_filters(), factor(width.neck()));
-  d.mutable_dense_head()->set_shared_conv_channel(Scaled(d.dense_head().shared_conv_channel(), factor(width.head())));
+  if (d.has_dense_head()) {
+    d.mutable_dense_head()->set_shared_conv_channel(Scaled(d.dense_head().shared_conv_channel(), factor(width.head())));
+  }
   if (const float depth = factor(compress.depth()); depth < 1) {
     for (auto& layers : *d.mutable_backbone_2d()->mutable_layer_nums()) {
       layers = static_cast<uint32_t>(std::floor(layers * static_cast<double>(depth) + 1e-6));
@@ -326,6 +518,9 @@ absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const
     d.set_max_points_per_voxel(static_cast<uint32_t>(std::ceil(d.max_points_per_voxel() / resolution - 1e-4)));
   }
   KD_RETURN_IF_ERROR(Annotate(ValidateDetector(d), "student"));
+  if (d.dense_head().with_velocity()) {
+    return Annotate(Invalid("dense_head.with_velocity is true, but no data set here has velocities; leave it out"), "student");
+  }
   return d;
 }
 

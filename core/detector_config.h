@@ -15,7 +15,9 @@
 namespace kd {
 
 // "centerpoint_pillar" (Waymo, SparseKD's CP-Pillar teacher), "centerpoint_pillar_kitti" (a KITTI range at 0.16 m),
-// "centerpoint_pillar_sim" (the small one of docs/benchmark.md). NOT_FOUND with the known names.
+// "centerpoint_pillar_sim" (the small one of docs/benchmark.md), "centerpoint_voxel" (Waymo, SparseKD's CP-Voxel teacher),
+// "centerpoint_voxel_kitti" (CaKDP's student), "pointpillar_kitti" and "second_kitti" (OpenPCDet's). NOT_FOUND with the known
+// names.
 absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name);
 
 // The student's detector: `base` (teacher's or built-in), then pair.student.detector's set fields, then
@@ -31,6 +33,9 @@ inline constexpr char kWeightsDetectorKey[] = "kd.detector";
 
 // The detector message of a weights file. INVALID_ARGUMENT: absent or not valid.
 absl::StatusOr<v1::Detector> DetectorOf(const SafeTensorsFile& file);
+
+// Voxels per cell of the map that the head reads, along x and y.
+float FeatureMapStride(const v1::Detector& detector);
 
 // Cells of the voxel grid along x, y, z.
 std::array<int, 3> GridCells(const v1::Detector& detector);

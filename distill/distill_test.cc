@@ -18,9 +18,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
-CenterPointPillar RandomDetector(int seed) {
+DetectorModel RandomDetector(int seed) {
   torch::manual_seed(seed);
-  CenterPointPillar model(*BuiltInDetector("centerpoint_pillar_sim"));
+  DetectorModel model(*BuiltInDetector("centerpoint_pillar_sim"));
   model->eval();
   return model;
 }
@@ -36,7 +36,7 @@ Response Decode(const std::vector<std::string>& records) {
 }
 
 TEST(FeatureRoiTest, FramesWithoutObjectsCostNothing) {
-  CenterPointPillar teacher = RandomDetector(1), student = RandomDetector(2);
+  DetectorModel teacher = RandomDetector(1), student = RandomDetector(2);
   Frame empty = SimulateFrame(1).frame;
   empty.boxes.clear();
   torch::NoGradGuard no_grad;
@@ -56,7 +56,7 @@ TEST(FeatureRoiTest, FramesWithoutObjectsCostNothing) {
 
 // The sparse form, as sent, must equal the dense loss of the paper when the record holds every cell with weight.
 TEST(PivotalLogitsTest, SparseRecordsGiveTheDenseLossAndGradient) {
-  CenterPointPillar teacher = RandomDetector(1), student = RandomDetector(2);
+  DetectorModel teacher = RandomDetector(1), student = RandomDetector(2);
   const Frame a = SimulateFrame(1).frame, b = SimulateFrame(2).frame;
   const Batch batch = MakeBatch({&a, &b}, teacher->config(), false);
   Predictions theirs;
@@ -90,7 +90,7 @@ TEST(PivotalLogitsTest, SparseRecordsGiveTheDenseLossAndGradient) {
 }
 
 TEST(PivotalLogitsTest, TopKKeepsTheHeaviestCells) {
-  CenterPointPillar teacher = RandomDetector(1);
+  DetectorModel teacher = RandomDetector(1);
   const Frame frame = SimulateFrame(1).frame;
   torch::NoGradGuard no_grad;
   const Predictions theirs = teacher->Forward(MakeBatch({&frame}, teacher->config(), false));
@@ -106,7 +106,7 @@ TEST(PivotalLogitsTest, TopKKeepsTheHeaviestCells) {
 }
 
 TEST(PivotalLogitsTest, ARecordOfMoreCellsGivesTheLossOfThoseAskedFor) {
-  CenterPointPillar teacher = RandomDetector(1), student = RandomDetector(2);
+  DetectorModel teacher = RandomDetector(1), student = RandomDetector(2);
   const Frame a = SimulateFrame(1).frame, b = SimulateFrame(2).frame;
   const Batch batch = MakeBatch({&a, &b}, teacher->config(), false);
   torch::NoGradGuard no_grad;
@@ -178,7 +178,7 @@ TEST(LabelMergeTest, ShareOfBoxesOnLabelsCountsCentres) {
 
 // A student of the teacher's own size is the teacher.
 TEST(InheritTest, EqualShapesAreCopiedBitForBit) {
-  CenterPointPillar teacher = RandomDetector(1), student = RandomDetector(2);
+  DetectorModel teacher = RandomDetector(1), student = RandomDetector(2);
   const ConcatenatedSources sources = SourcesOf(teacher->config());
   for (const auto strategy : {InheritStrategy::kFirstChannels, InheritStrategy::kFnav1, InheritStrategy::kMatch}) {
     const SafeTensorsFile state = InheritWeights(StateDict(*teacher), StateDict(*student), strategy, sources, sources);

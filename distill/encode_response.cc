@@ -19,14 +19,14 @@ std::vector<float> ToFloats(const torch::Tensor& tensor) {
 // Everything that a plan may select from, for one frame.
 class FrameEncoder {
  public:
-  FrameEncoder(CenterPointPillarImpl& teacher, const Predictions& predictions, int64_t frame, const Frame& view, uint32_t crc)
+  FrameEncoder(DetectorModelImpl& teacher, const Predictions& predictions, int64_t frame, const Frame& view, uint32_t crc)
       : teacher_(teacher), predictions_(predictions), frame_(frame), crc_(crc) {
     boxes_ = torch::zeros({1, std::max<int64_t>(1, static_cast<int64_t>(view.boxes.size())), 8});
     for (size_t i = 0; i < view.boxes.size(); ++i) {
       const Box3d& b = view.boxes[i].box;
       boxes_[0][static_cast<int64_t>(i)] = torch::tensor({b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw, static_cast<float>(view.boxes[i].label + 1)});
     }
-    targets_ = AssignTargets(teacher.config(), boxes_);
+    if (teacher.config().has_dense_head()) targets_ = AssignTargets(teacher.config(), boxes_);
   }
 
   absl::StatusOr<std::string> Encode(const v1::ResponsePlan::Item& item) const {
@@ -55,7 +55,7 @@ class FrameEncoder {
                                         v1::RecordHeader header) const {
     for (const int64_t extent : map.sizes()) header.add_shape(static_cast<uint32_t>(extent));
     if (item.selection() == v1::SELECTION_ALL) return EncodeRecord(std::move(header), {}, ToFloats(map));
-    if (item.selection() != v1::SELECTION_PIVOTAL) {
+    if (item.selection() != v1::SELECTION_PIVOTAL || predictions_.heads.empty()) {
       return absl::InvalidArgumentError(absl::StrCat("tensor \"", item.tensor(), "\" can be sent whole or at pivotal cells"));
     }
     header.set_top_k(item.top_k());
@@ -79,7 +79,7 @@ class FrameEncoder {
   }
 
   absl::StatusOr<std::string> EncodeBoxes(v1::RecordHeader header) const {
-    Predictions one;
+    Predictions one{.anchors = predictions_.anchors.Frame(frame_)};
     for (const HeadOutputs& head : predictions_.heads) {
       HeadOutputs& outputs = one.heads.emplace_back();
       for (const auto& [name, map] : head) outputs[name] = map.slice(0, frame_, frame_ + 1);
@@ -101,7 +101,7 @@ class FrameEncoder {
     return EncodeRecord(std::move(header), {}, ToFloats(pooled));
   }
 
-  CenterPointPillarImpl& teacher_;
+  DetectorModelImpl& teacher_;
   const Predictions& predictions_;
   const int64_t frame_;
   const uint32_t crc_;
@@ -111,7 +111,7 @@ class FrameEncoder {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> EncodeResponse(const v1::ResponsePlan& plan, CenterPointPillarImpl& teacher,
+absl::StatusOr<std::vector<std::string>> EncodeResponse(const v1::ResponsePlan& plan, DetectorModelImpl& teacher,
                                                         const Predictions& predictions, int64_t frame_in_batch,
                                                         const Frame& view, uint32_t view_crc32c) {
   torch::NoGradGuard no_grad;

@@ -58,7 +58,9 @@ absl::StatusOr<InheritStrategy> ParseInheritStrategy(absl::string_view name) {
 ConcatenatedSources SourcesOf(const v1::Detector& detector) {
   ConcatenatedSources sources;
   const auto& up = detector.backbone_2d().num_upsample_filters();
-  sources["dense_head.shared_conv.0.weight"] = std::vector<int64_t>(up.begin(), up.end());
+  for (const char* reader : {"shared_conv.0", "conv_cls", "conv_box", "conv_dir_cls", "conv_iou"}) {
+    sources[absl::StrCat("dense_head.", reader, ".weight")] = std::vector<int64_t>(up.begin(), up.end());
+  }
   for (int i = 1; i < detector.vfe().num_filters_size(); ++i) {
     const int64_t half = detector.vfe().num_filters(i - 1) / 2;
     sources[absl::StrCat("vfe.pfn_layers.", i, ".linear.weight")] = {half, half};

@@ -307,6 +307,9 @@ absl::StatusOr<std::shared_ptr<DistillationMethod>> MakeMethod(const v1::Distill
   if (!std::equal(teacher.point_cloud_range().begin(), teacher.point_cloud_range().end(), student.point_cloud_range().begin())) {
     return refuse("teacher and student must have the same point_cloud_range");
   }
+  if (spec.method() != "label" && (teacher.has_anchor_head() || student.has_anchor_head())) {
+    return refuse("needs a CenterHead in teacher and student; of models with anchors, use label");
+  }
   if (spec.method() == "pivotal_logits") {
     if (spec.reg_weight() > 0 && MapSize(teacher) != MapSize(student)) {
       return refuse("reg_weight needs maps of equal size; set reg_weight: 0 or student.compress.resolution: 1");

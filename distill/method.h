@@ -57,7 +57,7 @@ std::vector<Detection> DetectionsOf(const DecodedRecord& boxes);
 
 // The teacher's half: turns the teacher's predictions for one view into the records that `plan` asks for.
 // `view` gives the boxes that pivotal selection and RoI pooling need. Runs beside the teacher, before cache and wire.
-absl::StatusOr<std::vector<std::string>> EncodeResponse(const v1::ResponsePlan& plan, CenterPointPillarImpl& teacher,
+absl::StatusOr<std::vector<std::string>> EncodeResponse(const v1::ResponsePlan& plan, DetectorModelImpl& teacher,
                                                         const Predictions& predictions, int64_t frame_in_batch,
                                                         const Frame& view, uint32_t view_crc32c);
 

@@ -16,7 +16,7 @@
 namespace kd {
 
 struct TeacherModel::Network {
-  CenterPointPillar module{nullptr};
+  DetectorModel module{nullptr};
 };
 
 TeacherModel::~TeacherModel() = default;
@@ -63,7 +63,7 @@ bool TeacherModel::AnswersAreBatchInvariant() {
   constexpr int kFrames = 3;
   v1::ResponsePlan plan;
   v1::ResponsePlan::Item* item = plan.add_items();
-  item->set_tensor("hm.0");
+  item->set_tensor(detector_.has_dense_head() ? "hm.0" : "spatial_features_2d");
   item->set_selection(v1::SELECTION_ALL);
   item->set_dtype(v1::DATA_TYPE_FLOAT32);
   std::vector<Frame> frames;

@@ -29,6 +29,11 @@ Tensor WithYaw(const Tensor& codes, const Tensor& yaw) { return torch::cat({code
 
 }  // namespace
 
+AnchorOutputs AnchorOutputs::Frame(int64_t frame) const {
+  const auto slice = [frame](const Tensor& map) { return map.defined() ? map.slice(0, frame, frame + 1) : map; };
+  return {slice(cls_preds), slice(box_preds), slice(dir_cls_preds), slice(iou_preds)};
+}
+
 AnchorHeadModuleImpl::AnchorHeadModuleImpl(const AnchorHeadOptions& o) {
   const auto conv = [&](const char* name, int64_t width) {
     return register_module(name, nn::Conv2d(nn::Conv2dOptions(o.in_channels, o.anchors_per_cell * width, 1)));

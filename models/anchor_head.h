@@ -28,6 +28,9 @@ struct AnchorOutputs {
   torch::Tensor box_preds;      // width: codes
   torch::Tensor dir_cls_preds;  // width: bins; undefined without a direction classifier
   torch::Tensor iou_preds;      // width: classes; undefined without CaKDP's branch
+
+  // Those of one frame, with B = 1.
+  AnchorOutputs Frame(int64_t frame) const;
 };
 
 // Parameters conv_cls, conv_box[, conv_iou][, conv_dir_cls].

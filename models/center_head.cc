@@ -73,6 +73,7 @@ CenterHeadModuleImpl::CenterHeadModuleImpl(const CenterHeadOptions& options) {
     for (const BranchShape& branch : kRegression) add(branch.name, branch.channels, false);
     if (options.with_velocity) add(kVelocity.name, kVelocity.channels, false);
     add("hm", static_cast<int64_t>(classes.size()), true);
+    if (options.with_iou) add("iou", static_cast<int64_t>(classes.size()), true);
     list->push_back(dictionary);
     heads_.push_back(std::move(branches));
   }

@@ -20,6 +20,8 @@ struct CenterHeadOptions {
   bool use_bias_before_norm = true;
   int64_t num_conv = 2;
   bool with_velocity = false;
+  // CaKDP's second heat map, after hm.
+  bool with_iou = false;
   double bn_eps = 1e-5;
   double bn_momentum = 0.1;
 

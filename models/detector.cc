@@ -1,19 +1,22 @@
 #include "models/detector.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "core/detector_config.h"
 #include "models/bev_backbone.h"
 #include "models/center_head.h"
+#include "models/mean_vfe.h"
 #include "models/pillar_vfe.h"
+#include "models/voxel_backbone.h"
 
 namespace kd {
 namespace {
 
-template <size_t N, typename Repeated>
-std::array<float, N> ToArray(const Repeated& values) {
-  std::array<float, N> out{};
+template <size_t N, typename T = float, typename Repeated>
+std::array<T, N> ToArray(const Repeated& values) {
+  std::array<T, N> out{};
   std::copy_n(values.begin(), N, out.begin());
   return out;
 }
@@ -58,10 +61,10 @@ PillarVfeOptions VfeOptions(const v1::Detector& detector) {
           .range = ToArray<6>(detector.point_cloud_range())};
 }
 
-BevBackboneOptions BackboneOptions(const v1::Detector& detector) {
+BevBackboneOptions BackboneOptions(const v1::Detector& detector, int64_t in_channels) {
   const v1::BevBackbone& b = detector.backbone_2d();
   const auto layer_nums = ToVector<int64_t>(b.layer_nums());
-  return {.in_channels = static_cast<int64_t>(*detector.vfe().num_filters().rbegin()),
+  return {.in_channels = in_channels,
           .layer_nums = layer_nums,
           .layer_strides = ToVector<int64_t>(b.layer_strides()),
           .conv_filters = WidthPerConvolution(layer_nums, ToVector<int64_t>(b.num_filters())),
@@ -71,51 +74,140 @@ BevBackboneOptions BackboneOptions(const v1::Detector& detector) {
           .bn_momentum = b.bn_momentum()};
 }
 
+int64_t MapChannels(const v1::Detector& detector) {
+  const auto& filters = detector.backbone_2d().num_upsample_filters();
+  return std::accumulate(filters.begin(), filters.end(), int64_t{0});
+}
+
+VoxelBackboneOptions VoxelOptions(const v1::Detector& detector) {
+  const v1::VoxelBackbone& b = detector.backbone_3d();
+  VoxelBackboneOptions options{.in_channels = detector.num_point_features(),
+                               .residual = b.residual(),
+                               .layer_nums = ToArray<6, int64_t>(b.layer_nums()),
+                               .widths = ToVector<int64_t>(b.num_filters()),
+                               .bn_eps = b.bn_eps(),
+                               .bn_momentum = b.bn_momentum()};
+  if (b.num_filters_size() == 6) options.widths = WidthPerSubModule(options.layer_nums, ToArray<6, int64_t>(b.num_filters()));
+  return options;
+}
+
+// Channels of the height-compressed map: all cells along z that the 3D backbone leaves.
+int64_t CompressedChannels(const v1::Detector& detector) {
+  int32_t depth = GridCells(detector)[2] + 1;
+  for (const int32_t padding : {1, 1, 0}) depth = (depth + 2 * padding - 3) / 2 + 1;
+  depth = (depth - 3) / 2 + 1;
+  return depth * static_cast<int64_t>(*detector.backbone_3d().num_filters().rbegin());
+}
+
+AnchorGrid GridOfAnchors(const v1::Detector& detector) {
+  const v1::AnchorHead& head = detector.anchor_head();
+  std::vector<AnchorClass> classes;
+  for (const v1::AnchorHead::Anchors& a : head.anchors()) {
+    AnchorClass& c = classes.emplace_back();
+    for (int i = 0; i + 2 < a.sizes_size(); i += 3) c.sizes.push_back({a.sizes(i), a.sizes(i + 1), a.sizes(i + 2)});
+    c.rotations = ToVector<float>(a.rotations());
+    c.bottom_height = a.bottom_height();
+    c.align_center = a.align_center();
+    c.matched_threshold = a.matched_threshold();
+    c.unmatched_threshold = a.unmatched_threshold();
+  }
+  const std::array<int, 3> cells = GridCells(detector);
+  const int64_t stride = head.feature_map_stride();
+  return AnchorGrid(std::move(classes), ToArray<6>(detector.point_cloud_range()), cells[1] / stride, cells[0] / stride);
+}
+
+DirectionOptions DirectionsOf(const v1::AnchorHead& head) {
+  return {.offset = head.dir_offset(), .limit_offset = head.dir_limit_offset(), .num_bins = head.num_dir_bins()};
+}
+
 CenterHeadOptions HeadOptions(const v1::Detector& detector) {
   const v1::CenterHead& head = detector.dense_head();
-  int64_t in = 0;
-  for (const uint32_t filters : detector.backbone_2d().num_upsample_filters()) in += filters;
-  return {.in_channels = in,
+  return {.in_channels = MapChannels(detector),
           .shared_channels = head.shared_conv_channel(),
           .heads = HeadClasses(detector),
           .use_bias_before_norm = head.use_bias_before_norm(),
           .num_conv = head.num_conv(),
           .with_velocity = head.with_velocity(),
+          .with_iou = head.with_iou(),
           .bn_eps = head.bn_eps(),
           .bn_momentum = head.bn_momentum()};
 }
 
 }  // namespace
 
-struct CenterPointPillarImpl::Parts {
+struct DetectorModelImpl::Parts {
+  // One of the two.
   PillarVfe vfe{nullptr};
-  BevBackbone backbone{nullptr};
-  CenterHeadModule head{nullptr};
+  VoxelBackbone backbone_3d{nullptr};
+  BevBackbone backbone_2d{nullptr};
+  // One of the two.
+  CenterHeadModule center{nullptr};
+  AnchorHeadModule anchor{nullptr};
+  std::unique_ptr<AnchorGrid> anchors;
+  torch::Tensor anchor_boxes;  // N x 7, on the CPU
   std::array<int, 3> cells{};
   std::vector<std::vector<int64_t>> head_classes;
 };
 
-CenterPointPillarImpl::CenterPointPillarImpl(const v1::Detector& detector)
-    : config_(detector), parts_(std::make_unique<Parts>()) {
-  parts_->vfe = register_module("vfe", PillarVfe(VfeOptions(detector)));
-  parts_->backbone = register_module("backbone_2d", BevBackbone(BackboneOptions(detector)));
-  parts_->head = register_module("dense_head", CenterHeadModule(HeadOptions(detector)));
-  parts_->cells = GridCells(detector);
-  parts_->head_classes = HeadClasses(detector);
+DetectorModelImpl::DetectorModelImpl(const v1::Detector& detector) : config_(detector), parts_(std::make_unique<Parts>()) {
+  Parts& p = *parts_;
+  p.cells = GridCells(detector);
+  int64_t map_channels;
+  if (detector.has_backbone_3d()) {
+    p.backbone_3d = register_module("backbone_3d", VoxelBackbone(VoxelOptions(detector)));
+    map_channels = CompressedChannels(detector);
+  } else {
+    p.vfe = register_module("vfe", PillarVfe(VfeOptions(detector)));
+    map_channels = *detector.vfe().num_filters().rbegin();
+  }
+  p.backbone_2d = register_module("backbone_2d", BevBackbone(BackboneOptions(detector, map_channels)));
+  if (detector.has_anchor_head()) {
+    const v1::AnchorHead& head = detector.anchor_head();
+    p.anchors = std::make_unique<AnchorGrid>(GridOfAnchors(detector));
+    p.anchor_boxes = torch::tensor(p.anchors->boxes()).view({-1, 7});
+    p.anchor = register_module("dense_head", AnchorHeadModule(AnchorHeadOptions{
+                                                 .in_channels = MapChannels(detector),
+                                                 .num_classes = detector.class_names_size(),
+                                                 .anchors_per_cell = p.anchors->per_cell(),
+                                                 .num_dir_bins = head.use_direction_classifier() ? head.num_dir_bins() : 0,
+                                                 .with_iou = head.with_iou()}));
+  } else {
+    p.center = register_module("dense_head", CenterHeadModule(HeadOptions(detector)));
+    p.head_classes = HeadClasses(detector);
+  }
 }
 
-CenterPointPillarImpl::~CenterPointPillarImpl() = default;
+DetectorModelImpl::~DetectorModelImpl() = default;
 
-Predictions CenterPointPillarImpl::Forward(const Batch& batch) {
-  const torch::Tensor pillars = parts_->vfe->forward(batch.voxels, batch.num_points, batch.coords);
-  const torch::Tensor bev = ScatterPillars(pillars, batch.coords, batch.batch_size, parts_->cells[1], parts_->cells[0]);
+Predictions DetectorModelImpl::Forward(const Batch& batch) {
+  Parts& p = *parts_;
+  torch::Tensor bev;
+  if (p.backbone_3d) {
+    const torch::Tensor features = MeanVoxelFeatures(batch.voxels, batch.num_points);
+    const SparseTensor voxels = MakeSparseTensor(features, batch.coords, batch.batch_size, {p.cells[2] + 1, p.cells[1], p.cells[0]});
+    bev = CompressHeight(p.backbone_3d->forward(voxels).encoded);
+  } else {
+    const torch::Tensor pillars = p.vfe->forward(batch.voxels, batch.num_points, batch.coords);
+    bev = ScatterPillars(pillars, batch.coords, batch.batch_size, p.cells[1], p.cells[0]);
+  }
   Predictions predictions;
-  predictions.spatial_features_2d = parts_->backbone->forward(bev);
-  predictions.heads = parts_->head->forward(predictions.spatial_features_2d);
+  predictions.spatial_features_2d = p.backbone_2d->forward(bev);
+  if (p.anchor) {
+    predictions.anchors = p.anchor->forward(predictions.spatial_features_2d);
+  } else {
+    predictions.heads = p.center->forward(predictions.spatial_features_2d);
+  }
   return predictions;
 }
 
-torch::Device CenterPointPillarImpl::device() const { return parameters().front().device(); }
+DetectionTargets DetectorModelImpl::Targets(const torch::Tensor& gt_boxes) const {
+  if (!parts_->anchor) return {.heads = AssignTargets(config_, gt_boxes)};
+  AnchorBatchTargets targets =
+      AssignAnchorTargets(*parts_->anchors, gt_boxes.cpu(), {.match_height = config_.anchor_head().match_height()});
+  return {.anchors = {.labels = targets.labels.to(device()), .codes = targets.codes.to(device())}};
+}
+
+torch::Device DetectorModelImpl::device() const { return parameters().front().device(); }
 
 std::vector<HeadTargets> AssignTargets(const v1::Detector& detector, const torch::Tensor& gt_boxes) {
   const v1::CenterHead& head = detector.dense_head();
@@ -137,8 +229,34 @@ torch::Tensor RegressionMap(const v1::Detector& detector, const HeadOutputs& hea
   return ConcatRegression(head, detector.dense_head().with_velocity());
 }
 
-CenterPointPillarImpl::Loss CenterPointPillarImpl::DetectionLoss(const Predictions& predictions,
-                                                                 const std::vector<HeadTargets>& targets) const {
+namespace {
+
+DetectorModelImpl::Loss LossOfAnchors(const v1::Detector& detector, const AnchorOutputs& outputs, const AnchorBatchTargets& targets,
+                                      const torch::Tensor& anchors) {
+  const v1::AnchorHead& head = detector.anchor_head();
+  const auto terms = AnchorLoss(outputs, targets, anchors,
+                                {.num_classes = detector.class_names_size(),
+                                 .cls_weight = head.cls_weight(),
+                                 .loc_weight = head.loc_weight(),
+                                 .dir_weight = head.dir_weight(),
+                                 .code_weights = ToVector<float>(head.code_weights()),
+                                 .direction = DirectionsOf(head)});
+  constexpr absl::string_view kPrefix = "rpn_loss_";
+  DetectorModelImpl::Loss loss;
+  for (const auto& [name, term] : terms) {
+    loss.terms[name.substr(kPrefix.size())] = term;
+    loss.total = loss.total.defined() ? loss.total + term : term;
+  }
+  return loss;
+}
+
+}  // namespace
+
+DetectorModelImpl::Loss DetectorModelImpl::DetectionLoss(const Predictions& predictions, const DetectionTargets& all_targets) const {
+  if (parts_->anchor) {
+    return LossOfAnchors(config_, predictions.anchors, all_targets.anchors, parts_->anchor_boxes.to(device()));
+  }
+  const std::vector<HeadTargets>& targets = all_targets.heads;
   const v1::CenterHead& config = config_.dense_head();
   Loss loss;
   torch::Tensor hm, loc;
@@ -160,35 +278,78 @@ CenterPointPillarImpl::Loss CenterPointPillarImpl::DetectionLoss(const Predictio
   return loss;
 }
 
-std::vector<std::vector<Detection>> CenterPointPillarImpl::Decode(const Predictions& predictions, bool nms) const {
-  const v1::PostProcessing& post = config_.post_processing();
-  const CenterDecodeOptions options{
-      .heads = parts_->head_classes,
-      .voxel_size = ToArray<3>(config_.voxel_size()),
-      .range = ToArray<6>(config_.point_cloud_range()),
-      .stride = config_.dense_head().feature_map_stride(),
-      .score_thresh = post.score_thresh(),
-      .post_center_limit_range = ToVector<float>(post.post_center_limit_range()),
-      .max_obj_per_sample = post.max_obj_per_sample(),
-      .nms = {.iou_threshold = post.nms_thresh(), .pre_max = post.nms_pre_maxsize(), .post_max = post.nms_post_maxsize()},
-      .nms_per_class = post.nms_per_class(),
-      .with_velocity = config_.dense_head().with_velocity()};
+namespace {
+
+// Final boxes of one frame, labels from 1.
+std::vector<Detection> ToDetections(const torch::Tensor& boxes, const torch::Tensor& scores, const torch::Tensor& labels) {
+  const torch::Tensor rows = boxes.cpu().contiguous(), score = scores.cpu(), label = labels.cpu();
+  std::vector<Detection> detections;
+  for (int64_t i = 0; i < rows.size(0); ++i) {
+    const float* v = rows.data_ptr<float>() + i * rows.size(1);
+    detections.push_back({.box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]},
+                          .label = static_cast<int32_t>(label[i].item<int64_t>() - 1),
+                          .score = score[i].item<float>()});
+  }
+  return detections;
+}
+
+NmsOptions NmsOf(const v1::PostProcessing& post) {
+  return {.iou_threshold = post.nms_thresh(), .pre_max = post.nms_pre_maxsize(), .post_max = post.nms_post_maxsize()};
+}
+
+std::vector<std::vector<Detection>> DecodeCenters(const v1::Detector& config, const std::vector<std::vector<int64_t>>& head_classes,
+                                                  const Predictions& predictions, bool nms) {
+  const v1::PostProcessing& post = config.post_processing();
+  const CenterDecodeOptions options{.heads = head_classes,
+                                    .voxel_size = ToArray<3>(config.voxel_size()),
+                                    .range = ToArray<6>(config.point_cloud_range()),
+                                    .stride = config.dense_head().feature_map_stride(),
+                                    .score_thresh = post.score_thresh(),
+                                    .post_center_limit_range = ToVector<float>(post.post_center_limit_range()),
+                                    .max_obj_per_sample = post.max_obj_per_sample(),
+                                    .nms = NmsOf(post),
+                                    .nms_per_class = post.nms_per_class(),
+                                    .with_velocity = config.dense_head().with_velocity()};
   std::vector<std::vector<CenterBoxes>> heads;
   for (const HeadOutputs& head : predictions.heads) heads.push_back(DecodeCenterHead(head, options));
-  std::vector<std::vector<Detection>> frames(heads.empty() ? 0 : heads[0].size());
-  for (size_t b = 0; b < frames.size(); ++b) {
+  std::vector<std::vector<Detection>> frames;
+  for (size_t b = 0; !heads.empty() && b < heads[0].size(); ++b) {
     std::vector<CenterBoxes> per_head;
     for (const auto& head : heads) per_head.push_back(head[b]);
     const CenterBoxes joined = JoinHeads(per_head, options, nms);
-    const torch::Tensor boxes = joined.boxes.contiguous();
-    for (int64_t i = 0; i < boxes.size(0); ++i) {
-      const float* v = boxes.data_ptr<float>() + i * boxes.size(1);
-      frames[b].push_back({.box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]},
-                           .label = static_cast<int32_t>(joined.labels[i].item<int64_t>() - 1),
-                           .score = joined.scores[i].item<float>()});
-    }
+    frames.push_back(ToDetections(joined.boxes, joined.scores, joined.labels));
   }
   return frames;
+}
+
+std::vector<std::vector<Detection>> DecodeAnchorBoxes(const v1::Detector& config, const torch::Tensor& anchors, const AnchorOutputs& outputs,
+                                                      bool nms) {
+  torch::NoGradGuard no_grad;
+  const v1::PostProcessing& post = config.post_processing();
+  const torch::Tensor boxes = DecodeAnchors(outputs, anchors, DirectionsOf(config.anchor_head())).cpu();
+  const torch::Tensor logits = outputs.cls_preds.reshape({boxes.size(0), boxes.size(1), -1}).cpu();
+  std::vector<std::vector<Detection>> frames;
+  for (int64_t b = 0; b < boxes.size(0); ++b) {
+    const auto [scores, classes] = torch::sigmoid(logits[b]).max(1);
+    torch::Tensor rows = torch::nonzero(scores >= post.score_thresh()).squeeze(1);
+    // Most anchors score low: only the best go on, as suppression takes no more of them.
+    const int64_t most = std::min<int64_t>(rows.size(0), post.nms_pre_maxsize());
+    rows = rows.index_select(0, std::get<1>(scores.index_select(0, rows).topk(most)));
+    if (nms) {
+      const torch::Tensor candidates = boxes[b].index_select(0, rows).contiguous(), of = scores.index_select(0, rows).contiguous();
+      const auto kept = RotatedNms(candidates.data_ptr<float>(), of.data_ptr<float>(), static_cast<size_t>(most), NmsOf(post));
+      rows = rows.index_select(0, torch::tensor(kept, torch::kInt64));
+    }
+    frames.push_back(ToDetections(boxes[b].index_select(0, rows), scores.index_select(0, rows), classes.index_select(0, rows) + 1));
+  }
+  return frames;
+}
+
+}  // namespace
+
+std::vector<std::vector<Detection>> DetectorModelImpl::Decode(const Predictions& predictions, bool nms) const {
+  if (parts_->anchor) return DecodeAnchorBoxes(config_, parts_->anchor_boxes.to(device()), predictions.anchors, nms);
+  return DecodeCenters(config_, parts_->head_classes, predictions, nms);
 }
 
 torch::Tensor BoxTensor(const std::vector<const Frame*>& views) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -12,6 +13,7 @@
 #include "core/safetensors.h"
 #include "data/frame.h"
 #include "kd/v1/detector.pb.h"
+#include "models/anchor_head.h"
 #include "ops/voxelize.h"
 #include "torch/torch.h"
 
@@ -35,12 +37,15 @@ Batch ToDevice(const Batch& batch, const torch::Device& device);
 // The boxes alone, as Batch::gt_boxes.
 torch::Tensor BoxTensor(const std::vector<const Frame*>& views);
 
-// Raw outputs of one CenterHead group, each B x channels x H x W: "center", "center_z", "dim", "rot"[, "vel"], "hm".
+// Raw outputs of one CenterHead group, each B x channels x H x W: "center", "center_z", "dim", "rot"[, "vel"], "hm"[, "iou"].
 using HeadOutputs = std::map<std::string, torch::Tensor>;
 
 struct Predictions {
   torch::Tensor spatial_features_2d;  // B x Cf x H x W: output of the BEV backbone
+  // Of a CenterHead, one per group of classes; otherwise empty.
   std::vector<HeadOutputs> heads;
+  // Of an anchor head; otherwise undefined.
+  AnchorOutputs anchors;
 };
 
 // Targets of one head (detectors.md section 6).
@@ -51,30 +56,40 @@ struct HeadTargets {
   torch::Tensor masks;         // B x K int64
 };
 
-// Targets for `gt_boxes` (B x M x 8) on the detector's own output map.
+// Targets for `gt_boxes` (B x M x 8) on the output map of a detector with a CenterHead.
 std::vector<HeadTargets> AssignTargets(const v1::Detector& detector, const torch::Tensor& gt_boxes);
 
 // Regression branches of a head joined in code order, B x codes x H x W.
 torch::Tensor RegressionMap(const v1::Detector& detector, const HeadOutputs& head);
 
-// CenterPoint on pillars. Parameter names are OpenPCDet's: vfe.pfn_layers.*, backbone_2d.*, dense_head.*.
+// What the detection loss compares with: one of the two, as the detector's head asks for.
+struct DetectionTargets {
+  std::vector<HeadTargets> heads;
+  AnchorBatchTargets anchors;
+};
+
+// A detector of one stage: PillarVFE and scatter, or mean features and a sparse 3D backbone; the BEV backbone; a CenterHead or
+// an anchor head. Parameter names are OpenPCDet's: vfe.pfn_layers.*, backbone_3d.*, backbone_2d.*, dense_head.*.
 // Not thread-safe; forward passes of different objects may run at once.
-class CenterPointPillarImpl : public torch::nn::Module {
+class DetectorModelImpl : public torch::nn::Module {
  public:
-  explicit CenterPointPillarImpl(const v1::Detector& detector);
-  ~CenterPointPillarImpl() override;
+  explicit DetectorModelImpl(const v1::Detector& detector);
+  ~DetectorModelImpl() override;
 
   // `batch` lies on device().
   Predictions Forward(const Batch& batch);
 
-  // Detection loss and its weighted terms by name: "hm" and "loc", summed over heads. Also returns, per head, the
-  // clamped sigmoid of the heat map, which the distillation losses reuse.
+  // Targets for `gt_boxes` (B x M x 8), in the memory of device().
+  DetectionTargets Targets(const torch::Tensor& gt_boxes) const;
+
+  // Detection loss and its weighted terms by name: "hm" and "loc", summed over heads, or "cls", "loc" and "dir" of anchors.
+  // Also returns, per CenterHead group, the clamped sigmoid of the heat map, which the distillation losses reuse.
   struct Loss {
     torch::Tensor total;
     std::map<std::string, torch::Tensor> terms;
     std::vector<torch::Tensor> probabilities;
   };
-  Loss DetectionLoss(const Predictions& predictions, const std::vector<HeadTargets>& targets) const;
+  Loss DetectionLoss(const Predictions& predictions, const DetectionTargets& targets) const;
 
   // Final boxes per frame: decoded, thresholded, suppressed (unless `nms` is false, as label distillation wants them).
   // Detection::label counts from 0.
@@ -89,16 +104,20 @@ class CenterPointPillarImpl : public torch::nn::Module {
   struct Parts;
   std::unique_ptr<Parts> parts_;
 };
-TORCH_MODULE(CenterPointPillar);
+TORCH_MODULE(DetectorModel);
 
-// Parameters and buffers under their full names.
+// Parameters and buffers under their full names, in the order of PyTorch's state dictionaries: a module's own, then its
+// children's.
+std::vector<std::pair<std::string, torch::Tensor>> StateOf(torch::nn::Module& module);
+
+// The same as a file's content.
 SafeTensorsFile StateDict(torch::nn::Module& module);
 
 // The state dictionary of `module` with the detector message under metadata "kd.detector".
-std::string SaveWeights(CenterPointPillarImpl& module);
+std::string SaveWeights(DetectorModelImpl& module);
 
 struct LoadedDetector {
-  CenterPointPillar module{nullptr};
+  DetectorModel module{nullptr};
   std::string digest;  // of the file
 };
 // A detector from a weights file of ours, in evaluation mode.

@@ -19,14 +19,14 @@ namespace {
 
 using ::testing::HasSubstr;
 
-CenterPointPillar SimDetector() {
+DetectorModel SimDetector() {
   torch::manual_seed(1);
-  return CenterPointPillar(*BuiltInDetector("centerpoint_pillar_sim"));
+  return DetectorModel(*BuiltInDetector("centerpoint_pillar_sim"));
 }
 
 TEST(DetectorTest, NamesAndShapesAreThoseOfTheReleasedConfiguration) {
   const auto manifest = nlohmann::json::parse(*ReadFile(SourceDir() + "/tests/golden/models/manifest_cp-pillar_sparsekd.json"));
-  CenterPointPillar model(*BuiltInDetector("centerpoint_pillar"));
+  DetectorModel model(*BuiltInDetector("centerpoint_pillar"));
   const SafeTensorsFile state = StateDict(*model);
   std::set<std::string> wanted;
   for (const auto& entry : manifest["state"]) {
@@ -43,7 +43,7 @@ TEST(DetectorTest, NamesAndShapesAreThoseOfTheReleasedConfiguration) {
 }
 
 TEST(DetectorTest, WeightsComeBackWithTheirDetector) {
-  CenterPointPillar model = SimDetector();
+  DetectorModel model = SimDetector();
   const std::string bytes = SaveWeights(*model);
   auto loaded = LoadDetector(bytes);
   ASSERT_THAT(loaded, IsOk());
@@ -52,7 +52,7 @@ TEST(DetectorTest, WeightsComeBackWithTheirDetector) {
 }
 
 TEST(DetectorTest, WeightsOfAnotherWidthAreRefusedByName) {
-  CenterPointPillar model = SimDetector();
+  DetectorModel model = SimDetector();
   SafeTensorsFile file = StateDict(*model);
   file.tensors.erase("vfe.pfn_layers.0.norm.bias");
   file.tensors["dense_head.extra"] = file.tensors["vfe.pfn_layers.0.norm.weight"];
@@ -64,11 +64,12 @@ TEST(DetectorTest, WeightsOfAnotherWidthAreRefusedByName) {
 }
 
 TEST(DetectorTest, PerfectPredictionsDecodeToTheLabels) {
-  CenterPointPillar model = SimDetector();
+  DetectorModel model = SimDetector();
   const Frame frame = SimulateFrame(5).frame;
   ASSERT_GT(frame.boxes.size(), 3u);
   const Batch batch = MakeBatch({&frame}, model->config(), false);
-  const std::vector<HeadTargets> targets = AssignTargets(model->config(), batch.gt_boxes);
+  const DetectionTargets all_targets = model->Targets(batch.gt_boxes);
+  const std::vector<HeadTargets>& targets = all_targets.heads;
   Predictions perfect;
   HeadOutputs head;
   head["hm"] = torch::logit(targets[0].heatmaps.clamp(1e-4, 1 - 1e-4)) * (targets[0].heatmaps == 1) - 9.2 * (targets[0].heatmaps < 1);
@@ -91,17 +92,17 @@ TEST(DetectorTest, PerfectPredictionsDecodeToTheLabels) {
     }
     EXPECT_LT(nearest, 0.01);
   }
-  EXPECT_LT(model->DetectionLoss(perfect, targets).terms["loc"].item<float>(), 1e-5);
+  EXPECT_LT(model->DetectionLoss(perfect, all_targets).terms["loc"].item<float>(), 1e-5);
 }
 
 TEST(DetectorTest, AFrameWithoutPointsIsLegal) {
-  CenterPointPillar model = SimDetector();
+  DetectorModel model = SimDetector();
   model->eval();
   Frame frame;
   const Batch batch = MakeBatch({&frame}, model->config(), false);
   const Predictions predictions = model->Forward(batch);
   EXPECT_EQ(predictions.heads[0].at("hm").size(2), 64);
-  EXPECT_TRUE(torch::isfinite(model->DetectionLoss(predictions, AssignTargets(model->config(), batch.gt_boxes)).total).item<bool>());
+  EXPECT_TRUE(torch::isfinite(model->DetectionLoss(predictions, model->Targets(batch.gt_boxes)).total).item<bool>());
 }
 
 TEST(HeatmapFocalLossTest, GradientMatchesFiniteDifferences) {

@@ -29,17 +29,21 @@ const TypeName* FindType(absl::string_view dtype) {
   return found == std::end(kTypes) ? nullptr : found;
 }
 
-// Parameters and buffers under their full names.
-std::vector<std::pair<std::string, torch::Tensor>> StateOf(torch::nn::Module& module) {
-  std::vector<std::pair<std::string, torch::Tensor>> state;
-  for (const auto& item : module.named_parameters()) state.emplace_back(item.key(), item.value());
-  for (const auto& item : module.named_buffers()) state.emplace_back(item.key(), item.value());
-  return state;
+void AppendState(torch::nn::Module& module, const std::string& prefix, std::vector<std::pair<std::string, torch::Tensor>>& state) {
+  for (const auto& item : module.named_parameters(/*recurse=*/false)) state.emplace_back(prefix + item.key(), item.value());
+  for (const auto& item : module.named_buffers(/*recurse=*/false)) state.emplace_back(prefix + item.key(), item.value());
+  for (const auto& child : module.named_children()) AppendState(*child.value(), absl::StrCat(prefix, child.key(), "."), state);
 }
 
 std::string ShapeText(const std::vector<int64_t>& shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
 
 }  // namespace
+
+std::vector<std::pair<std::string, torch::Tensor>> StateOf(torch::nn::Module& module) {
+  std::vector<std::pair<std::string, torch::Tensor>> state;
+  AppendState(module, "", state);
+  return state;
+}
 
 torch::Tensor ToTorch(const SafeTensor& tensor) {
   const TypeName* const type = FindType(tensor.dtype);
@@ -65,7 +69,7 @@ SafeTensorsFile StateDict(torch::nn::Module& module) {
   return file;
 }
 
-std::string SaveWeights(CenterPointPillarImpl& module) {
+std::string SaveWeights(DetectorModelImpl& module) {
   SafeTensorsFile file = StateDict(module);
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
@@ -122,7 +126,7 @@ absl::Status LoadStateDict(const SafeTensorsFile& file, torch::nn::Module& modul
 absl::StatusOr<LoadedDetector> LoadDetector(absl::string_view safetensors_bytes) {
   KD_ASSIGN_OR_RETURN(const SafeTensorsFile file, ParseSafeTensors(safetensors_bytes));
   KD_ASSIGN_OR_RETURN(const v1::Detector detector, DetectorOf(file));
-  LoadedDetector loaded{.module = CenterPointPillar(detector), .digest = Sha256Digest(safetensors_bytes)};
+  LoadedDetector loaded{.module = DetectorModel(detector), .digest = Sha256Digest(safetensors_bytes)};
   KD_RETURN_IF_ERROR(LoadStateDict(file, *loaded.module));
   loaded.module->eval();
   return loaded;

@@ -37,7 +37,7 @@ void AddKittiMetrics(const KittiResult& result, std::map<std::string, double>& m
 
 }  // namespace
 
-absl::StatusOr<Evaluation> Evaluate(CenterPointPillarImpl& model, const Dataset& dataset, const std::string& root,
+absl::StatusOr<Evaluation> Evaluate(DetectorModelImpl& model, const Dataset& dataset, const std::string& root,
                                     const std::vector<std::string>& samples, const std::string& detections_folder) {
   torch::NoGradGuard no_grad;
   const bool was_training = model.is_training();

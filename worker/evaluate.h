@@ -18,7 +18,7 @@ struct Evaluation {
 };
 
 // Frames as recorded (view 0), one at a time. With a folder, writes KITTI result files SAMPLE.txt into it.
-absl::StatusOr<Evaluation> Evaluate(CenterPointPillarImpl& model, const Dataset& dataset, const std::string& root,
+absl::StatusOr<Evaluation> Evaluate(DetectorModelImpl& model, const Dataset& dataset, const std::string& root,
                                     const std::vector<std::string>& samples, const std::string& detections_folder);
 
 }  // namespace kd

@@ -30,7 +30,7 @@ absl::StatusOr<std::string> Push(const FinishOptions& options) {
 
 }  // namespace
 
-absl::StatusOr<v1::Outcome> FinishStudent(CenterPointPillarImpl& student, const FinishOptions& options) {
+absl::StatusOr<v1::Outcome> FinishStudent(DetectorModelImpl& student, const FinishOptions& options) {
   const v1::Pair& pair = options.pair;
   const auto say = [&options](const std::string& phase) {
     if (options.on_phase) options.on_phase(phase);

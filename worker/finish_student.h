@@ -27,7 +27,7 @@ struct FinishOptions {
 
 // Writes model.safetensors, pair.yaml (complete) and metrics.json into the folder, with the scores on the validation split
 // (worker/evaluate.h), and pushes them as one artifact.
-absl::StatusOr<v1::Outcome> FinishStudent(CenterPointPillarImpl& student, const FinishOptions& options);
+absl::StatusOr<v1::Outcome> FinishStudent(DetectorModelImpl& student, const FinishOptions& options);
 
 }  // namespace kd
 

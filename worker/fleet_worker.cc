@@ -86,7 +86,7 @@ class FleetWorker {
     KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(pair.data()));
     KD_ASSIGN_OR_RETURN(TrainerOptions options, MakeTrainerOptions(*dataset));
     heartbeat_->ReportPhase(options.source == nullptr ? "starting" : "waiting for the teacher");
-    KD_ASSIGN_OR_RETURN(CenterPointPillar student, Train(std::move(options)));
+    KD_ASSIGN_OR_RETURN(DetectorModel student, Train(std::move(options)));
 
     v1::FinishRequest finish;
     finish.set_job_id(self_.job_id());

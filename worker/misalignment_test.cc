@@ -101,7 +101,7 @@ class MisalignmentTest : public ::testing::Test {
                        : NewMisalignedSource(std::move(teacher), *dataset_, pair.data(), offset);
   }
 
-  static absl::StatusOr<CenterPointPillar> TrainWith(const v1::Pair& pair, std::unique_ptr<ResponseSource> source,
+  static absl::StatusOr<DetectorModel> TrainWith(const v1::Pair& pair, std::unique_ptr<ResponseSource> source,
                                                      uint64_t* steps = nullptr) {
     TrainerOptions options;
     options.pair = pair;

@@ -50,7 +50,7 @@ absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::
     }
   }
   options.on_progress = [](const v1::Progress& progress) { LogInfo(ProgressLine(progress)); };
-  KD_ASSIGN_OR_RETURN(CenterPointPillar student, Train(std::move(options)));
+  KD_ASSIGN_OR_RETURN(DetectorModel student, Train(std::move(options)));
 
   KD_ASSIGN_OR_RETURN(const v1::Outcome outcome, FinishStudent(*student, {.pair = pair,
                                                                           .dataset = dataset.get(),

@@ -69,7 +69,7 @@ class Meter {
 
 // Student, methods and optimiser of one job.
 struct State {
-  CenterPointPillar student{nullptr};
+  DetectorModel student{nullptr};
   v1::Detector teacher_detector;
   std::vector<std::shared_ptr<DistillationMethod>> methods;
   // Holds the methods as children "0", "1", ... so that their adapters are trained and saved.
@@ -88,7 +88,7 @@ absl::StatusOr<State> MakeState(const TrainerOptions& options, int64_t total_ste
   KD_ASSIGN_OR_RETURN(const v1::Detector detector,
                       StudentDetector(pair, options.teacher_weights.empty() ? nullptr : &state.teacher_detector));
   torch::manual_seed(pair.train().seed());
-  state.student = CenterPointPillar(detector);
+  state.student = DetectorModel(detector);
   if (pair.student().init().from() == "teacher") {
     KD_ASSIGN_OR_RETURN(const InheritStrategy strategy, ParseInheritStrategy(pair.student().init().strategy()));
     const SafeTensorsFile inherited = InheritWeights(teacher, StateDict(*state.student), strategy,
@@ -130,7 +130,7 @@ absl::StatusOr<std::map<std::string, double>> TakeStep(const TrainerOptions& opt
   const Batch batch = ToDevice(input.batch, options.device);
   const Predictions predictions = state.student->Forward(batch);
   const v1::Detector& detector = state.student->config();
-  const auto loss = state.student->DetectionLoss(predictions, AssignTargets(detector, batch.gt_boxes));
+  const auto loss = state.student->DetectionLoss(predictions, state.student->Targets(batch.gt_boxes));
   torch::Tensor total = loss.total;
   std::map<std::string, torch::Tensor> terms = loss.terms;
   const torch::Tensor plain_boxes = input.plain_boxes.to(options.device);
@@ -201,7 +201,7 @@ absl::StatusOr<v1::Detector> StudentDetector(const v1::Pair& pair, const v1::Det
   return MakeStudentDetector(base, pair.student());
 }
 
-absl::StatusOr<CenterPointPillar> Train(TrainerOptions options) {
+absl::StatusOr<DetectorModel> Train(TrainerOptions options) {
   const v1::Pair& pair = options.pair;
   KD_ASSIGN_OR_RETURN(std::vector<std::string> samples, options.dataset->Split(pair.data().train_split()));
   if (samples.empty()) return absl::FailedPreconditionError(absl::StrCat("split \"", pair.data().train_split(), "\" has no frames"));

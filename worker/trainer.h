@@ -51,7 +51,7 @@ absl::StatusOr<v1::Detector> StudentDetector(const v1::Pair& pair, const v1::Det
 // function of the job alone, bit for bit, however often it was stopped and resumed.
 // FAILED_PRECONDITION: loss is not a number (step, frames and term named), or the loader's refusals. DATA_LOSS: a damaged
 // checkpoint. INVALID_ARGUMENT: a method that this pair of detectors cannot use. From GradientSync: a rank was lost.
-absl::StatusOr<CenterPointPillar> Train(TrainerOptions options);
+absl::StatusOr<DetectorModel> Train(TrainerOptions options);
 
 }  // namespace kd
 

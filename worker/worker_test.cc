@@ -32,7 +32,7 @@ class WorkerTest : public ::testing::Test {
     folder_ = new TemporaryFolder;
     ASSERT_THAT(WriteSimulatedKitti({.root = *folder_ / "sim", .train_frames = kFrames, .val_frames = 4, .seed = 2}, nullptr), IsOk());
     torch::manual_seed(3);
-    CenterPointPillar teacher(*MakeStudentDetector(*BuiltInDetector("centerpoint_pillar_sim"), Quarter()));
+    DetectorModel teacher(*MakeStudentDetector(*BuiltInDetector("centerpoint_pillar_sim"), Quarter()));
     teacher_weights_ = new std::string(SaveWeights(*teacher));
   }
   static void TearDownTestSuite() {

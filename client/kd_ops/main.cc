@@ -216,6 +216,7 @@ int Main(int argc, char** argv) {
   AddDataOperations(table);
   AddMathOperations(table);
   AddModelOperations(table);
+  AddDetectorOperations(table);
   AddSparseOperations(table);
   AddSparseKdOperations(table);
   if (check->parsed()) return Check(table, paths, allow_missing);

@@ -39,6 +39,7 @@ using OperationTable = std::map<std::string, Operation>;
 void AddModelOperations(OperationTable& table);
 void AddMathOperations(OperationTable& table);
 void AddDataOperations(OperationTable& table);
+void AddDetectorOperations(OperationTable& table);
 void AddSparseOperations(OperationTable& table);
 void AddSparseKdOperations(OperationTable& table);
 

@@ -26,7 +26,7 @@ uint64_t ElementBytes(const std::string& precision) { return precision == "int8"
 // Bytes of one teacher answer for `method`, headers left out.
 uint64_t AnswerBytes(const v1::DistillMethod& method, const v1::Detector& teacher) {
   const std::array<int, 3> grid = GridCells(teacher);
-  const uint64_t stride = std::max(1u, teacher.dense_head().feature_map_stride());
+  const uint64_t stride = static_cast<uint64_t>(FeatureMapStride(teacher));
   const uint64_t cells = static_cast<uint64_t>(grid[0]) / stride * (static_cast<uint64_t>(grid[1]) / stride);
   const auto& widths = teacher.backbone_2d().num_upsample_filters();
   const uint64_t channels = std::accumulate(widths.begin(), widths.end(), uint64_t{0});

@@ -44,7 +44,7 @@ v1::ResponsePlan BasePlan(const v1::Detector& detector) {
     item->set_dtype(v1::DATA_TYPE_FLOAT32);
     item->set_top_k(top_k);
   };
-  const int heads = std::max(1, detector.dense_head().class_names_each_head_size());
+  const int heads = detector.has_dense_head() ? std::max(1, detector.dense_head().class_names_each_head_size()) : 0;
   for (int head = 0; head < heads; ++head) add(absl::StrCat("hm.", head), v1::SELECTION_PIVOTAL, kBaseTopK);
   add("boxes", v1::SELECTION_OBJECTS, 0);
   return plan;

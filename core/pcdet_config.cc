@@ -1,0 +1,395 @@
+#include "core/pcdet_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "core/detector_config.h"
+#include "core/yaml_tree.h"
+
+namespace kd {
+namespace {
+
+namespace fs = std::filesystem;
+
+const YamlNode* Find(const YamlNode& node, absl::string_view key) {
+  for (const auto& [name, value] : node.entries) {
+    if (name == key) return &value;
+  }
+  return nullptr;
+}
+
+// Reads values of a tree by path and remembers the first problem.
+class Reader {
+ public:
+  explicit Reader(absl::string_view file) : file_(file) {}
+
+  const absl::Status& status() const { return status_; }
+
+  void Fail(const YamlNode& node, absl::string_view problem) {
+    if (status_.ok()) status_ = absl::InvalidArgumentError(absl::StrCat(file_, ":", node.line, ":", node.column, ": ", problem));
+  }
+
+  // An empty node where the key is missing and not needed.
+  const YamlNode& Child(const YamlNode& node, absl::string_view key, bool needed = true) {
+    static const YamlNode kNothing;
+    const YamlNode* const child = Find(node, key);
+    if (child == nullptr && needed) Fail(node, absl::StrCat(key, " is missing"));
+    return child == nullptr ? kNothing : *child;
+  }
+
+  std::string Text(const YamlNode& node, absl::string_view key) {
+    const YamlNode& child = Child(node, key);
+    if (status_.ok() && child.kind != YamlNode::Kind::kScalar) Fail(child, absl::StrCat(key, " is ", child.Describe(), ", expected text"));
+    return child.scalar;
+  }
+
+  float ToNumber(const YamlNode& node, absl::string_view key) {
+    float value = 0;
+    if (node.kind != YamlNode::Kind::kScalar || !absl::SimpleAtof(node.scalar, &value) || !std::isfinite(value)) {
+      Fail(node, absl::StrCat(key, " is ", node.Describe(), ", expected a number"));
+      return 0;
+    }
+    return value;
+  }
+
+  float Number(const YamlNode& node, absl::string_view key) {
+    const YamlNode& child = Child(node, key);
+    return status_.ok() ? ToNumber(child, key) : 0;
+  }
+  float Number(const YamlNode& node, absl::string_view key, float otherwise) {
+    const YamlNode* const child = Find(node, key);
+    return child == nullptr || child->kind == YamlNode::Kind::kNull ? otherwise : ToNumber(*child, key);
+  }
+  uint32_t Count(const YamlNode& node, absl::string_view key, float otherwise) { return ToCount(node, key, Number(node, key, otherwise)); }
+  uint32_t Count(const YamlNode& node, absl::string_view key) { return ToCount(node, key, Number(node, key)); }
+
+  // What YAML and OpenPCDet call true.
+  bool Flag(const YamlNode& node, absl::string_view key, bool otherwise) {
+    const YamlNode* const child = Find(node, key);
+    if (child == nullptr || child->kind == YamlNode::Kind::kNull) return otherwise;
+    const std::string text = absl::AsciiStrToLower(child->scalar);
+    if (text == "true" || text == "false") return text == "true";
+    Fail(*child, absl::StrCat(key, " is ", child->Describe(), ", expected True or False"));
+    return otherwise;
+  }
+
+  template <typename T = float>
+  std::vector<T> Numbers(const YamlNode& node, absl::string_view key, bool needed = true) {
+    const YamlNode& child = Child(node, key, needed);
+    std::vector<T> values;
+    if (child.kind == YamlNode::Kind::kNull && !needed) return values;
+    if (status_.ok() && child.kind != YamlNode::Kind::kList) Fail(child, absl::StrCat(key, " is ", child.Describe(), ", expected a list of numbers"));
+    for (const YamlNode& item : child.items) values.push_back(Convert<T>(item, key));
+    return values;
+  }
+
+  std::vector<std::string> Texts(const YamlNode& node, absl::string_view key) {
+    std::vector<std::string> values;
+    for (const YamlNode& item : Child(node, key).items) values.push_back(item.scalar);
+    return values;
+  }
+
+ private:
+  uint32_t ToCount(const YamlNode& node, absl::string_view key, float value) {
+    if (value >= 0 && value <= 1e9f && value == std::floor(value)) return static_cast<uint32_t>(value);
+    Fail(node, absl::StrCat(key, " is ", value, ", expected a whole number"));
+    return 0;
+  }
+  template <typename T>
+  T Convert(const YamlNode& node, absl::string_view key) {
+    const float value = ToNumber(node, key);
+    if constexpr (std::is_same_v<T, uint32_t>) return ToCount(node, key, value);
+    return static_cast<T>(value);
+  }
+
+  const std::string file_;
+  absl::Status status_;
+};
+
+template <typename Values, typename Repeated>
+void Fill(Repeated* field, const Values& values) {
+  field->Clear();
+  for (const auto& value : values) field->Add(value);
+}
+
+// Channels times a width factor, truncated, as the forks do.
+std::vector<uint32_t> Widened(std::vector<uint32_t> widths, float factor) {
+  for (uint32_t& width : widths) width = static_cast<uint32_t>(static_cast<double>(width) * factor);
+  return widths;
+}
+
+// Builds one detector from one MODEL section.
+class ModelReader {
+ public:
+  ModelReader(Reader& reader, const YamlNode& model) : reader_(reader), model_(model) {}
+
+  v1::Detector Read(const PcdetData& data) {
+    *detector_.mutable_class_names() = {data.class_names.begin(), data.class_names.end()};
+    Fill(detector_.mutable_point_cloud_range(), data.point_cloud_range);
+    Fill(detector_.mutable_voxel_size(), data.voxel_size);
+    detector_.set_max_points_per_voxel(data.max_points_per_voxel);
+    detector_.set_max_voxels_train(data.max_voxels_train);
+    detector_.set_max_voxels_test(data.max_voxels_test);
+    detector_.set_num_point_features(data.num_point_features);
+    ReadEncoder();
+    ReadBevBackbone();
+    ReadHead();
+    return detector_;
+  }
+
+ private:
+  void Unknown(const YamlNode& node, absl::string_view what, const std::string& name, absl::string_view known) {
+    reader_.Fail(node, absl::StrCat(what, " \"", absl::CHexEscape(name.substr(0, 60)), "\" is not known here; there are ", known));
+  }
+
+  void ReadEncoder() {
+    const YamlNode& vfe = reader_.Child(model_, "VFE");
+    const std::string name = reader_.Text(vfe, "NAME");
+    if (name == "PillarVFE") return ReadPillars(vfe);
+    if (name != "MeanVFE") return Unknown(vfe, "VFE", name, "PillarVFE and MeanVFE");
+    const YamlNode& node = reader_.Child(model_, "BACKBONE_3D");
+    const std::string backbone = reader_.Text(node, "NAME");
+    if (backbone != "VoxelBackBone8x" && backbone != "VoxelResBackBone8x") {
+      return Unknown(node, "BACKBONE_3D", backbone, "VoxelBackBone8x and VoxelResBackBone8x");
+    }
+    v1::VoxelBackbone* b = detector_.mutable_backbone_3d();
+    b->set_residual(backbone == "VoxelResBackBone8x");
+    auto layers = reader_.Numbers<uint32_t>(node, "LAYER_NUMS", /*needed=*/false);
+    auto filters = reader_.Numbers<uint32_t>(node, "NUM_FILTERS", /*needed=*/false);
+    if (layers.empty()) layers = {1, b->residual() ? 2u : 1u, 3, 3, 3, 1};
+    if (filters.empty()) filters = b->residual() ? std::vector<uint32_t>{16, 16, 32, 64, 128, 128} : std::vector<uint32_t>{16, 16, 32, 64, 64, 128};
+    Fill(b->mutable_layer_nums(), layers);
+    Fill(b->mutable_num_filters(), Widened(filters, reader_.Number(node, "WIDTH", 1)));
+    b->set_bn_eps(1e-3f);
+    b->set_bn_momentum(0.01f);
+  }
+
+  void ReadPillars(const YamlNode& node) {
+    v1::PillarVfe* vfe = detector_.mutable_vfe();
+    Fill(vfe->mutable_num_filters(), Widened(reader_.Numbers<uint32_t>(node, "NUM_FILTERS"), reader_.Number(node, "WIDTH", 1)));
+    vfe->set_with_distance(reader_.Flag(node, "WITH_DISTANCE", false));
+    vfe->set_use_norm(reader_.Flag(node, "USE_NORM", true));
+    // The key is spelt so in every released file.
+    if (!reader_.Flag(node, "USE_ABSLOTE_XYZ", true)) reader_.Fail(node, "USE_ABSLOTE_XYZ False is not supported");
+    vfe->set_bn_eps(1e-3f);
+    vfe->set_bn_momentum(0.01f);
+  }
+
+  void ReadBevBackbone() {
+    const YamlNode& node = reader_.Child(model_, "BACKBONE_2D");
+    const std::string name = reader_.Text(node, "NAME");
+    if (name != "BaseBEVBackbone") Unknown(node, "BACKBONE_2D", name, "BaseBEVBackbone");
+    v1::BevBackbone* b = detector_.mutable_backbone_2d();
+    const float width = reader_.Number(node, "WIDTH", 1);
+    Fill(b->mutable_layer_nums(), reader_.Numbers<uint32_t>(node, "LAYER_NUMS"));
+    Fill(b->mutable_layer_strides(), reader_.Numbers<uint32_t>(node, "LAYER_STRIDES"));
+    Fill(b->mutable_num_filters(), Widened(reader_.Numbers<uint32_t>(node, "NUM_FILTERS"), width));
+    Fill(b->mutable_upsample_strides(), reader_.Numbers(node, "UPSAMPLE_STRIDES"));
+    Fill(b->mutable_num_upsample_filters(), Widened(reader_.Numbers<uint32_t>(node, "NUM_UPSAMPLE_FILTERS"), width));
+    b->set_bn_eps(1e-3f);
+    b->set_bn_momentum(0.01f);
+  }
+
+  void ReadHead() {
+    const YamlNode& node = reader_.Child(model_, "DENSE_HEAD");
+    const std::string name = reader_.Text(node, "NAME");
+    const bool on_voxels = detector_.has_backbone_3d();
+    if (name == "CenterHead") {
+      detector_.set_model(on_voxels ? "centerpoint_voxel" : "centerpoint_pillar");
+      ReadCenterHead(node);
+    } else if (name == "AnchorHeadSingle") {
+      detector_.set_model(on_voxels ? "second" : "pointpillar");
+      ReadAnchorHead(node);
+    } else {
+      Unknown(node, "DENSE_HEAD", name, "CenterHead and AnchorHeadSingle");
+    }
+  }
+
+  void ReadCenterHead(const YamlNode& node) {
+    v1::CenterHead* head = detector_.mutable_dense_head();
+    for (const YamlNode& group : reader_.Child(node, "CLASS_NAMES_EACH_HEAD").items) {
+      v1::CenterHead::Group* names = head->add_class_names_each_head();
+      for (const YamlNode& class_name : group.items) names->add_class_names(class_name.scalar);
+    }
+    head->set_shared_conv_channel(reader_.Count(node, "SHARED_CONV_CHANNEL"));
+    head->set_use_bias_before_norm(reader_.Flag(node, "USE_BIAS_BEFORE_NORM", false));
+    head->set_num_conv(reader_.Count(node, "NUM_HM_CONV", 2));
+    const YamlNode& branches = reader_.Child(node, "SEPARATE_HEAD_CFG");
+    for (const std::string& branch : reader_.Texts(branches, "HEAD_ORDER")) {
+      if (branch == "vel") head->set_with_velocity(true);
+      if (branch == "center" || branch == "center_z" || branch == "dim" || branch == "rot" || branch == "vel") continue;
+      Unknown(branches, "branch", branch, "center, center_z, dim, rot and vel");
+    }
+    const YamlNode& targets = reader_.Child(node, "TARGET_ASSIGNER_CONFIG");
+    head->set_feature_map_stride(reader_.Count(targets, "FEATURE_MAP_STRIDE"));
+    head->set_num_max_objs(reader_.Count(targets, "NUM_MAX_OBJS", 500));
+    head->set_gaussian_overlap(reader_.Number(targets, "GAUSSIAN_OVERLAP", 0.1f));
+    head->set_min_radius(reader_.Count(targets, "MIN_RADIUS", 2));
+    const YamlNode& weights = reader_.Child(reader_.Child(node, "LOSS_CONFIG"), "LOSS_WEIGHTS");
+    head->set_cls_weight(reader_.Number(weights, "cls_weight", 1));
+    head->set_loc_weight(reader_.Number(weights, "loc_weight", 2));
+    Fill(head->mutable_code_weights(), reader_.Numbers(weights, "code_weights", /*needed=*/false));
+    head->set_bn_eps(reader_.Number(node, "BN_EPS", 1e-5f));
+    head->set_bn_momentum(reader_.Number(node, "BN_MOM", 0.1f));
+    const YamlNode& post = reader_.Child(node, "POST_PROCESSING");
+    v1::PostProcessing* to = ReadNms(post);
+    Fill(to->mutable_post_center_limit_range(), reader_.Numbers(post, "POST_CENTER_LIMIT_RANGE", /*needed=*/false));
+    to->set_max_obj_per_sample(reader_.Count(post, "MAX_OBJ_PER_SAMPLE", 500));
+  }
+
+  void ReadAnchorHead(const YamlNode& node) {
+    v1::AnchorHead* head = detector_.mutable_anchor_head();
+    for (const YamlNode& anchors : reader_.Child(node, "ANCHOR_GENERATOR_CONFIG").items) {
+      v1::AnchorHead::Anchors* to = head->add_anchors();
+      to->set_class_name(reader_.Text(anchors, "class_name"));
+      for (const YamlNode& size : reader_.Child(anchors, "anchor_sizes").items) {
+        for (const YamlNode& side : size.items) to->add_sizes(reader_.ToNumber(side, "anchor_sizes"));
+      }
+      Fill(to->mutable_rotations(), reader_.Numbers(anchors, "anchor_rotations"));
+      const std::vector<float> heights = reader_.Numbers(anchors, "anchor_bottom_heights");
+      if (heights.size() != 1) reader_.Fail(anchors, absl::StrCat("anchor_bottom_heights has ", heights.size(), " values, expected 1"));
+      to->set_bottom_height(heights.empty() ? 0 : heights[0]);
+      to->set_align_center(reader_.Flag(anchors, "align_center", false));
+      to->set_matched_threshold(reader_.Number(anchors, "matched_threshold"));
+      to->set_unmatched_threshold(reader_.Number(anchors, "unmatched_threshold"));
+      head->set_feature_map_stride(reader_.Count(anchors, "feature_map_stride"));
+    }
+    head->set_use_direction_classifier(reader_.Flag(node, "USE_DIRECTION_CLASSIFIER", true));
+    head->set_dir_offset(reader_.Number(node, "DIR_OFFSET", 0.78539f));
+    head->set_dir_limit_offset(reader_.Number(node, "DIR_LIMIT_OFFSET", 0));
+    head->set_num_dir_bins(reader_.Count(node, "NUM_DIR_BINS", 2));
+    const YamlNode& targets = reader_.Child(node, "TARGET_ASSIGNER_CONFIG");
+    if (const std::string coder = reader_.Text(targets, "BOX_CODER"); coder != "ResidualCoder") Unknown(targets, "BOX_CODER", coder, "ResidualCoder");
+    head->set_match_height(reader_.Flag(targets, "MATCH_HEIGHT", false));
+    const YamlNode& weights = reader_.Child(reader_.Child(node, "LOSS_CONFIG"), "LOSS_WEIGHTS");
+    head->set_cls_weight(reader_.Number(weights, "cls_weight", 1));
+    head->set_loc_weight(reader_.Number(weights, "loc_weight", 2));
+    head->set_dir_weight(reader_.Number(weights, "dir_weight", 0.2f));
+    Fill(head->mutable_code_weights(), reader_.Numbers(weights, "code_weights", /*needed=*/false));
+    ReadNms(reader_.Child(model_, "POST_PROCESSING"));
+  }
+
+  v1::PostProcessing* ReadNms(const YamlNode& post) {
+    v1::PostProcessing* to = detector_.mutable_post_processing();
+    to->set_score_thresh(reader_.Number(post, "SCORE_THRESH", 0.1f));
+    const YamlNode& nms = reader_.Child(post, "NMS_CONFIG");
+    if (reader_.Flag(nms, "MULTI_CLASSES_NMS", false)) reader_.Fail(nms, "MULTI_CLASSES_NMS True is not supported");
+    to->set_nms_thresh(reader_.Number(nms, "NMS_THRESH"));
+    to->set_nms_pre_maxsize(reader_.Count(nms, "NMS_PRE_MAXSIZE"));
+    to->set_nms_post_maxsize(reader_.Count(nms, "NMS_POST_MAXSIZE"));
+    return to;
+  }
+
+  Reader& reader_;
+  const YamlNode& model_;
+  v1::Detector detector_;
+};
+
+absl::StatusOr<v1::Detector> ReadModel(Reader& reader, const YamlNode& model, const PcdetData& data) {
+  v1::Detector detector = ModelReader(reader, model).Read(data);
+  KD_RETURN_IF_ERROR(reader.status());
+  KD_RETURN_IF_ERROR(ValidateDetector(detector));
+  return detector;
+}
+
+// Maps are merged, everything else of `over` replaces.
+void Merge(YamlNode& base, const YamlNode& over) {
+  if (base.kind != YamlNode::Kind::kMap || over.kind != YamlNode::Kind::kMap) {
+    base = over;
+    return;
+  }
+  for (const auto& [key, value] : over.entries) {
+    const auto same = std::find_if(base.entries.begin(), base.entries.end(), [&k = key](const auto& entry) { return entry.first == k; });
+    if (same == base.entries.end()) {
+      base.entries.emplace_back(key, value);
+    } else {
+      Merge(same->second, value);
+    }
+  }
+}
+
+constexpr int kMaxBases = 8;
+
+absl::StatusOr<std::string> FindBase(const std::string& path, const std::string& name) {
+  for (fs::path folder = fs::absolute(path).parent_path();; folder = folder.parent_path()) {
+    if (fs::exists(folder / name)) return (folder / name).string();
+    if (folder == folder.parent_path()) break;
+  }
+  return absl::NotFoundError(absl::StrCat(path, ": _BASE_CONFIG_ \"", absl::CHexEscape(name.substr(0, 120)),
+                                          "\" is neither beside it nor in a folder above; copy the dataset_configs folder there, too"));
+}
+
+absl::StatusOr<YamlNode> ReadTree(const std::string& path, int depth);
+
+// Replaces a map that names a base by the base with the map's entries over it.
+absl::Status ApplyBases(const std::string& path, YamlNode& node, int depth) {
+  for (auto& [key, value] : node.entries) KD_RETURN_IF_ERROR(ApplyBases(path, value, depth));
+  const YamlNode* const base = Find(node, "_BASE_CONFIG_");
+  if (base == nullptr) return absl::OkStatus();
+  KD_ASSIGN_OR_RETURN(const std::string base_path, FindBase(path, base->scalar));
+  KD_ASSIGN_OR_RETURN(YamlNode merged, ReadTree(base_path, depth + 1));
+  Merge(merged, node);
+  node = std::move(merged);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<YamlNode> ReadTree(const std::string& path, int depth) {
+  if (depth > kMaxBases) return absl::InvalidArgumentError(absl::StrCat(path, ": _BASE_CONFIG_ is nested deeper than ", kMaxBases, " files"));
+  KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  KD_ASSIGN_OR_RETURN(YamlNode tree, ParseYamlTree(text, path));
+  KD_RETURN_IF_ERROR(ApplyBases(path, tree, depth));
+  return tree;
+}
+
+PcdetData ReadData(Reader& reader, const YamlNode& tree) {
+  PcdetData data;
+  data.class_names = reader.Texts(tree, "CLASS_NAMES");
+  const YamlNode& config = reader.Child(tree, "DATA_CONFIG");
+  const std::vector<float> range = reader.Numbers(config, "POINT_CLOUD_RANGE");
+  if (range.size() == 6) std::copy(range.begin(), range.end(), data.point_cloud_range.begin());
+  const YamlNode* voxels = nullptr;
+  for (const YamlNode& step : reader.Child(config, "DATA_PROCESSOR").items) {
+    const YamlNode* const name = Find(step, "NAME");
+    if (name != nullptr && name->scalar == "transform_points_to_voxels") voxels = &step;
+  }
+  if (voxels == nullptr) {
+    reader.Fail(config, "DATA_PROCESSOR has no step transform_points_to_voxels, which holds VOXEL_SIZE");
+    return data;
+  }
+  const std::vector<float> size = reader.Numbers(*voxels, "VOXEL_SIZE");
+  if (size.size() == 3) std::copy(size.begin(), size.end(), data.voxel_size.begin());
+  data.max_points_per_voxel = reader.Count(*voxels, "MAX_POINTS_PER_VOXEL");
+  const YamlNode& most = reader.Child(*voxels, "MAX_NUMBER_OF_VOXELS");
+  data.max_voxels_train = reader.Count(most, "train");
+  data.max_voxels_test = reader.Count(most, "test");
+  const YamlNode& features = reader.Child(config, "POINT_FEATURE_ENCODING");
+  data.num_point_features = static_cast<uint32_t>(reader.Texts(features, "used_feature_list").size());
+  return data;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Detector> DetectorFromPcdetModel(absl::string_view model, const PcdetData& data) {
+  KD_ASSIGN_OR_RETURN(const YamlNode tree, ParseYamlTree(model, "MODEL"));
+  Reader reader("MODEL");
+  return ReadModel(reader, tree, data);
+}
+
+absl::StatusOr<v1::Detector> ReadPcdetConfig(const std::string& path, const std::string& section) {
+  KD_ASSIGN_OR_RETURN(const YamlNode tree, ReadTree(path, 0));
+  Reader reader(path);
+  const PcdetData data = ReadData(reader, tree);
+  const YamlNode& model = reader.Child(tree, section);
+  KD_RETURN_IF_ERROR(reader.status());
+  return ReadModel(reader, model, data);
+}
+
+}  // namespace kd
