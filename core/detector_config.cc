@@ -192,6 +192,60 @@ v1::Detector KittiVoxel() {
   return d;
 }
 
+// SparseKD's anchors on Waymo.
+void UseWaymoAnchors(v1::Detector& d, uint32_t stride) {
+  UseAnchors(d, stride, {{"Vehicle", 4.7f, 2.1f, 1.7f, 0, 0.55f, 0.4f},
+                         {"Pedestrian", 0.91f, 0.86f, 1.73f, 0, 0.5f, 0.35f},
+                         {"Cyclist", 1.78f, 0.84f, 1.78f, 0, 0.5f, 0.35f}});
+  d.mutable_post_processing()->set_nms_thresh(0.7f);
+}
+
+v1::Detector WaymoSecond() {
+  v1::Detector d = WaymoVoxel();
+  d.set_model("second");
+  UseVoxels(d, /*residual=*/false, {16u, 16u, 32u, 64u, 64u, 128u});
+  UseWaymoAnchors(d, 8);
+  return d;
+}
+
+v1::Detector WaymoPointPillar() {
+  v1::Detector d = Waymo();
+  d.set_model("pointpillar");
+  Set(d.mutable_point_cloud_range(), {-74.88f, -74.88f, -2.0f, 74.88f, 74.88f, 4.0f});
+  UseWaymoAnchors(d, 1);
+  return d;
+}
+
+// OpenPCDet's CenterPoint for nuScenes with voxels of 0.075 m.
+v1::Detector NuScenesVoxel() {
+  v1::Detector d = WaymoVoxel();
+  d.clear_class_names();
+  v1::CenterHead* head = d.mutable_dense_head();
+  const std::vector<std::vector<const char*>> groups = {{"car"}, {"truck", "construction_vehicle"}, {"bus", "trailer"}, {"barrier"},
+                                                        {"motorcycle", "bicycle"}, {"pedestrian", "traffic_cone"}};
+  for (const auto& group : groups) {
+    v1::CenterHead::Group* names = head->add_class_names_each_head();
+    for (const char* name : group) {
+      names->add_class_names(name);
+      d.add_class_names(name);
+    }
+  }
+  Set(d.mutable_point_cloud_range(), {-54.0f, -54.0f, -5.0f, 54.0f, 54.0f, 3.0f});
+  Set(d.mutable_voxel_size(), {0.075f, 0.075f, 0.2f});
+  d.set_max_points_per_voxel(10);
+  d.set_max_voxels_train(120000);
+  d.set_max_voxels_test(160000);
+  head->set_with_velocity(true);
+  head->set_loc_weight(0.25f);
+  Set(head->mutable_code_weights(), {1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 0.2f, 0.2f, 1.0f, 1.0f});
+  v1::PostProcessing* post = d.mutable_post_processing();
+  Set(post->mutable_post_center_limit_range(), {-61.2f, -61.2f, -10.0f, 61.2f, 61.2f, 10.0f});
+  post->set_nms_thresh(0.2f);
+  post->set_nms_pre_maxsize(1000);
+  post->set_nms_post_maxsize(83);
+  return d;
+}
+
 // The small one of docs/benchmark.md, for simulated frames on a CPU.
 v1::Detector Sim() {
   v1::Detector d = Common();
@@ -394,16 +448,26 @@ absl::Status CheckHead(const v1::Detector& d) {
 }  // namespace
 
 absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name) {
-  if (name == "centerpoint_pillar") return Waymo();
-  if (name == "centerpoint_pillar_kitti") return Kitti();
-  if (name == "centerpoint_pillar_sim") return Sim();
-  if (name == "centerpoint_voxel") return WaymoVoxel();
-  if (name == "centerpoint_voxel_kitti") return KittiVoxel();
-  if (name == "pointpillar_kitti") return KittiPointPillar();
-  if (name == "second_kitti") return KittiSecond();
+  static constexpr struct {
+    const char* name;
+    v1::Detector (*make)();
+  } kBuiltIns[] = {{"centerpoint_pillar", Waymo},
+                   {"centerpoint_pillar_kitti", Kitti},
+                   {"centerpoint_pillar_sim", Sim},
+                   {"centerpoint_voxel", WaymoVoxel},
+                   {"centerpoint_voxel_kitti", KittiVoxel},
+                   {"centerpoint_voxel_nuscenes", NuScenesVoxel},
+                   {"pointpillar", WaymoPointPillar},
+                   {"pointpillar_kitti", KittiPointPillar},
+                   {"second", WaymoSecond},
+                   {"second_kitti", KittiSecond}};
+  std::vector<std::string> known;
+  for (const auto& built_in : kBuiltIns) {
+    if (name == built_in.name) return built_in.make();
+    known.emplace_back(built_in.name);
+  }
   return absl::NotFoundError(absl::StrCat("no built-in detector \"", name,
-                                          "\"; there are centerpoint_pillar, centerpoint_pillar_kitti, centerpoint_pillar_sim, "
-                                          "centerpoint_voxel, centerpoint_voxel_kitti, pointpillar_kitti and second_kitti"));
+                                          "\"; there are ", absl::StrJoin(known, ", ")));
 }
 
 std::array<int, 3> GridCells(const v1::Detector& detector) {

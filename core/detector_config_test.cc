@@ -15,14 +15,15 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 TEST(DetectorConfigTest, BuiltInsAreValid) {
-  for (const char* name : {"centerpoint_pillar", "centerpoint_pillar_kitti", "centerpoint_pillar_sim"}) {
+  for (const char* name : {"centerpoint_pillar", "centerpoint_pillar_kitti", "centerpoint_pillar_sim", "centerpoint_voxel",
+                           "centerpoint_voxel_kitti", "centerpoint_voxel_nuscenes", "pointpillar", "pointpillar_kitti", "second", "second_kitti"}) {
     const auto detector = BuiltInDetector(name);
     ASSERT_THAT(detector, IsOk()) << name;
     EXPECT_THAT(ValidateDetector(*detector), IsOk()) << name;
   }
   EXPECT_THAT(GridCells(*BuiltInDetector("centerpoint_pillar")), ElementsAre(464, 464, 1));
   EXPECT_THAT(GridCells(*BuiltInDetector("centerpoint_pillar_sim")), ElementsAre(128, 128, 1));
-  EXPECT_THAT(BuiltInDetector("second"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("centerpoint_pillar_sim")));
+  EXPECT_THAT(BuiltInDetector("third"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("centerpoint_pillar_sim")));
 }
 
 TEST(DetectorConfigTest, WidthsAreMultipliedAndRoundedDown) {

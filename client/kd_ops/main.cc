@@ -51,6 +51,7 @@ absl::StatusOr<LoadedCase> LoadCase(const fs::path& json_path) {
   LoadedCase loaded;
   loaded.input.name = json.value("name", json_path.stem().string());
   loaded.input.op = json["op"].get<std::string>();
+  loaded.input.document = json;
   loaded.input.hyper = json.value("hyper", nlohmann::json::object());
   const nlohmann::json tolerance = json.value("tolerance", nlohmann::json::object());
   loaded.tolerance.rtol = tolerance.value("rtol", loaded.tolerance.rtol);

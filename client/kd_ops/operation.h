@@ -19,6 +19,8 @@ using TensorMap = std::map<std::string, torch::Tensor>;
 struct OperationCase {
   std::string name;
   std::string op;
+  // The whole NAME.json.
+  nlohmann::json document;
   // Hyper-parameters under the names of the original configuration.
   nlohmann::json hyper;
   // Inputs without their prefix: "in." and "param.".
