@@ -95,6 +95,63 @@ TEST(DetectorTest, PerfectPredictionsDecodeToTheLabels) {
   EXPECT_LT(model->DetectionLoss(perfect, all_targets).terms["loc"].item<float>(), 1e-5);
 }
 
+// Small detectors of the other kinds, on simulated frames.
+v1::Detector Small(const std::string& name) {
+  v1::Detector d = *BuiltInDetector(name);
+  const auto set = [](auto* field, auto values) {
+    field->Clear();
+    for (const auto value : values) field->Add(value);
+  };
+  set(d.mutable_point_cloud_range(), std::vector<float>{0, -19.2f, -3, 38.4f, 19.2f, 2});
+  const bool voxels = d.has_backbone_3d();
+  set(d.mutable_voxel_size(), voxels ? std::vector<float>{0.15f, 0.15f, 0.125f} : std::vector<float>{0.3f, 0.3f, 5});
+  d.mutable_post_processing()->clear_post_center_limit_range();
+  if (voxels) set(d.mutable_backbone_3d()->mutable_num_filters(), std::vector<uint32_t>{8, 8, 8, 16, 16, 16});
+  if (!voxels) set(d.mutable_vfe()->mutable_num_filters(), std::vector<uint32_t>{16});
+  for (auto& width : *d.mutable_backbone_2d()->mutable_num_filters()) width = 16;
+  for (auto& width : *d.mutable_backbone_2d()->mutable_num_upsample_filters()) width = 16;
+  if (d.has_dense_head()) d.mutable_dense_head()->set_shared_conv_channel(16);
+  return d;
+}
+
+class EveryDetectorTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(EveryDetectorTest, LearnsAFrameByHeart) {
+  torch::manual_seed(1);
+  DetectorModel model(Small(GetParam()));
+  const Frame frame = SimulateFrame(5).frame;
+  const Batch batch = MakeBatch({&frame}, model->config(), true);
+  const DetectionTargets targets = model->Targets(batch.gt_boxes);
+  torch::optim::AdamW optimizer(model->parameters(), torch::optim::AdamWOptions(1e-2));
+  float first = 0, last = 0;
+  for (int step = 0; step < 30; ++step) {
+    optimizer.zero_grad();
+    const auto loss = model->DetectionLoss(model->Forward(batch), targets);
+    loss.total.backward();
+    optimizer.step();
+    last = loss.total.item<float>();
+    if (step == 0) first = last;
+  }
+  EXPECT_LT(last, 0.5f * first);
+  EXPECT_EQ(model->Decode(model->Forward(batch)).size(), 1u);
+}
+
+TEST_P(EveryDetectorTest, ItsWeightsLoadAsTheyWereSaved) {
+  torch::manual_seed(2);
+  DetectorModel model(Small(GetParam()));
+  model->eval();
+  const auto loaded = LoadDetector(SaveWeights(*model));
+  ASSERT_THAT(loaded.status(), IsOk());
+  const Frame frame = SimulateFrame(6).frame;
+  const Batch batch = MakeBatch({&frame}, model->config(), false);
+  torch::NoGradGuard no_grad;
+  DetectorModel again = loaded->module;
+  EXPECT_TRUE(torch::equal(model->Forward(batch).spatial_features_2d, again->Forward(batch).spatial_features_2d));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryDetectorTest, testing::Values("centerpoint_pillar_kitti", "centerpoint_voxel_kitti", "pointpillar_kitti", "second_kitti"),
+                         [](const auto& info) { return std::string(info.param); });
+
 TEST(DetectorTest, AFrameWithoutPointsIsLegal) {
   DetectorModel model = SimDetector();
   model->eval();

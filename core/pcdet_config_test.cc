@@ -1,0 +1,140 @@
+#include "core/pcdet_config.h"
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/str_replace.h"
+#include "base/status_matchers.h"
+#include "base/testing.h"
+#include "core/detector_config.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "gtest/gtest.h"
+
+namespace kd {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr char kDataset[] = R"(
+POINT_CLOUD_RANGE: [0, -40, -3, 70.4, 40, 1]
+POINT_FEATURE_ENCODING:
+  encoding_type: absolute_coordinates_encoding
+  used_feature_list: ['x', 'y', 'z', 'intensity']
+DATA_PROCESSOR:
+  - NAME: mask_points_and_boxes_outside_range
+  - NAME: transform_points_to_voxels
+    VOXEL_SIZE: [0.05, 0.05, 0.1]
+    MAX_POINTS_PER_VOXEL: 5
+    MAX_NUMBER_OF_VOXELS: {'train': 16000, 'test': 40000}
+)";
+
+constexpr char kSecond[] = R"(
+CLASS_NAMES: ['Car', 'Pedestrian', 'Cyclist']
+DATA_CONFIG:
+  _BASE_CONFIG_: cfgs/dataset_configs/kitti_dataset.yaml
+MODEL:
+  NAME: SECONDNet
+  VFE: {NAME: MeanVFE}
+  BACKBONE_3D: {NAME: VoxelBackBone8x}
+  MAP_TO_BEV: {NAME: HeightCompression, NUM_BEV_FEATURES: 256}
+  BACKBONE_2D:
+    NAME: BaseBEVBackbone
+    LAYER_NUMS: [5, 5]
+    LAYER_STRIDES: [1, 2]
+    NUM_FILTERS: [128, 256]
+    UPSAMPLE_STRIDES: [1, 2]
+    NUM_UPSAMPLE_FILTERS: [256, 256]
+  DENSE_HEAD:
+    NAME: AnchorHeadSingle
+    USE_DIRECTION_CLASSIFIER: True
+    DIR_OFFSET: 0.78539
+    DIR_LIMIT_OFFSET: 0.0
+    NUM_DIR_BINS: 2
+    ANCHOR_GENERATOR_CONFIG:
+      - {class_name: Car, anchor_sizes: [[3.9, 1.6, 1.56]], anchor_rotations: [0, 1.57], anchor_bottom_heights: [-1.78],
+         align_center: False, feature_map_stride: 8, matched_threshold: 0.6, unmatched_threshold: 0.45}
+      - {class_name: Pedestrian, anchor_sizes: [[0.8, 0.6, 1.73]], anchor_rotations: [0, 1.57], anchor_bottom_heights: [-0.6],
+         align_center: False, feature_map_stride: 8, matched_threshold: 0.5, unmatched_threshold: 0.35}
+      - {class_name: Cyclist, anchor_sizes: [[1.76, 0.6, 1.73]], anchor_rotations: [0, 1.57], anchor_bottom_heights: [-0.6],
+         align_center: False, feature_map_stride: 8, matched_threshold: 0.5, unmatched_threshold: 0.35}
+    TARGET_ASSIGNER_CONFIG: {NAME: AxisAlignedTargetAssigner, BOX_CODER: ResidualCoder, MATCH_HEIGHT: False}
+    LOSS_CONFIG:
+      LOSS_WEIGHTS: {cls_weight: 1.0, loc_weight: 2.0, dir_weight: 0.2, code_weights: [1, 1, 1, 1, 1, 1, 1]}
+  POST_PROCESSING:
+    SCORE_THRESH: 0.1
+    NMS_CONFIG: {MULTI_CLASSES_NMS: False, NMS_TYPE: nms_gpu, NMS_THRESH: 0.01, NMS_PRE_MAXSIZE: 4096, NMS_POST_MAXSIZE: 500}
+)";
+
+class PcdetConfigTest : public testing::Test {
+ protected:
+  PcdetConfigTest() { Write("cfgs/dataset_configs/kitti_dataset.yaml", kDataset); }
+
+  std::string Write(const std::string& name, const std::string& text) {
+    const std::string path = folder_.path() + "/" + name;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    std::ofstream(path) << text;
+    return path;
+  }
+
+  absl::StatusOr<v1::Detector> Read(const std::string& text) {
+    return ReadPcdetConfig(Write("cfgs/kitti_models/second.yaml", text), "MODEL");
+  }
+
+  TemporaryFolder folder_;
+};
+
+std::string With(absl::string_view from, absl::string_view to) {
+  const std::string text = absl::StrReplaceAll(kSecond, {{from, to}});
+  EXPECT_NE(text, kSecond) << from;
+  return text;
+}
+
+TEST_F(PcdetConfigTest, ReadsTheReleasedSecondWithItsBase) {
+  const auto detector = Read(kSecond);
+  ASSERT_THAT(detector.status(), IsOk());
+  v1::Detector want = *BuiltInDetector("second_kitti");
+  for (int i = 0; i < 7; ++i) want.mutable_anchor_head()->add_code_weights(1);
+  // Written out by the file, absent in the built-in one.
+  want.mutable_anchor_head()->set_dir_limit_offset(0);
+  want.mutable_anchor_head()->set_match_height(false);
+  for (auto& anchors : *want.mutable_anchor_head()->mutable_anchors()) anchors.set_align_center(false);
+  google::protobuf::util::MessageDifferencer differencer;
+  std::string difference;
+  differencer.ReportDifferencesToString(&difference);
+  EXPECT_TRUE(differencer.Compare(want, *detector)) << difference;
+}
+
+TEST_F(PcdetConfigTest, TheFilesOwnEntriesReplaceTheBases) {
+  const auto detector = Read(With("kitti_dataset.yaml\n", "kitti_dataset.yaml\n  POINT_CLOUD_RANGE: [0, -32, -3, 64, 32, 1]\n"));
+  ASSERT_THAT(detector.status(), IsOk());
+  EXPECT_EQ(detector->point_cloud_range(3), 64);
+  EXPECT_FLOAT_EQ(detector->voxel_size(0), 0.05f);
+}
+
+TEST_F(PcdetConfigTest, RefusesWhatItDoesNotKnow) {
+  const auto refused = [this](absl::string_view from, absl::string_view to) { return Read(With(from, to)).status(); };
+  EXPECT_THAT(refused("VoxelBackBone8x", "VoxelBackBone16x"),
+              StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("second.yaml:8:"), HasSubstr("\"VoxelBackBone16x\""),
+                                                                 HasSubstr("VoxelBackBone8x and VoxelResBackBone8x"))));
+  EXPECT_THAT(refused("AnchorHeadSingle", "AnchorHeadMulti"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("CenterHead and AnchorHeadSingle")));
+  EXPECT_THAT(refused("MULTI_CLASSES_NMS: False", "MULTI_CLASSES_NMS: True"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("MULTI_CLASSES_NMS")));
+  EXPECT_THAT(refused("NUM_FILTERS: [128, 256]", "NUM_FILTERS: [128, wide]"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("NUM_FILTERS is \"wide\", expected a number")));
+  EXPECT_THAT(refused("cfgs/dataset_configs/kitti_dataset.yaml", "cfgs/dataset_configs/none.yaml"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("copy the dataset_configs folder")));
+  EXPECT_THAT(refused("NUM_FILTERS: [128, 256]", "NUM_FILTERS: [128]"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("one value per level")));
+}
+
+TEST_F(PcdetConfigTest, ABaseThatNamesItselfEnds) {
+  Write("cfgs/loop.yaml", "_BASE_CONFIG_: cfgs/loop.yaml\n");
+  EXPECT_THAT(ReadPcdetConfig(folder_.path() + "/cfgs/loop.yaml", "MODEL").status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nested deeper")));
+}
+
+}  // namespace
+}  // namespace kd
