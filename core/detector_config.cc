@@ -200,6 +200,27 @@ void UseWaymoAnchors(v1::Detector& d, uint32_t stride) {
   d.mutable_post_processing()->set_nms_thresh(0.7f);
 }
 
+// OpenPCDet's PV-RCNN for KITTI.
+v1::Detector KittiPvRcnn() {
+  v1::Detector d = KittiSecond();
+  d.set_model("pv_rcnn");
+  v1::RoiHead* head = d.mutable_roi_head();
+  head->set_nms_thresh(0.7f);
+  head->set_nms_pre_maxsize(1024);
+  head->set_nms_post_maxsize(100);
+  head->set_num_keypoints(2048);
+  d.mutable_post_processing()->set_nms_thresh(0.1f);
+  return d;
+}
+
+// CaKDP's Voxel R-CNN with KITTI's three classes.
+v1::Detector KittiVoxelRcnn() {
+  v1::Detector d = KittiPvRcnn();
+  d.set_model("voxel_rcnn");
+  d.mutable_roi_head()->set_nms_pre_maxsize(2048);
+  return d;
+}
+
 v1::Detector WaymoSecond() {
   v1::Detector d = WaymoVoxel();
   d.set_model("second");
@@ -290,7 +311,7 @@ void ScaleAll(Repeated* widths, float factor) {
 
 absl::Status Invalid(absl::string_view problem) { return absl::InvalidArgumentError(absl::StrCat("detector: ", problem)); }
 
-constexpr const char* kModels[] = {"centerpoint_pillar", "centerpoint_voxel", "pointpillar", "second"};
+constexpr const char* kModels[] = {"centerpoint_pillar", "centerpoint_voxel", "pointpillar", "pv_rcnn", "second", "voxel_rcnn"};
 
 // Of the 3D backbone, along x and y.
 constexpr int64_t kVoxelStride = 8;
@@ -363,8 +384,9 @@ int64_t StrideProduct(const v1::Detector& detector) {
   return product;
 }
 
-bool OnVoxels(absl::string_view model) { return model == "centerpoint_voxel" || model == "second"; }
-bool WithAnchors(absl::string_view model) { return model == "pointpillar" || model == "second"; }
+bool TwoStages(absl::string_view model) { return model == "pv_rcnn" || model == "voxel_rcnn"; }
+bool OnVoxels(absl::string_view model) { return model == "centerpoint_voxel" || model == "second" || TwoStages(model); }
+bool WithAnchors(absl::string_view model) { return model == "pointpillar" || model == "second" || TwoStages(model); }
 
 template <typename Values>
 bool AllPositive(const Values& values) {
@@ -432,7 +454,21 @@ absl::Status CheckAnchors(const v1::Detector& d) {
   return absl::OkStatus();
 }
 
+absl::Status CheckSecondStage(const v1::Detector& d) {
+  const v1::RoiHead& head = d.roi_head();
+  if (!TwoStages(d.model())) {
+    return d.has_roi_head() ? Invalid(absl::StrCat("model ", d.model(), " has no roi_head; leave it out")) : absl::OkStatus();
+  }
+  if (d.backbone_3d().residual()) return Invalid(absl::StrCat("model ", d.model(), " stands on backbone_3d.residual: false"));
+  if (head.nms_pre_maxsize() < 1 || head.nms_post_maxsize() < 1 || head.num_keypoints() < 1) {
+    return Invalid("roi_head: nms_pre_maxsize, nms_post_maxsize and num_keypoints must be at least 1");
+  }
+  KD_RETURN_IF_ERROR(CheckAtMost("roi_head.nms_post_maxsize", head.nms_post_maxsize(), kMaxObjects));
+  return CheckAtMost("roi_head.num_keypoints", head.num_keypoints(), kMaxObjects);
+}
+
 absl::Status CheckHead(const v1::Detector& d) {
+  KD_RETURN_IF_ERROR(CheckSecondStage(d));
   if (WithAnchors(d.model())) {
     if (d.has_dense_head()) return Invalid(absl::StrCat("model ", d.model(), " has an anchor_head and no dense_head; leave that out"));
     return CheckAnchors(d);
@@ -459,8 +495,10 @@ absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name) {
                    {"centerpoint_voxel_nuscenes", NuScenesVoxel},
                    {"pointpillar", WaymoPointPillar},
                    {"pointpillar_kitti", KittiPointPillar},
+                   {"pv_rcnn_kitti", KittiPvRcnn},
                    {"second", WaymoSecond},
-                   {"second_kitti", KittiSecond}};
+                   {"second_kitti", KittiSecond},
+                   {"voxel_rcnn_kitti", KittiVoxelRcnn}};
   std::vector<std::string> known;
   for (const auto& built_in : kBuiltIns) {
     if (name == built_in.name) return built_in.make();
@@ -582,6 +620,9 @@ absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const
     d.set_max_points_per_voxel(static_cast<uint32_t>(std::ceil(d.max_points_per_voxel() / resolution - 1e-4)));
   }
   KD_RETURN_IF_ERROR(Annotate(ValidateDetector(d), "student"));
+  if (d.has_roi_head()) {
+    return Annotate(Invalid(absl::StrCat("model ", d.model(), " has two stages and serves as a teacher only; name another student.model")), "student");
+  }
   if (d.dense_head().with_velocity()) {
     return Annotate(Invalid("dense_head.with_velocity is true, but no data set here has velocities; leave it out"), "student");
   }

@@ -79,7 +79,9 @@ class FrameEncoder {
   }
 
   absl::StatusOr<std::string> EncodeBoxes(v1::RecordHeader header) const {
-    Predictions one{.anchors = predictions_.anchors.Frame(frame_)};
+    Predictions one{.anchors = predictions_.anchors.Frame(frame_),
+                    .proposals = predictions_.proposals.Frame(frame_),
+                    .refinement = predictions_.refinement.Frame(frame_)};
     for (const HeadOutputs& head : predictions_.heads) {
       HeadOutputs& outputs = one.heads.emplace_back();
       for (const auto& [name, map] : head) outputs[name] = map.slice(0, frame_, frame_ + 1);

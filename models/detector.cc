@@ -135,6 +135,28 @@ CenterHeadOptions HeadOptions(const v1::Detector& detector) {
 
 }  // namespace
 
+namespace {
+
+// Null for detectors of one stage.
+std::unique_ptr<SecondStage> NewSecondStage(const v1::Detector& detector, int64_t bev_channels) {
+  if (!detector.has_roi_head()) return nullptr;
+  const VoxelBackboneOptions backbone = VoxelOptions(detector);
+  TwoStageOptions options{.num_point_features = detector.num_point_features(),
+                          .range = ToArray<6>(detector.point_cloud_range()),
+                          .voxel_size = ToArray<3>(detector.voxel_size()),
+                          .num_keypoints = detector.roi_head().num_keypoints(),
+                          .bev_channels = bev_channels};
+  // A map has the width of its stage's last sub-module.
+  int64_t sub_module = backbone.layer_nums[0] - 1;
+  for (size_t i = 0; i < options.map_channels.size(); ++i) {
+    sub_module += backbone.layer_nums[i + 1];
+    options.map_channels[i] = backbone.widths[sub_module];
+  }
+  return detector.model() == "pv_rcnn" ? NewPvRcnnStage(options) : NewVoxelRcnnStage(options);
+}
+
+}  // namespace
+
 struct DetectorModelImpl::Parts {
   // One of the two.
   PillarVfe vfe{nullptr};
@@ -144,6 +166,7 @@ struct DetectorModelImpl::Parts {
   CenterHeadModule center{nullptr};
   AnchorHeadModule anchor{nullptr};
   std::unique_ptr<AnchorGrid> anchors;
+  std::unique_ptr<SecondStage> second;
   torch::Tensor anchor_boxes;  // N x 7, on the CPU
   std::array<int, 3> cells{};
   std::vector<std::vector<int64_t>> head_classes;
@@ -156,6 +179,8 @@ DetectorModelImpl::DetectorModelImpl(const v1::Detector& detector) : config_(det
   if (detector.has_backbone_3d()) {
     p.backbone_3d = register_module("backbone_3d", VoxelBackbone(VoxelOptions(detector)));
     map_channels = CompressedChannels(detector);
+    p.second = NewSecondStage(detector, map_channels);
+    if (p.second) p.second->RegisterPointFeatures(*this);
   } else {
     p.vfe = register_module("vfe", PillarVfe(VfeOptions(detector)));
     map_channels = *detector.vfe().num_filters().rbegin();
@@ -175,6 +200,7 @@ DetectorModelImpl::DetectorModelImpl(const v1::Detector& detector) : config_(det
     p.center = register_module("dense_head", CenterHeadModule(HeadOptions(detector)));
     p.head_classes = HeadClasses(detector);
   }
+  if (p.second) p.second->RegisterHeads(*this);
 }
 
 DetectorModelImpl::~DetectorModelImpl() = default;
@@ -182,10 +208,12 @@ DetectorModelImpl::~DetectorModelImpl() = default;
 Predictions DetectorModelImpl::Forward(const Batch& batch) {
   Parts& p = *parts_;
   torch::Tensor bev;
+  FirstStage first{.points = batch.points, .batch_size = batch.batch_size};
   if (p.backbone_3d) {
     const torch::Tensor features = MeanVoxelFeatures(batch.voxels, batch.num_points);
     const SparseTensor voxels = MakeSparseTensor(features, batch.coords, batch.batch_size, {p.cells[2] + 1, p.cells[1], p.cells[0]});
-    bev = CompressHeight(p.backbone_3d->forward(voxels).encoded);
+    first.maps = p.backbone_3d->forward(voxels);
+    bev = CompressHeight(first.maps.encoded);
   } else {
     const torch::Tensor pillars = p.vfe->forward(batch.voxels, batch.num_points, batch.coords);
     bev = ScatterPillars(pillars, batch.coords, batch.batch_size, p.cells[1], p.cells[0]);
@@ -194,6 +222,15 @@ Predictions DetectorModelImpl::Forward(const Batch& batch) {
   predictions.spatial_features_2d = p.backbone_2d->forward(bev);
   if (p.anchor) {
     predictions.anchors = p.anchor->forward(predictions.spatial_features_2d);
+    if (p.second) {
+      TORCH_CHECK(!is_training(), "a detector with two stages is not trained here");
+      first.bev = bev;
+      const v1::RoiHead& head = config_.roi_head();
+      const torch::Tensor boxes = DecodeAnchors(predictions.anchors, p.anchor_boxes.to(device()), DirectionsOf(config_.anchor_head()));
+      predictions.proposals = ProposeBoxes(boxes, predictions.anchors.cls_preds.reshape({boxes.size(0), boxes.size(1), -1}),
+                                           {.iou_threshold = head.nms_thresh(), .pre_max = head.nms_pre_maxsize(), .post_max = head.nms_post_maxsize()});
+      predictions.refinement = p.second->Refine(*p.second->Prepare(first), predictions.proposals.boxes);
+    }
   } else {
     predictions.heads = p.center->forward(predictions.spatial_features_2d);
   }
@@ -345,9 +382,28 @@ std::vector<std::vector<Detection>> DecodeAnchorBoxes(const v1::Detector& config
   return frames;
 }
 
+std::vector<std::vector<Detection>> DecodeRefined(const v1::Detector& config, const Proposals& proposals, const Refinement& refinement, bool nms) {
+  torch::NoGradGuard no_grad;
+  const v1::PostProcessing& post = config.post_processing();
+  const torch::Tensor boxes = ApplyRefinement(proposals.boxes, refinement.reg).cpu(), scores = torch::sigmoid(refinement.cls).cpu();
+  const torch::Tensor labels = proposals.labels.cpu();
+  std::vector<std::vector<Detection>> frames;
+  for (int64_t b = 0; b < boxes.size(0); ++b) {
+    torch::Tensor rows = torch::nonzero((scores[b] >= post.score_thresh()) & (labels[b] > 0)).squeeze(1);
+    if (nms) {
+      const torch::Tensor candidates = boxes[b].index_select(0, rows).contiguous(), of = scores[b].index_select(0, rows).contiguous();
+      const auto kept = RotatedNms(candidates.data_ptr<float>(), of.data_ptr<float>(), static_cast<size_t>(rows.size(0)), NmsOf(post));
+      rows = rows.index_select(0, torch::tensor(kept, torch::kInt64));
+    }
+    frames.push_back(ToDetections(boxes[b].index_select(0, rows), scores[b].index_select(0, rows), labels[b].index_select(0, rows)));
+  }
+  return frames;
+}
+
 }  // namespace
 
 std::vector<std::vector<Detection>> DetectorModelImpl::Decode(const Predictions& predictions, bool nms) const {
+  if (predictions.refinement.cls.defined()) return DecodeRefined(config_, predictions.proposals, predictions.refinement, nms);
   if (parts_->anchor) return DecodeAnchorBoxes(config_, parts_->anchor_boxes.to(device()), predictions.anchors, nms);
   return DecodeCenters(config_, parts_->head_classes, predictions, nms);
 }
@@ -371,8 +427,29 @@ Batch ToDevice(const Batch& batch, const torch::Device& device) {
           .coords = batch.coords.to(device),
           .num_points = batch.num_points.to(device),
           .gt_boxes = batch.gt_boxes.to(device),
+          .points = batch.points.defined() ? batch.points.to(device) : batch.points,
           .batch_size = batch.batch_size};
 }
+
+namespace {
+
+// Frame and columns of the points inside the range along x and y.
+torch::Tensor PointRows(const std::vector<const Frame*>& views, const v1::Detector& detector) {
+  std::vector<float> rows;
+  const int64_t columns = detector.num_point_features();
+  for (size_t b = 0; b < views.size(); ++b) {
+    for (size_t i = 0; i < views[b]->num_points(); ++i) {
+      const float* const point = &views[b]->points[i * columns];
+      const auto inside = [&](int axis) { return point[axis] >= detector.point_cloud_range(axis) && point[axis] <= detector.point_cloud_range(axis + 3); };
+      if (!inside(0) || !inside(1)) continue;
+      rows.push_back(static_cast<float>(b));
+      rows.insert(rows.end(), point, point + columns);
+    }
+  }
+  return torch::tensor(rows).view({-1, 1 + columns});
+}
+
+}  // namespace
 
 Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& detector, bool training) {
   const VoxelGrid grid = GridOf(detector, training);
@@ -391,6 +468,7 @@ Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& dete
   batch.coords = torch::zeros({rows, 4}, torch::kInt64);
   batch.num_points = torch::ones({rows}, torch::kInt64);
   batch.gt_boxes = BoxTensor(views);
+  if (detector.has_roi_head()) batch.points = PointRows(views, detector);
   int64_t row = 0;
   for (int64_t b = 0; b < batch.batch_size; ++b) {
     const Voxels& v = voxels[b];

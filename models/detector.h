@@ -14,6 +14,7 @@
 #include "data/frame.h"
 #include "kd/v1/detector.pb.h"
 #include "models/anchor_head.h"
+#include "models/two_stage.h"
 #include "ops/voxelize.h"
 #include "torch/torch.h"
 
@@ -25,6 +26,8 @@ struct Batch {
   torch::Tensor coords;      // V x 4 int64: frame, z, y, x
   torch::Tensor num_points;  // V int64
   torch::Tensor gt_boxes;    // B x M x 8 float32: x y z dx dy dz yaw label (from 1), zero rows pad
+  // N x (1 + F): frame, x, y, z, ... in range along x and y. Of detectors with two stages; undefined otherwise.
+  torch::Tensor points;
   int64_t batch_size = 0;
 };
 
@@ -46,6 +49,9 @@ struct Predictions {
   std::vector<HeadOutputs> heads;
   // Of an anchor head; otherwise undefined.
   AnchorOutputs anchors;
+  // Of a second stage, in evaluation mode.
+  Proposals proposals;
+  Refinement refinement;
 };
 
 // Targets of one head (detectors.md section 6).
@@ -68,8 +74,10 @@ struct DetectionTargets {
   AnchorBatchTargets anchors;
 };
 
-// A detector of one stage: PillarVFE and scatter, or mean features and a sparse 3D backbone; the BEV backbone; a CenterHead or
-// an anchor head. Parameter names are OpenPCDet's: vfe.pfn_layers.*, backbone_3d.*, backbone_2d.*, dense_head.*.
+// A detector: PillarVFE and scatter, or mean features and a sparse 3D backbone; the BEV backbone; a CenterHead or an anchor
+// head; and perhaps a second stage, which works in evaluation mode only: such detectors teach and are not trained here.
+// Parameter names are OpenPCDet's: vfe.pfn_layers.*, backbone_3d.*, pfe.*, backbone_2d.*, dense_head.*, point_head.*,
+// roi_head.*.
 // Not thread-safe; forward passes of different objects may run at once.
 class DetectorModelImpl : public torch::nn::Module {
  public:

@@ -152,6 +152,61 @@ TEST_P(EveryDetectorTest, ItsWeightsLoadAsTheyWereSaved) {
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryDetectorTest, testing::Values("centerpoint_pillar_kitti", "centerpoint_voxel_kitti", "pointpillar_kitti", "second_kitti"),
                          [](const auto& info) { return std::string(info.param); });
 
+class TwoStageDetectorTest : public testing::TestWithParam<const char*> {
+ protected:
+  TwoStageDetectorTest() {
+    torch::manual_seed(3);
+    v1::Detector config = Small(GetParam());
+    config.mutable_roi_head()->set_num_keypoints(256);
+    config.mutable_roi_head()->set_nms_post_maxsize(20);
+    config.mutable_post_processing()->set_score_thresh(0);
+    model_ = DetectorModel(config);
+    model_->eval();
+  }
+  Predictions Predict(const std::vector<const Frame*>& frames) {
+    torch::NoGradGuard no_grad;
+    return model_->Forward(MakeBatch(frames, model_->config(), false));
+  }
+
+  DetectorModel model_{nullptr};
+};
+
+TEST_P(TwoStageDetectorTest, AnswersDoNotDependOnOtherFrames) {
+  const Frame a = SimulateFrame(7).frame, b = SimulateFrame(8).frame;
+  const Predictions both = Predict({&a, &b}), alone = Predict({&b});
+  ASSERT_EQ(both.refinement.cls.sizes(), (std::vector<int64_t>{2, 20}));
+  EXPECT_LT((both.refinement.cls[1] - alone.refinement.cls[0]).abs().max().item<float>(), 1e-4);
+  EXPECT_LT((both.refinement.reg[1] - alone.refinement.reg[0]).abs().max().item<float>(), 1e-4);
+  EXPECT_GT((both.refinement.cls[0] - both.refinement.cls[1]).abs().max().item<float>(), 0);
+  EXPECT_FALSE(model_->Decode(both)[1].empty());
+}
+
+TEST_P(TwoStageDetectorTest, AFrameWithoutPointsIsLegal) {
+  Frame frame;
+  EXPECT_TRUE(torch::isfinite(Predict({&frame}).refinement.reg).all().item<bool>());
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, TwoStageDetectorTest, testing::Values("pv_rcnn_kitti", "voxel_rcnn_kitti"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(TwoStageTest, ZeroCodesLeaveAProposalAndGridPointsFillIt) {
+  const torch::Tensor box = torch::tensor({10.0f, -2.0f, 0.5f, 4.0f, 2.0f, 1.5f, 0.7f}).view({1, 1, 7});
+  EXPECT_LT((ApplyRefinement(box, torch::zeros({1, 1, 7})) - box).abs().max().item<float>(), 1e-6);
+  // A step along the box's own x axis moves along its heading.
+  torch::Tensor code = torch::zeros({1, 1, 7});
+  code[0][0][0] = 1;
+  const torch::Tensor moved = ApplyRefinement(box, code)[0][0];
+  const float diagonal = std::sqrt(20.0f);
+  EXPECT_NEAR(moved[0].item<float>(), 10 + diagonal * std::cos(0.7f), 1e-4);
+  EXPECT_NEAR(moved[1].item<float>(), -2 + diagonal * std::sin(0.7f), 1e-4);
+
+  const torch::Tensor grid = BoxGridPoints(box.view({1, 7}), 6)[0];
+  EXPECT_LT((grid.mean(0) - box[0][0].slice(0, 0, 3)).abs().max().item<float>(), 1e-5);
+  // z runs fastest, x slowest.
+  EXPECT_NEAR((grid[1] - grid[0])[2].item<float>(), 0.25f, 1e-5);
+  EXPECT_NEAR((grid[36] - grid[0]).norm().item<float>(), 4.0f / 6, 1e-5);
+}
+
 TEST(DetectorTest, AFrameWithoutPointsIsLegal) {
   DetectorModel model = SimDetector();
   model->eval();

@@ -126,6 +126,8 @@ struct Released {
 
 constexpr Released kReleased[] = {{"second", "kitti_models", "second_kitti"},
                                   {"pointpillar", "kitti_models", "pointpillar_kitti"},
+                                  {"pv_rcnn", "kitti_models", "pv_rcnn_kitti"},
+                                  {"voxel_rcnn", "kitti_models", "voxel_rcnn_kitti"},
                                   {"second", "waymo_models", "second"},
                                   {"pointpillar_1x", "waymo_models", "pointpillar"},
                                   {"centerpoint", "waymo_models", "centerpoint_voxel"},
@@ -155,10 +157,7 @@ v1::Detector ReleasedDetector(const std::string& where, const PcdetData& data) {
     std::copy(data.point_cloud_range.begin(), data.point_cloud_range.end(), base.mutable_point_cloud_range()->begin());
     std::copy(data.voxel_size.begin(), data.voxel_size.end(), base.mutable_voxel_size()->begin());
     // Teachers are as wide as the built-in detector.
-    if (section != "MODEL") {
-      TORCH_CHECK(!released.with_iou, "no released detector here has two stages");
-      return base;
-    }
+    if (section != "MODEL") return released.with_iou ? *BuiltInDetector("pv_rcnn_kitti") : base;
     v1::VoxelBackbone* voxels = base.has_backbone_3d() ? base.mutable_backbone_3d() : nullptr;
     const auto widen = [](auto* widths, float factor) {
       for (auto& width : *widths) width = static_cast<uint32_t>(static_cast<float>(width) * factor);
