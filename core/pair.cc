@@ -27,7 +27,8 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
 // x, y, z, intensity.
-constexpr uint32_t kKittiColumns = 4;
+// Columns of a point: x, y, z, intensity; Waymo has the elongation of the echo, too.
+uint32_t ColumnsOf(absl::string_view format) { return format == "waymo" ? 5 : 4; }
 // No path of Linux is longer.
 constexpr size_t kMaxText = 4096;
 
@@ -374,9 +375,9 @@ absl::Status ValidatePair(const v1::Pair& pair) {
     KD_ASSIGN_OR_RETURN(v1::Detector base, BuiltInDetector(pair.student().model()));
     *base.mutable_class_names() = pair.data().class_names();
     KD_ASSIGN_OR_RETURN(const v1::Detector student, MakeStudentDetector(base, pair.student()));
-    if (student.num_point_features() != kKittiColumns) {
-      return Invalid("student", absl::StrCat("takes ", student.num_point_features(), " columns a point, and format kitti has ", kKittiColumns,
-                                             "; use model centerpoint_pillar_kitti, or detector: {num_point_features: ", kKittiColumns, "}"));
+    if (const uint32_t columns = ColumnsOf(pair.data().format()); student.num_point_features() != columns) {
+      return Invalid("student", absl::StrCat("takes ", student.num_point_features(), " columns a point, and format ", pair.data().format(), " has ", columns,
+                                             "; use another model, or detector: {num_point_features: ", columns, "}"));
     }
   }
   const std::string &name = pair.output().name(), &tag = pair.output().tag();

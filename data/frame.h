@@ -22,6 +22,10 @@ struct Box3d {
 struct LabeledBox {
   Box3d box;
   int32_t label = 0;
+  // Along x and y, m/s; 0 where the data set has none.
+  float vx = 0, vy = 0;
+  // LiDAR points on the object as the data set counts them, and its difficulty there; 0 where it tells neither.
+  int32_t num_points = 0, difficulty = 0;
 
   friend bool operator==(const LabeledBox&, const LabeledBox&) = default;
 };

@@ -56,6 +56,8 @@ Frame MakeView(const Frame& frame, const v1::Data& data, uint32_t view) {
     box.dy *= scale;
     box.dz *= scale;
     box.yaw = WrapAngle(mirror * box.yaw + angle);
+    float level = 0;
+    move(labeled.vx, labeled.vy, level);
   }
   ShufflePoints(rng, result.num_features, result.points);
   return result;
@@ -67,6 +69,10 @@ uint32_t ViewChecksum(const Frame& view) {
     const Box3d& b = labeled.box;
     const float values[] = {b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw, static_cast<float>(labeled.label)};
     crc = Crc32c(absl::string_view(reinterpret_cast<const char*>(values), sizeof(values)), crc);
+    // Views of frames without velocities keep the checksum that they had before boxes had any.
+    const float velocity[] = {labeled.vx, labeled.vy};
+    if (labeled.vx == 0 && labeled.vy == 0) continue;
+    crc = Crc32c(absl::string_view(reinterpret_cast<const char*>(velocity), sizeof(velocity)), crc);
   }
   return crc;
 }

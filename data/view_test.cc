@@ -48,6 +48,22 @@ int CountInside(const Frame& frame, const Box3d& box) {
   return count;
 }
 
+TEST(ViewTest, VelocitiesTurnWithTheirBoxes) {
+  Frame frame = RandomFrame();
+  // Along the heading, at 5 m/s.
+  for (LabeledBox& box : frame.boxes) {
+    box.vx = 5 * std::cos(box.box.yaw);
+    box.vy = 5 * std::sin(box.box.yaw);
+  }
+  EXPECT_NE(ViewChecksum(frame), ViewChecksum(RandomFrame()));
+  for (uint32_t view = 1; view <= 8; ++view) {
+    for (const LabeledBox& box : MakeView(frame, WithDefaults(), view).boxes) {
+      EXPECT_NEAR(std::remainder(std::atan2(box.vy, box.vx) - box.box.yaw, 2 * M_PI), 0, 1e-4);
+      EXPECT_NEAR(std::hypot(box.vx, box.vy), 5 * box.box.dz / (box.label == 0 ? 1.5 : 1.7), 1e-3);
+    }
+  }
+}
+
 TEST(ViewTest, ViewZeroIsTheFrameAsRecorded) {
   const Frame frame = RandomFrame();
   const Frame view = MakeView(frame, WithDefaults(), 0);

@@ -189,7 +189,11 @@ class WaymoDataset : public Dataset {
                                .dy = static_cast<float>(label.width),
                                .dz = static_cast<float>(label.height),
                                .yaw = static_cast<float>(WrapAngle(label.heading))},
-                       .label = static_cast<int32_t>(name - class_names_.begin())});
+                       .label = static_cast<int32_t>(name - class_names_.begin()),
+                       .vx = static_cast<float>(frame.pose[0] * label.speed_x + frame.pose[4] * label.speed_y),
+                       .vy = static_cast<float>(frame.pose[1] * label.speed_x + frame.pose[5] * label.speed_y),
+                       .num_points = label.num_points,
+                       .difficulty = label.difficulty});
     }
     return boxes;
   }

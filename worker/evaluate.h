@@ -13,12 +13,13 @@
 namespace kd {
 
 struct Evaluation {
-  // "center_distance/mAP", "center_distance/Car", ..., "kitti/Car/3d/moderate/R40" (strict overlaps). Percent.
+  // Percent, by the names of Scorer::Metrics().
   std::map<std::string, double> metrics;
 };
 
-// Frames as recorded (view 0), one at a time. With a folder, writes KITTI result files SAMPLE.txt into it.
-absl::StatusOr<Evaluation> Evaluate(DetectorModelImpl& model, const Dataset& dataset, const std::string& root,
+// Frames of the data set `data` as recorded (view 0), one at a time. With a folder, writes KITTI result files SAMPLE.txt into
+// it.
+absl::StatusOr<Evaluation> Evaluate(DetectorModelImpl& model, const Dataset& dataset, const v1::Data& data,
                                     const std::vector<std::string>& samples, const std::string& detections_folder);
 
 }  // namespace kd

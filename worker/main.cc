@@ -20,7 +20,7 @@ namespace kd {
 namespace {
 
 struct EvaluateFlags {
-  std::string weights, root, split = "val", detections_out;
+  std::string weights, format = "kitti", root, split = "val", detections_out;
   bool fov_crop = true;
 };
 
@@ -28,13 +28,13 @@ absl::Status RunEvaluate(const EvaluateFlags& flags) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
   KD_ASSIGN_OR_RETURN(LoadedDetector loaded, LoadDetector(bytes));
   v1::Data data;
-  data.set_format("kitti");
+  data.set_format(flags.format);
   data.set_root(flags.root);
   data.set_fov_crop(flags.fov_crop);
   *data.mutable_class_names() = loaded.module->config().class_names();
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
   KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset->Split(flags.split));
-  KD_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(*loaded.module, *dataset, flags.root, samples, flags.detections_out));
+  KD_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(*loaded.module, *dataset, data, samples, flags.detections_out));
   const nlohmann::ordered_json json = {{"weights", loaded.digest}, {"frames", samples.size()}, {"metrics", evaluation.metrics}};
   std::cout << json.dump(1) << std::endl;
   return absl::OkStatus();
@@ -66,6 +66,7 @@ int Main(int argc, char** argv) {
   evaluate_command->add_option("--data", evaluate.root, "Folder of the data set")->required();
   evaluate_command->add_option("--split", evaluate.split, "Name of a file in ImageSets");
   evaluate_command->add_flag("--fov-crop,!--no-fov-crop", evaluate.fov_crop, "Keep only points that the left colour image shows");
+  evaluate_command->add_option("--format", evaluate.format, "Layout of the data set: kitti, waymo")->capture_default_str();
   evaluate_command->add_option("--detections-out", evaluate.detections_out, "Also write KITTI result files here");
 
   std::string pair_path, folder, teacher_address, registry_url;

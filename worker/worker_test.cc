@@ -278,9 +278,8 @@ TEST_F(WorkerTest, EveryMethodTrains) {
 TEST_F(WorkerTest, EvaluationWritesResultFilesThatScoreTheSame) {
   auto student = Train(Options(Job(), "evaluated"));
   ASSERT_THAT(student, IsOk());
-  const std::string root = *folder_ / "sim";
   const std::vector<std::string> samples = *dataset_->Split("val");
-  const auto evaluation = Evaluate(**student, *dataset_, root, samples, *folder_ / "results");
+  const auto evaluation = Evaluate(**student, *dataset_, Job().data(), samples, *folder_ / "results");
   ASSERT_THAT(evaluation, IsOk());
   EXPECT_GE(evaluation->metrics.at("center_distance/mAP"), 0);
   for (const std::string& sample : samples) EXPECT_TRUE(std::filesystem::exists(*folder_ / ("results/" + sample + ".txt")));

@@ -1,0 +1,37 @@
+// Scores a detector's boxes by the official measure of their data set.
+#ifndef KD_EVAL_SCORER_H_
+#define KD_EVAL_SCORER_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "data/frame.h"
+#include "kd/v1/view.pb.h"
+
+namespace kd {
+
+// Gathers frames one after the other. Not thread-safe.
+class Scorer {
+ public:
+  virtual ~Scorer() = default;
+
+  // `frame` as recorded and what was detected in it. Codes of the files that a measure reads besides.
+  virtual absl::Status Add(const Frame& frame, const std::vector<Detection>& detections) = 0;
+
+  // Percent by name. "center_distance/mAP", "center_distance/Car", ... of every data set;
+  // "kitti/Car/3d/moderate/R40", ... (strict overlaps) of KITTI;
+  // "waymo/Vehicle/L2/AP", ".../APH", ... and "waymo/mAPH/L2" (mean over the classes) of Waymo.
+  virtual std::map<std::string, double> Metrics() const = 0;
+};
+
+// With a folder, KITTI's result files SAMPLE.txt are written into it.
+// INVALID_ARGUMENT: a folder for a format that has no such files.
+absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const std::string& detections_folder);
+
+}  // namespace kd
+
+#endif  // KD_EVAL_SCORER_H_
