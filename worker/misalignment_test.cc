@@ -119,7 +119,7 @@ class MisalignmentTest : public ::testing::Test {
     auto student = TrainWith(pair, InProcess(pair));
     EXPECT_THAT(student, IsOk());
     if (!student.ok()) return std::numeric_limits<double>::quiet_NaN();
-    return Evaluate(**student, *dataset_, *folder_ / "sim", *dataset_->Split("val"), "")->metrics.at("center_distance/mAP");
+    return Evaluate(**student, *dataset_, pair.data(), *dataset_->Split("val"), "")->metrics.at("center_distance/mAP");
   }
 
   static TemporaryFolder* folder_;
