@@ -6,8 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "ATen/Parallel.h"
-#include "ops/sparse_conv.h"
+#include "models/sparse_product.h"
 
 namespace kd {
 
@@ -31,67 +30,19 @@ namespace {
 
 using torch::Tensor;
 
-void OnAllCores(int64_t count, absl::FunctionRef<void(int64_t, int64_t)> body) {
-  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { body(begin, end); });
-}
-
-// One convolution as torch's autograd sees it.
-struct Call {
-  std::shared_ptr<SparseIndices> indices;
-  SparseConvOptions::Kind kind;
-  int64_t in_channels, out_channels;
-
-  int32_t volume() const { return indices->geometry.volume(); }
-  bool inverse() const { return kind == SparseConvOptions::Kind::kInverse; }
-  const Rulebook& pairs() const { return inverse() ? indices->reversed() : indices->pairs; }
-  // From output rows to input rows. A submanifold rulebook is its own reverse with mirrored positions.
-  const Rulebook& reversed() const { return inverse() || kind == SparseConvOptions::Kind::kSubmanifold ? indices->pairs : indices->reversed(); }
-  bool mirrored() const { return kind == SparseConvOptions::Kind::kSubmanifold; }
-  // Of the weight as it lies in memory: (Cout, positions, Cin).
-  WeightStrides strides() const {
-    if (volume() == 1) return {.positions = 0, .ins = out_channels, .outs = 1};
-    return {.positions = in_channels, .ins = 1, .outs = volume() * in_channels};
-  }
-};
-
-Tensor Multiply(const Rulebook& pairs, const Tensor& input, const PackedWeights& weights, const float* bias) {
-  Tensor output = torch::empty({pairs.num_out, weights.out_channels()}, input.options());
-  const float* const from = input.data_ptr<float>();
-  float* const to = output.data_ptr<float>();
-  OnAllCores(pairs.blocks(), [&](int64_t begin, int64_t end) { SparseConvForward(pairs, from, weights, bias, to, begin, end); });
-  return output;
-}
-
-Tensor ForwardCpu(const Call& call, const Tensor& features, const Tensor& weight, const std::optional<Tensor>& bias) {
-  const PackedWeights packed(weight.data_ptr<float>(), call.volume(), call.in_channels, call.out_channels, call.strides());
-  return Multiply(call.pairs(), features, packed, bias ? bias->data_ptr<float>() : nullptr);
-}
-
-Tensor InputGradientCpu(const Call& call, const Tensor& gradient, const Tensor& weight) {
-  const WeightStrides s = call.strides();
-  const bool mirrored = call.mirrored();
-  const float* const first = weight.data_ptr<float>() + (mirrored ? (call.volume() - 1) * s.positions : 0);
-  const PackedWeights packed(first, call.volume(), call.out_channels, call.in_channels,
-                             {.positions = mirrored ? -s.positions : s.positions, .ins = s.outs, .outs = s.ins});
-  return Multiply(call.reversed(), gradient, packed, nullptr);
-}
-
-// volume x Cin x Cout.
-Tensor WeightGradientCpu(const Call& call, const Tensor& features, const Tensor& gradient) {
-  Tensor result = torch::empty({call.volume(), call.in_channels, call.out_channels}, features.options());
-  const float *const from = features.data_ptr<float>(), *const up = gradient.data_ptr<float>();
-  float* const to = result.data_ptr<float>();
-  OnAllCores(call.volume(), [&](int64_t begin, int64_t end) {
-    SparseConvWeightGradient(call.pairs(), from, call.in_channels, up, call.out_channels, to, static_cast<int32_t>(begin),
-                             static_cast<int32_t>(end));
-  });
-  return result;
-}
-
-// Carries a Call through autograd's saved data.
+// Carries one convolution through autograd's saved data.
 struct CallHolder : torch::CustomClassHolder {
-  explicit CallHolder(Call call) : call(std::move(call)) {}
-  Call call;
+  CallHolder(std::shared_ptr<SparseIndices> indices, const SparseConvOptions& options)
+      : indices(std::move(indices)), inverse(options.kind == SparseConvOptions::Kind::kInverse) {
+    const bool submanifold = options.kind == SparseConvOptions::Kind::kSubmanifold;
+    const Rulebook& forth = inverse ? this->indices->reversed() : this->indices->pairs;
+    // A submanifold rulebook is its own reverse with mirrored positions.
+    const Rulebook& back = inverse || submanifold ? this->indices->pairs : this->indices->reversed();
+    product = {.pairs = &forth, .reversed = &back, .mirrored = submanifold, .in_channels = options.in_channels, .out_channels = options.out_channels};
+  }
+  const std::shared_ptr<SparseIndices> indices;
+  const bool inverse;
+  SparseProduct product;
 };
 
 struct Convolve : torch::autograd::Function<Convolve> {
@@ -101,21 +52,24 @@ struct Convolve : torch::autograd::Function<Convolve> {
     context->save_for_backward({rows, kernel});
     context->saved_data["call"] = c10::IValue::make_capsule(holder);
     context->saved_data["bias"] = bias.has_value();
-    return ForwardCpu(holder->call, rows, kernel, bias);
+    if (rows.is_cpu()) return holder->product.Forward(rows, kernel, bias);
+    return holder->product.GatheredForward(rows, kernel, bias);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     const auto capsule = context->saved_data["call"].toCapsule();
-    const Call& call = static_cast<CallHolder*>(capsule.get())->call;
+    const SparseProduct& product = static_cast<CallHolder*>(capsule.get())->product;
     const auto saved = context->get_saved_variables();
     const Tensor& features = saved[0];
     const Tensor& weight = saved[1];
     const Tensor gradient = gradients[0].contiguous();
+    const bool cpu = features.is_cpu();
     Tensor to_features, to_weight, to_bias;
-    if (context->needs_input_grad(0)) to_features = InputGradientCpu(call, gradient, weight);
+    if (context->needs_input_grad(0)) {
+      to_features = cpu ? product.InputGradient(gradient, weight) : product.GatheredInputGradient(gradient, weight);
+    }
     if (context->needs_input_grad(1)) {
-      const Tensor by_position = WeightGradientCpu(call, features, gradient);
-      to_weight = (call.volume() == 1 ? by_position : by_position.permute({2, 0, 1})).reshape(weight.sizes());
+      to_weight = cpu ? product.WeightGradient(features, gradient, weight) : product.GatheredWeightGradient(features, gradient, weight);
     }
     if (context->saved_data["bias"].toBool() && context->needs_input_grad(2)) to_bias = gradient.sum(0);
     return {to_features, to_weight, to_bias, Tensor()};
@@ -193,7 +147,7 @@ SparseTensor SparseConv3dImpl::forward(const SparseTensor& input) {
   const bool back = options_.kind == Kind::kInverse;
   const auto& from = back ? indices->output : indices->input;
   TORCH_CHECK(from == input.sites, "sparse convolution \"", options_.indice_key, "\": its key belongs to other sites");
-  const auto holder = c10::make_intrusive<CallHolder>(Call{indices, options_.kind, options_.in_channels, options_.out_channels});
+  const auto holder = c10::make_intrusive<CallHolder>(indices, options_);
   return {.features = Convolve::apply(input.features, weight_, bias_, holder),
           .sites = back ? indices->input : indices->output,
           .indices = input.indices};

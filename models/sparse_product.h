@@ -1,0 +1,39 @@
+// Products of a sparse convolution in two forms: this library's kernels on the CPU, and LibTorch's operations on any device.
+#ifndef KD_MODELS_SPARSE_PRODUCT_H_
+#define KD_MODELS_SPARSE_PRODUCT_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/functional/function_ref.h"
+#include "ops/sparse_rulebook.h"
+#include "torch/torch.h"
+
+namespace kd {
+
+// Spreads over LibTorch's threads.
+void OnAllCores(int64_t count, absl::FunctionRef<void(int64_t, int64_t)> body);
+
+// One convolution. Features and gradients are rows x channels; the weight is (Cout, kz, ky, kx, Cin), contiguous, and a 1x1x1
+// one is read as (Cin, Cout). Holds no data: rulebooks must outlive it.
+struct SparseProduct {
+  const Rulebook* pairs = nullptr;
+  // From output rows to input rows.
+  const Rulebook* reversed = nullptr;
+  // `reversed` has the positions of `pairs`, so that they count backwards.
+  bool mirrored = false;
+  int64_t in_channels = 0, out_channels = 0;
+
+  torch::Tensor Forward(const torch::Tensor& features, const torch::Tensor& weight, const std::optional<torch::Tensor>& bias) const;
+  torch::Tensor InputGradient(const torch::Tensor& gradient, const torch::Tensor& weight) const;
+  torch::Tensor WeightGradient(const torch::Tensor& features, const torch::Tensor& gradient, const torch::Tensor& weight) const;
+
+  // The same: rows of a kernel position are gathered, multiplied and added to the output's rows.
+  torch::Tensor GatheredForward(const torch::Tensor& features, const torch::Tensor& weight, const std::optional<torch::Tensor>& bias) const;
+  torch::Tensor GatheredInputGradient(const torch::Tensor& gradient, const torch::Tensor& weight) const;
+  torch::Tensor GatheredWeightGradient(const torch::Tensor& features, const torch::Tensor& gradient, const torch::Tensor& weight) const;
+};
+
+}  // namespace kd
+
+#endif  // KD_MODELS_SPARSE_PRODUCT_H_
