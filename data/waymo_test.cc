@@ -542,7 +542,19 @@ TEST(WaymoDatasetTest, BoxesOfOtherClassesOrWithoutPointsAreDropped) {
   ASSERT_THAT(frame, IsOk());
   ASSERT_EQ(frame->boxes.size(), 1u);
   const Box3d want{.x = 10, .y = -5, .z = 1, .dx = 4, .dy = 2, .dz = 1.5, .yaw = static_cast<float>(4 - 2 * M_PI)};
-  EXPECT_EQ(frame->boxes[0], (LabeledBox{.box = want, .label = 0}));
+  EXPECT_EQ(frame->boxes[0].box, want);
+  EXPECT_EQ(frame->boxes[0].label, 0);
+  EXPECT_EQ(frame->boxes[0].num_points, 12);
+  EXPECT_EQ(frame->boxes[0].difficulty, 0);
+}
+
+TEST(WaymoDatasetTest, VelocitiesAreInTheVehiclesFrame) {
+  const WaymoFolder folder;
+  const auto frame = folder.Open()->Read("a_2/000");
+  ASSERT_THAT(frame, IsOk());
+  // The label moves at 3 m/s along x of the world, in which the vehicle is turned by 1 rad.
+  EXPECT_NEAR(frame->boxes[0].vx, 3 * std::cos(1.0), 1e-5);
+  EXPECT_NEAR(frame->boxes[0].vy, -3 * std::sin(1.0), 1e-5);
 }
 
 TEST(WaymoDatasetTest, PointsThatAreNotFiniteAreDropped) {
