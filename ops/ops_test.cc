@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <vector>
 
 #include "base/rng.h"
@@ -13,6 +15,40 @@
 
 namespace kd {
 namespace {
+
+// Every candidate against every kept box.
+std::vector<int64_t> PlainNms(const std::vector<float>& boxes, const std::vector<float>& scores, double threshold) {
+  std::vector<int64_t> order(scores.size()), kept;
+  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>(i);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
+  for (const int64_t row : order) {
+    const bool goes = std::any_of(kept.begin(), kept.end(), [&](int64_t other) { return BevIou(&boxes[row * 7], &boxes[other * 7]) > threshold; });
+    if (!goes) kept.push_back(row);
+  }
+  return kept;
+}
+
+TEST(RotatedNmsTest, AgreesWithComparingAll) {
+  CounterRng rng(9);
+  for (int round = 0; round < 60; ++round) {
+    const double extent = round % 3 == 0 ? 5 : 60;
+    std::vector<float> boxes, scores;
+    for (int i = 0; i < 150; ++i) {
+      for (const double value : {rng.Uniform(-extent, extent), rng.Uniform(-extent, extent), 0.0, rng.Uniform(0, 5), rng.Uniform(0, 3), 1.5, rng.Uniform(-4, 4)}) {
+        boxes.push_back(static_cast<float>(value));
+      }
+      // Some scores are equal.
+      scores.push_back(static_cast<float>(std::floor(rng.Uniform(0, 20))));
+    }
+    if (round % 4 == 1) boxes[7 * 3] = std::numeric_limits<float>::quiet_NaN();
+    if (round % 4 == 2) boxes[7 * 5 + 3] = 3e6f;
+    if (round % 4 == 3) boxes[7 * 7 + 1] = std::numeric_limits<float>::infinity();
+    for (const double threshold : {0.01, 0.3, 0.7}) {
+      const NmsOptions options{.iou_threshold = threshold, .pre_max = 1000, .post_max = 1000};
+      ASSERT_EQ(RotatedNms(boxes.data(), scores.data(), scores.size(), options), PlainNms(boxes, scores, threshold)) << round;
+    }
+  }
+}
 
 TEST(RotatedIouTest, HandComputedOverlaps) {
   const float unit[7] = {0, 0, 0, 1, 1, 1, 0};
@@ -92,6 +128,51 @@ TEST(VoxelizeTest, PointsOutsideAndNanAreDropped) {
   // The scratch memory of the thread was cleared: the same call gives the same voxels.
   EXPECT_EQ(Voxelize(points.data(), 5, 3, grid).num_points, voxels.num_points);
 }
+
+// The definition, with a map. Small grids are looked up by cell, large ones by hash.
+class VoxelizeReferenceTest : public testing::TestWithParam<float> {};
+
+TEST_P(VoxelizeReferenceTest, AgreesWithTheDefinition) {
+  const VoxelGrid grid{.range = {-20, -20, -2, 20, 20, 4}, .voxel_size = {GetParam(), GetParam(), 0.1f}, .max_points_per_voxel = 3, .max_voxels = 4000};
+  const auto cells = grid.Cells();
+  CounterRng rng(11);
+  std::vector<float> points;
+  for (int i = 0; i < 9000; ++i) {
+    const double reach = i % 3 == 0 ? 2 : 25;
+    for (const double value : {rng.Uniform(-reach, reach), rng.Uniform(-reach, reach), rng.Uniform(-3, 5), rng.Uniform(0, 1)}) {
+      points.push_back(static_cast<float>(value));
+    }
+  }
+  std::map<std::array<int32_t, 3>, size_t> numbers;
+  Voxels want;
+  for (size_t i = 0; i < points.size(); i += 4) {
+    std::array<int32_t, 3> cell;
+    bool inside = true;
+    for (int axis = 0; axis < 3; ++axis) {
+      cell[2 - axis] = static_cast<int32_t>(std::floor((points[i + axis] - grid.range[axis]) / grid.voxel_size[axis]));
+      inside = inside && cell[2 - axis] >= 0 && cell[2 - axis] < cells[axis];
+    }
+    if (!inside || (numbers.count(cell) == 0 && numbers.size() == 4000)) continue;
+    const auto [at, opened] = numbers.try_emplace(cell, numbers.size());
+    if (opened) {
+      want.coords.insert(want.coords.end(), cell.begin(), cell.end());
+      want.num_points.push_back(0);
+      want.points.resize(want.points.size() + 12, 0);
+    }
+    int32_t& count = want.num_points[at->second];
+    if (count < 3) std::copy_n(&points[i], 4, &want.points[at->second * 12 + 4 * count++]);
+  }
+  ASSERT_EQ(want.size(), GetParam() < 1 ? 4000u : want.size());
+  // Twice: memory that is kept between calls must not matter.
+  for (int round = 0; round < 2; ++round) {
+    const Voxels got = Voxelize(points.data(), points.size() / 4, 4, grid);
+    EXPECT_EQ(got.coords, want.coords);
+    EXPECT_EQ(got.num_points, want.num_points);
+    EXPECT_EQ(got.points, want.points);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Grids, VoxelizeReferenceTest, testing::Values(0.05f, 2.0f), [](const auto& info) { return info.param < 1 ? "hashed" : "dense"; });
 
 TEST(VoxelizeTest, CapsDropLaterPoints) {
   const VoxelGrid grid{.range = {0, 0, 0, 2, 2, 1}, .voxel_size = {1, 1, 1}, .max_points_per_voxel = 2, .max_voxels = 1};

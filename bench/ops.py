@@ -1,0 +1,430 @@
+#!/usr/bin/env python3
+"""What our kernels cost against the packages that people take from PyPI otherwise.
+
+    scripts/bench ops [--rounds 5] [--only sparse-conv,voxelize,boxes,scaling,gpu]
+
+Both sides take turns on the same data, each with two threads at most; results are compared before anything is timed. Ratios are
+their time / ours. The peers are installed into .deps/bench on first use (bench/peers.txt); LibTorch comes from .deps/wheels.
+"""
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PEERS = os.path.join(ROOT, ".deps", "bench")
+SHAPE = (41, 1504, 1504)
+RANGE = (-75.2, -75.2, -2.0, 75.2, 75.2, 4.0)
+VOXEL = (0.1, 0.1, 0.15)
+
+
+def enter_peers():
+    """Runs this script again in the peers' environment."""
+    python = os.path.join(PEERS, "bin", "python")
+    if sys.prefix == PEERS:
+        return
+    stamp = os.path.join(PEERS, "installed")
+    wanted = open(os.path.join(ROOT, "bench", "peers.txt")).read()
+    if not os.path.exists(stamp) or open(stamp).read() != wanted:
+        say("installing the peers into .deps/bench")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", PEERS], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r",
+                        os.path.join(ROOT, "bench", "peers.txt")], check=True)
+        with open(stamp, "w") as file:
+            file.write(wanted)
+    environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, ".deps", "wheels"), OMP_NUM_THREADS="2")
+    os.execve(python, [python, os.path.abspath(__file__)] + sys.argv[1:], environment)
+
+
+def say(text):
+    print(f"[ops] {text}", file=sys.stderr, flush=True)
+
+
+def report(name, values, goal, better="higher", **more):
+    print(json.dumps({"name": f"ops.{name}", "value": round(statistics.median(values), 3), "goal": goal, "better": better,
+                      "unit": "ratio", "median_of": len(values), "min": round(min(values), 3), "max": round(max(values), 3),
+                      **more}), flush=True)
+
+
+class Ours:
+    """The other half, in a process of its own."""
+
+    def __init__(self):
+        program = os.path.join(ROOT, "build", "release", "bench", "ops_bench")
+        if not os.path.exists(program):
+            sys.exit("ops: build/release/bench/ops_bench is missing; run scripts/build")
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().split()
+
+    def load(self, tensors):
+        from safetensors.torch import save_file
+        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+            save_file(tensors, file.name)
+            answer = self.ask(f"load {file.name}")
+        if answer != ["loaded"]:
+            sys.exit(f"ops: {' '.join(answer)}")
+
+    def seconds(self, line):
+        """Seconds and the numbers that tell the result."""
+        answer = self.ask(line)
+        return float(answer[0]), [float(number) for number in answer[1:]]
+
+
+def timed(call):
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def scan(beams=64, columns=2650, seed=0):
+    """A turning LiDAR among boxes on a plane: N x 5 float32."""
+    import numpy as np
+    rng = np.random.default_rng(seed)
+    pitch = np.deg2rad(np.linspace(-17.6, 2.4, beams))
+    yaw = np.linspace(-np.pi, np.pi, columns, endpoint=False)
+    pitch, yaw = np.meshgrid(pitch, yaw, indexing="ij")
+    ray = np.stack([np.cos(pitch) * np.cos(yaw), np.cos(pitch) * np.sin(yaw), np.sin(pitch)], -1).reshape(-1, 3)
+    reach = np.full(len(ray), 75.0)
+    down = ray[:, 2] < -1e-3
+    reach[down] = np.minimum(reach[down], 1.8 / -ray[down, 2])
+    for _ in range(120):
+        at, size, top = rng.uniform(-70, 70, 2), rng.uniform(1.5, 8, 2), rng.uniform(0, 8)
+        if np.hypot(*at) < 6:
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sides = [(at[axis] + sign * size[axis] / 2) / ray[:, axis] for axis in (0, 1) for sign in (-1, 1)]
+        near = np.maximum(np.minimum(sides[0], sides[1]), np.minimum(sides[2], sides[3]))
+        far = np.minimum(np.maximum(sides[0], sides[1]), np.maximum(sides[2], sides[3]))
+        z = near * ray[:, 2]
+        hit = (near < far) & (near > 0) & (z < top - 1.8) & (z > -1.8)
+        reach[hit] = np.minimum(reach[hit], near[hit])
+    seen = reach < 74.9
+    points = ray[seen] * (reach[seen] + rng.normal(0, 0.02, seen.sum()))[:, None]
+    return np.concatenate([points, rng.uniform(0, 1, (len(points), 2))], 1).astype(np.float32)
+
+
+def voxels_of(points):
+    """Voxel coordinates (frame, z, y, x) in random order, with random features."""
+    import numpy as np
+    import torch
+    low, size = np.array(RANGE[:3]), np.array(VOXEL)
+    cells = np.floor((points[:, :3] - low) / size).astype(np.int64)
+    inside = ((cells >= 0) & (cells < np.array([SHAPE[2], SHAPE[1], SHAPE[0] - 1]))).all(1)
+    unique = np.unique(cells[inside], axis=0)[:, ::-1]
+    rng = np.random.default_rng(1)
+    rng.shuffle(unique)
+    coords = np.concatenate([np.zeros((len(unique), 1), np.int64), unique], 1)
+    return torch.from_numpy(coords), torch.from_numpy(rng.normal(size=(len(coords), 5)).astype(np.float32))
+
+
+def peer_backbone():
+    """VoxelResBackBone8x of spconv's layers. Its CPU convolutions take no bias: it is added by hand."""
+    from functools import partial
+
+    import spconv.pytorch as spconv
+    import spconv.pytorch.ops as spconv_ops
+    import torch
+    # Asked for on the way back even where no CUDA is.
+    spconv_ops.get_current_stream = lambda: 0
+    norm = partial(torch.nn.BatchNorm1d, eps=1e-3, momentum=0.01)
+
+    class Block(spconv.SparseModule):
+        def __init__(self, width, key):
+            super().__init__()
+            self.conv1 = spconv.SubMConv3d(width, width, 3, padding=1, bias=False, indice_key=key)
+            self.bn1 = norm(width)
+            self.conv2 = spconv.SubMConv3d(width, width, 3, padding=1, bias=False, indice_key=key)
+            self.bn2 = norm(width)
+            self.bias1 = torch.nn.Parameter(torch.zeros(width))
+            self.bias2 = torch.nn.Parameter(torch.zeros(width))
+
+        def forward(self, x):
+            y = self.conv1(x)
+            y = self.conv2(y.replace_feature(torch.relu(self.bn1(y.features + self.bias1))))
+            return y.replace_feature(torch.relu(self.bn2(y.features + self.bias2) + x.features))
+
+    def layer(conv, width):
+        return spconv.SparseSequential(conv, norm(width), torch.nn.ReLU())
+
+    def down(width_in, width, key, padding=1, kernel=3, stride=2):
+        return layer(spconv.SparseConv3d(width_in, width, kernel, stride, padding, bias=False, indice_key=key), width)
+
+    class Backbone(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv_input = layer(spconv.SubMConv3d(5, 16, 3, padding=1, bias=False, indice_key="subm1"), 16)
+            self.conv1 = spconv.SparseSequential(Block(16, "res1"), Block(16, "res1"))
+            self.conv2 = spconv.SparseSequential(down(16, 32, "spconv2"), Block(32, "res2"), Block(32, "res2"))
+            self.conv3 = spconv.SparseSequential(down(32, 64, "spconv3"), Block(64, "res3"), Block(64, "res3"))
+            self.conv4 = spconv.SparseSequential(down(64, 128, "spconv4", (0, 1, 1)), Block(128, "res4"), Block(128, "res4"))
+            self.conv_out = down(128, 128, "spconv_down2", 0, (3, 1, 1), (2, 1, 1))
+
+        def forward(self, features, coords):
+            x = spconv.SparseConvTensor(features, coords, list(SHAPE), 1)
+            for stage in (self.conv_input, self.conv1, self.conv2, self.conv3, self.conv4, self.conv_out):
+                x = stage(x)
+            return x.features
+
+    torch.manual_seed(0)
+    return Backbone()
+
+
+def sparse_conv(ours, rounds):
+    import torch
+    coords, features = voxels_of(scan())
+    say(f"sparse convolution: {len(coords)} voxels")
+    net = peer_backbone()
+    weights = {}
+    for name, tensor in net.state_dict().items():
+        name = name.replace(".bias1", ".conv1.bias").replace(".bias2", ".conv2.bias")
+        weights[f"param.{name}"] = tensor.contiguous()
+    ours.load({**weights, "features": features, "coords": coords, "shape": torch.tensor(SHAPE)})
+    coords = coords.int()
+
+    def forward():
+        net.eval()
+        with torch.no_grad():
+            return net(features, coords)
+
+    def backward():
+        net.train()
+        net.zero_grad()
+        loss = (net(features.clone().requires_grad_(), coords) ** 2).mean()
+        return timed(loss.backward)[0]
+
+    # spconv's CPU convolutions race now and then; one of a few runs must agree closely.
+    _, (rows, total) = ours.seconds("backbone forward")
+    differences = []
+    for _ in range(5):
+        out = forward()
+        if out.shape[0] != rows:
+            sys.exit(f"ops: spconv has {out.shape[0]} sites, ours {rows:.0f}")
+        differences.append(abs(out.abs().sum().item() - total) / total)
+    if min(differences) > 1e-4:
+        sys.exit(f"ops: spconv's features differ by {min(differences):.2g} of their sum")
+    ratios = {"forward": [], "backward": []}
+    for _ in range(rounds):
+        mine = ours.seconds("backbone forward")[0]
+        ratios["forward"].append(timed(forward)[0] / mine)
+        mine = ours.seconds("backbone train")[0]
+        ratios["backward"].append(backward() / mine)
+    report("sparse-conv.forward", ratios["forward"], 1.5, peer="spconv 2.3.8, CPU")
+    report("sparse-conv.backward", ratios["backward"], 1.5, peer="spconv 2.3.8, CPU")
+
+
+def voxelize(ours, rounds):
+    import torch
+    from spconv.utils import Point2VoxelCPU3d
+    from cumm import tensorview
+    points = scan()
+    settings = {"waymo": (VOXEL, RANGE, 5, 150000), "kitti": ((0.05, 0.05, 0.1), (0, -40, -3, 70.4, 40, 1), 5, 40000),
+                "pillars": ((0.32, 0.32, 6.0), (-74.24, -74.24, -2, 74.24, 74.24, 4), 20, 150000)}
+    for name, (size, extent, most_points, most_voxels) in settings.items():
+        ours.load({"points": torch.from_numpy(points), "range": torch.tensor(extent, dtype=torch.float32)})
+        generator = Point2VoxelCPU3d(vsize_xyz=list(size), coors_range_xyz=list(extent), num_point_features=5,
+                                     max_num_voxels=most_voxels, max_num_points_per_voxel=most_points)
+        command = f"voxelize {','.join(map(str, size))} {most_points} {most_voxels}"
+
+        def peer():
+            return [part.numpy() for part in generator.point_to_voxel(tensorview.from_numpy(points))]
+
+        _, (count, kept) = ours.seconds(command)
+        theirs = peer()
+        # Points on a border of cells may fall to either side.
+        if abs(len(theirs[1]) - count) > 1e-3 * count or abs(int(theirs[2].sum()) - kept) > 1e-3 * kept:
+            sys.exit(f"ops: spconv makes {len(theirs[1])} voxels of {theirs[2].sum()} points, ours {count:.0f} of {kept:.0f}")
+        ratios = []
+        for _ in range(rounds):
+            mine = ours.seconds(command)[0]
+            ratios.append(timed(peer)[0] / mine)
+        report(f"voxelize.{name}", ratios, 2, peer="spconv 2.3.8, CPU")
+
+
+def scene(count, seed=3):
+    """Boxes of vehicles at constant density, some on one another, with scores."""
+    import numpy as np
+    import torch
+    rng = np.random.default_rng(seed)
+    extent = 4 * math.sqrt(count)
+    boxes = np.stack([rng.uniform(-extent, extent, count), rng.uniform(-extent, extent, count), np.zeros(count),
+                      rng.uniform(3.5, 5, count), rng.uniform(1.6, 2.1, count), np.full(count, 1.6), rng.uniform(-3.1, 3.1, count)], 1)
+    return torch.from_numpy(boxes.astype(np.float32)), torch.from_numpy(rng.uniform(0, 1, count).astype(np.float32))
+
+
+def corners(box):
+    c, s = math.cos(box[6]), math.sin(box[6])
+    return [(box[0] + c * u - s * v, box[1] + s * u + c * v)
+            for u, v in ((box[3] / 2, box[4] / 2), (box[3] / 2, -box[4] / 2), (-box[3] / 2, -box[4] / 2), (-box[3] / 2, box[4] / 2))]
+
+
+def greedy(order, overlaps, threshold):
+    kept = []
+    for row in order:
+        if all(overlaps(row, other) <= threshold for other in kept):
+            kept.append(row)
+    return len(kept)
+
+
+def boxes(ours, rounds):
+    import cv2
+    import shapely
+    cv2.setNumThreads(2)
+    a, scores = scene(400)
+    b, _ = scene(400, seed=4)
+    ours.load({"a": a, "b": b, "boxes": a.clone(), "scores": scores})
+    rows, others = a.double().tolist(), b.double().tolist()
+
+    def shapely_iou():
+        polygons, more = [shapely.Polygon(corners(x)) for x in rows], [shapely.Polygon(corners(x)) for x in others]
+        total = 0.0
+        for x in polygons:
+            for y in more:
+                shared = x.intersection(y).area
+                total += shared / (x.area + y.area - shared)
+        return total
+
+    def cv_rectangle(x):
+        return ((x[0], x[1]), (x[3], x[4]), math.degrees(x[6]))
+
+    def cv_overlap(x, y):
+        kind, region = cv2.rotatedRectangleIntersection(x, y)
+        return 0.0 if kind == cv2.INTERSECT_NONE or region is None else cv2.contourArea(cv2.convexHull(region))
+
+    def cv_iou():
+        first, second = [cv_rectangle(x) for x in rows], [cv_rectangle(x) for x in others]
+        total = 0.0
+        for x in first:
+            for y in second:
+                shared = cv_overlap(x, y)
+                total += shared / (x[1][0] * x[1][1] + y[1][0] * y[1][1] - shared)
+        return total
+
+    order = sorted(range(len(rows)), key=lambda i: -scores[i].item())
+    threshold = 0.1
+
+    def shapely_nms():
+        polygons = [shapely.Polygon(corners(x)) for x in rows]
+
+        def overlap(i, j):
+            shared = polygons[i].intersection(polygons[j]).area
+            return shared / (polygons[i].area + polygons[j].area - shared)
+        return greedy(order, overlap, threshold)
+
+    def cv_nms():
+        rectangles = [cv_rectangle(x) for x in rows]
+
+        def overlap(i, j):
+            x, y = rectangles[i], rectangles[j]
+            shared = cv_overlap(x, y)
+            return shared / (x[1][0] * x[1][1] + y[1][0] * y[1][1] - shared)
+        return greedy(order, overlap, threshold)
+
+    for name, command, peers, tolerance in (("iou", "iou", (("shapely", shapely_iou, 20), ("opencv", cv_iou, 2)), 1e-3),
+                                            ("nms", f"nms {threshold}", (("shapely", shapely_nms, 20), ("opencv", cv_nms, 2)), 1e-3)):
+        _, (result,) = ours.seconds(command)
+        for peer, call, goal in peers:
+            theirs = call()
+            if abs(theirs - result) > tolerance * abs(result):
+                sys.exit(f"ops: {name}: {peer} finds {theirs}, ours {result}")
+            ratios = []
+            for _ in range(rounds):
+                mine = min(ours.seconds(command)[0] for _ in range(3))
+                ratios.append(timed(call)[0] / mine)
+            report(f"{name}.{peer}", ratios, goal, peer=peer)
+
+
+def exponent(sizes, seconds):
+    """Slope of the straight line through the logarithms."""
+    xs, ys = [math.log(s) for s in sizes], [math.log(s) for s in seconds]
+    mean_x, mean_y = statistics.mean(xs), statistics.mean(ys)
+    return sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys)) / sum((x - mean_x) ** 2 for x in xs)
+
+
+def scaling(ours, rounds):
+    import numpy as np
+    import torch
+    factors = (1, 4, 16)
+
+    def fit(name, load, command, sizes):
+        fits = []
+        times = {factor: [] for factor in factors}
+        for factor in factors:
+            load(factor)
+            ours.seconds(command)
+            for _ in range(rounds):
+                times[factor].append(min(ours.seconds(command)[0] for _ in range(3)))
+        for i in range(rounds):
+            fits.append(exponent([sizes(factor) for factor in factors], [times[factor][i] for factor in factors]))
+        report(f"scaling.{name}", fits, 1.1, better="lower")
+
+    # Points: the same road with more columns a turn would fill the same cells, so roads stand side by side instead.
+    base = scan(columns=600)
+
+    def roads(factor):
+        return np.concatenate([base + np.array([160.0 * i, 0, 0, 0, 0], np.float32) for i in range(factor)]).astype(np.float32)
+
+    def load_points(factor):
+        ours.load({"points": torch.from_numpy(roads(factor)),
+                   "range": torch.tensor([RANGE[0], RANGE[1], RANGE[2], 160.0 * factor - 80, RANGE[4], RANGE[5]], dtype=torch.float32)})
+
+    fit("points", load_points, "voxelize 0.2,0.2,0.3 5 1000000", lambda factor: factor * len(base))
+
+    coords, features = voxels_of(base)
+    net = peer_backbone()
+    weights = {f"param.{name.replace('.bias1', '.conv1.bias').replace('.bias2', '.conv2.bias')}": tensor.contiguous()
+               for name, tensor in net.state_dict().items()}
+
+    def load_voxels(factor):
+        shifted = []
+        for i in range(factor):
+            more = coords.clone()
+            more[:, 3] += i * SHAPE[2]
+            shifted.append(more)
+        ours.load({**weights, "features": features.repeat(factor, 1), "coords": torch.cat(shifted),
+                   "shape": torch.tensor([SHAPE[0], SHAPE[1], SHAPE[2] * factor])})
+
+    fit("voxels", load_voxels, "backbone forward", lambda factor: factor * len(coords))
+
+    def load_boxes(factor):
+        boxes_of, scores = scene(1000 * factor)
+        ours.load({"boxes": boxes_of, "scores": scores})
+
+    fit("boxes", load_boxes, "nms 0.1", lambda factor: 1000 * factor)
+
+
+def gpu(ours, rounds):
+    import torch
+    note = "nothing is measured on a GPU yet" if torch.cuda.is_available() else "no GPU"
+    print(json.dumps({"name": "ops.gpu", "value": None, "goal": None, "better": "higher", "unit": "ratio", "note": note}))
+
+
+SECTIONS = {"sparse-conv": sparse_conv, "voxelize": voxelize, "boxes": boxes, "scaling": scaling, "gpu": gpu}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.only.split(",") if name not in SECTIONS]
+    if unknown:
+        parser.error(f"unknown section \"{unknown[0]}\"; there are {', '.join(SECTIONS)}")
+    enter_peers()
+    import torch
+    torch.set_num_threads(2)
+    ours = Ours()
+    for name in arguments.only.split(","):
+        SECTIONS[name](ours, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+// Our half of `scripts/bench ops`: answers one command a line from standard input with the seconds that it took.
+//
+//   load FILE                     a safetensors file whose tensors the other commands name
+//   backbone forward|train        VoxelResBackBone8x: "features", "coords", "shape" (z, y, x), weights "param.*"
+//   voxelize CELL MAX_POINTS MAX_VOXELS   "points" in "range", voxels of CELL "x,y,z" m
+//   iou                           BEV IoU of every pair of "a" and "b"
+//   nms THRESHOLD                 "boxes" by "scores"
+//
+// Each answer is one line: seconds, then numbers by which the other half checks the result.
+#include <chrono>
+#include <iostream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "base/file.h"
+#include "core/safetensors.h"
+#include "models/detector.h"
+#include "models/voxel_backbone.h"
+#include "ops/nms.h"
+#include "ops/rotated_iou.h"
+#include "ops/voxelize.h"
+
+namespace kd {
+namespace {
+
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+class Bench {
+ public:
+  std::string Answer(const std::vector<std::string>& words) {
+    if (words[0] == "load") return Load(words.at(1));
+    if (words[0] == "backbone") return Backbone(words.at(1) == "train");
+    if (words[0] == "voxelize") return VoxelizePoints(words);
+    if (words[0] == "iou") return Iou();
+    if (words[0] == "nms") return Nms(words.at(1));
+    return "unknown command";
+  }
+
+ private:
+  std::string Load(const std::string& path) {
+    const auto bytes = ReadFile(path);
+    if (!bytes.ok()) return std::string(bytes.status().message());
+    const auto file = ParseSafeTensors(*bytes);
+    if (!file.ok()) return std::string(file.status().message());
+    tensors_.clear();
+    SafeTensorsFile weights;
+    for (const auto& [name, tensor] : file->tensors) {
+      if (name.rfind("param.", 0) == 0) {
+        weights.tensors[name.substr(6)] = tensor;
+      } else {
+        tensors_[name] = ToTorch(tensor);
+      }
+    }
+    if (!weights.tensors.empty()) {
+      VoxelBackboneOptions options{.in_channels = tensors_.at("features").size(1), .residual = true, .layer_nums = {1, 2, 3, 3, 3, 1}};
+      options.widths = WidthPerSubModule(options.layer_nums, {16, 16, 32, 64, 128, 128});
+      backbone_ = VoxelBackbone(options);
+      const absl::Status status = LoadStateDict(weights, *backbone_);
+      if (!status.ok()) return std::string(status.message());
+    }
+    return "loaded";
+  }
+
+  std::string Backbone(bool training) {
+    const auto* shape = tensors_.at("shape").data_ptr<int64_t>();
+    const SparseShape cells = {static_cast<int32_t>(shape[0]), static_cast<int32_t>(shape[1]), static_cast<int32_t>(shape[2])};
+    backbone_->train(training);
+    backbone_->zero_grad();
+    const auto features = tensors_.at("features").clone().set_requires_grad(training);
+    const torch::AutoGradMode grad(training);
+    const double start = Now();
+    const SparseTensor input = MakeSparseTensor(features, tensors_.at("coords"), 1, cells);
+    const torch::Tensor out = backbone_->forward(input).encoded.features;
+    const double between = Now();
+    if (training) (out * out).mean().backward();
+    const double end = Now();
+    std::ostringstream answer;
+    answer.precision(9);
+    answer << (training ? end - between : between - start) << " " << out.size(0) << " " << out.abs().sum().item<double>();
+    return answer.str();
+  }
+
+  std::string VoxelizePoints(const std::vector<std::string>& words) {
+    const std::vector<std::string> size = absl::StrSplit(words.at(1), ',');
+    VoxelGrid grid{};
+    for (int i = 0; i < 3; ++i) (void)absl::SimpleAtof(size.at(i), &grid.voxel_size[i]);
+    for (int i = 0; i < 6; ++i) grid.range[i] = tensors_.at("range").data_ptr<float>()[i];
+    (void)absl::SimpleAtoi(words.at(2), &grid.max_points_per_voxel);
+    (void)absl::SimpleAtoi(words.at(3), &grid.max_voxels);
+    const torch::Tensor& points = tensors_.at("points");
+    const double start = Now();
+    const Voxels voxels = Voxelize(points.data_ptr<float>(), static_cast<size_t>(points.size(0)), static_cast<int>(points.size(1)), grid);
+    const double end = Now();
+    int64_t kept = 0;
+    for (const int32_t count : voxels.num_points) kept += count;
+    return Line(end - start, {static_cast<double>(voxels.size()), static_cast<double>(kept)});
+  }
+
+  std::string Iou() {
+    const torch::Tensor &a = tensors_.at("a"), &b = tensors_.at("b");
+    double sum = 0;
+    const double start = Now();
+    for (int64_t i = 0; i < a.size(0); ++i) {
+      for (int64_t j = 0; j < b.size(0); ++j) sum += BevIou(a.data_ptr<float>() + i * 7, b.data_ptr<float>() + j * 7);
+    }
+    return Line(Now() - start, {sum});
+  }
+
+  std::string Nms(const std::string& threshold) {
+    const torch::Tensor &boxes = tensors_.at("boxes"), &scores = tensors_.at("scores");
+    NmsOptions options{.pre_max = static_cast<size_t>(boxes.size(0)), .post_max = static_cast<size_t>(boxes.size(0))};
+    (void)absl::SimpleAtod(threshold, &options.iou_threshold);
+    const double start = Now();
+    const auto kept = RotatedNms(boxes.data_ptr<float>(), scores.data_ptr<float>(), static_cast<size_t>(boxes.size(0)), options);
+    return Line(Now() - start, {static_cast<double>(kept.size())});
+  }
+
+  static std::string Line(double seconds, const std::vector<double>& numbers) {
+    std::ostringstream line;
+    line.precision(12);
+    line << seconds;
+    for (const double number : numbers) line << " " << number;
+    return line.str();
+  }
+
+  std::map<std::string, torch::Tensor> tensors_;
+  VoxelBackbone backbone_{nullptr};
+};
+
+}  // namespace
+}  // namespace kd
+
+int main() {
+  torch::set_num_threads(2);
+  kd::Bench bench;
+  for (std::string line; std::getline(std::cin, line);) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    if (!words.empty()) std::cout << bench.Answer(words) << std::endl;
+  }
+}
