@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "data/kitti_label.h"
+#include "data/nuscenes_dataset.h"
 
 namespace kd {
 namespace {
@@ -245,7 +246,9 @@ absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data) {
   if (data.format() == "kitti") return OpenKittiDataset(data);
-  return absl::InvalidArgumentError(absl::StrCat("data.format \"", data.format(), "\" is not known; use \"kitti\""));
+  if (data.format() == "nuscenes") return OpenNuscenesDataset(data);
+  return absl::InvalidArgumentError(
+      absl::StrCat("data.format \"", data.format(), "\" is not known; use \"kitti\" or \"nuscenes\""));
 }
 
 }  // namespace kd
