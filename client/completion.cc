@@ -11,6 +11,7 @@
 #include "client/session.h"
 #include "client/table.h"
 #include "core/job_state.h"
+#include "data/nuscenes_splits.h"
 #include "eval/waymo.h"
 
 namespace kd {
@@ -108,8 +109,13 @@ std::vector<std::string> Values(const Place& place) {
   if (place.option->check_name("--for")) return StateNames();
   if (place.option->check_name("--breakdowns")) return WaymoBreakdownNames();
   if (place.option->check_name("--box-type")) return {"2D", "3D"};
+  const bool is_eval = place.command->get_parent() != nullptr && place.command->get_parent()->get_name() == "eval";
   // -o names a file for some commands.
-  if (place.option->check_name("--output")) return ListFormats();
+  if (place.option->check_name("--output")) return is_eval ? std::vector<std::string>{"json", "table"} : ListFormats();
+  if (is_eval && place.command->get_name() == "nuscenes") {
+    if (place.option->check_name("--split")) return NuscenesSplitNames();
+    if (place.option->check_name("--version")) return {"v1.0-mini", "v1.0-test", "v1.0-trainval"};
+  }
   return {};
 }
 

@@ -121,6 +121,8 @@ void AddEvalCommands(CLI::App& app, Session& session) {
   kitti->add_option("-o,--output", flags->output, "table or json")->check(CLI::IsMember({"table", "json"}));
   kitti->callback([&session, flags] { session.exit_code = EvalKitti(*flags); });
 
+  AddNuscenesCommand(*eval, session);
+
   const auto model_flags = std::make_shared<ModelFlags>();
   CLI::App* model = eval->add_subcommand("model", "Run a model over a split and score it; prints JSON");
   model->add_option("MODEL", model_flags->weights, "model.safetensors, or a folder that holds it")->required();

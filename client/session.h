@@ -23,6 +23,7 @@ void AddCacheCommands(CLI::App& app, Session& session);   // cache stats
 void AddDoctorCommand(CLI::App& app, Session& session);
 void AddVersionCommand(CLI::App& app, Session& session);
 void AddFileCommands(CLI::App& app, Session& session);   // validate, explain, schema, pull
+void AddNuscenesCommand(CLI::App& eval, Session& session);  // eval nuscenes
 void AddFrameCommands(CLI::App& app, Session& session);  // data, eval, show
 void AddWaymoCommands(CLI::App& app, Session& session);  // data dump waymo, eval waymo; after AddFrameCommands
 void AddCompletionCommands(CLI::App& app, Session& session);

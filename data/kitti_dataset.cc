@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "data/kitti_label.h"
+#include "data/nuscenes_dataset.h"
 #include "data/waymo_dataset.h"
 
 namespace kd {
@@ -246,8 +247,9 @@ absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data) {
   if (data.format() == "kitti") return OpenKittiDataset(data);
+  if (data.format() == "nuscenes") return OpenNuscenesDataset(data);
   if (data.format() == "waymo") return OpenWaymoDataset(data);
-  return absl::InvalidArgumentError(absl::StrCat("data.format \"", data.format(), "\" is not known; use \"kitti\" or \"waymo\""));
+  return absl::InvalidArgumentError(absl::StrCat("data.format \"", data.format(), "\" is not known; use \"kitti\", \"nuscenes\" or \"waymo\""));
 }
 
 }  // namespace kd

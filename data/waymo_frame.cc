@@ -34,11 +34,11 @@ bool AllFinite(const google::protobuf::RepeatedField<double>& values) {
   return std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
 }
 
-absl::StatusOr<RigidTransform> ParseTransform(const waymo::Transform& message, absl::string_view name) {
+absl::StatusOr<WaymoTransform> ParseTransform(const waymo::Transform& message, absl::string_view name) {
   if (message.transform_size() != 16 || !AllFinite(message.transform())) {
     return Damaged(absl::StrCat(name, " has ", message.transform_size(), " numbers, expected 16 finite ones"));
   }
-  RigidTransform m;
+  WaymoTransform m;
   std::copy(message.transform().begin(), message.transform().end(), m.begin());
   bool rigid = m[12] == 0 && m[13] == 0 && m[14] == 0 && m[15] == 1;
   for (int i = 0; i < 3; ++i) {
@@ -119,14 +119,14 @@ struct Point {
   double x, y, z;
 };
 
-Point Apply(const RigidTransform& m, const Point& p) {
+Point Apply(const WaymoTransform& m, const Point& p) {
   return {m[0] * p.x + m[1] * p.y + m[2] * p.z + m[3], m[4] * p.x + m[5] * p.y + m[6] * p.z + m[7],
           m[8] * p.x + m[9] * p.y + m[10] * p.z + m[11]};
 }
 
 // From the vehicle at the pixel's time to the vehicle at the frame's pose. Positions, which are thousands of metres in
 // the world, are subtracted before anything else is done with them.
-Point ToFramePose(const float* pixel_pose, const RigidTransform& pose, const Point& p) {
+Point ToFramePose(const float* pixel_pose, const WaymoTransform& pose, const Point& p) {
   const double roll = pixel_pose[0], pitch = pixel_pose[1], yaw = pixel_pose[2];
   const double cr = std::cos(roll), sr = std::sin(roll);
   const double cp = std::cos(pitch), sp = std::sin(pitch);
@@ -142,7 +142,7 @@ Point ToFramePose(const float* pixel_pose, const RigidTransform& pose, const Poi
 
 // `pixel_poses`: of the same size, or null.
 absl::StatusOr<std::vector<WaymoPoint>> DecodePoints(const Matrix& image, const WaymoLaser& laser,
-                                                     const Matrix* pixel_poses, const RigidTransform& pose,
+                                                     const Matrix* pixel_poses, const WaymoTransform& pose,
                                                      absl::string_view name) {
   KD_ASSIGN_OR_RETURN(const std::vector<double> inclinations, RowInclinations(laser, image.height, name));
   const double turned = std::atan2(laser.extrinsic[4], laser.extrinsic[0]);

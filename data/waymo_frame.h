@@ -22,7 +22,7 @@ inline constexpr int kWaymoTopLaser = 1;
 std::string WaymoLaserName(int laser);
 
 // 4x4 row-major, the last row 0 0 0 1, the upper left 3x3 a rotation.
-using RigidTransform = std::array<double, 16>;
+using WaymoTransform = std::array<double, 16>;
 
 // In the vehicle frame.
 struct WaymoLabel {
@@ -43,7 +43,7 @@ struct WaymoCamera {
   // f_u f_v c_u c_v k1 k2 p1 p2 k3.
   std::array<double, 9> intrinsic{};
   // Camera (x out of the lens, y left, z up) to vehicle.
-  RigidTransform extrinsic{};
+  WaymoTransform extrinsic{};
   int width = 0, height = 0;
 };
 
@@ -53,7 +53,7 @@ struct WaymoLaser {
   std::vector<double> inclinations;
   double inclination_min = 0, inclination_max = 0;
   // Laser to vehicle.
-  RigidTransform extrinsic{};
+  WaymoTransform extrinsic{};
 };
 
 struct WaymoPoint {
@@ -81,7 +81,7 @@ struct WaymoFrame {
   int64_t timestamp_micros = 0;
   std::string time_of_day, location, weather;
   // Vehicle to world.
-  RigidTransform pose{};
+  WaymoTransform pose{};
   // Each sorted by number.
   std::vector<WaymoCamera> cameras;
   std::vector<WaymoLaser> lasers;

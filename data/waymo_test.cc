@@ -168,12 +168,12 @@ waymo::MatrixFloat MatrixOf(const std::vector<int>& dims, const std::vector<floa
   return matrix;
 }
 
-void Set(waymo::Transform* transform, const RigidTransform& m) {
+void Set(waymo::Transform* transform, const WaymoTransform& m) {
   transform->clear_transform();
   for (const double value : m) transform->add_transform(value);
 }
 
-constexpr RigidTransform kIdentity = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
+constexpr WaymoTransform kIdentity = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
 
 constexpr float kNone[] = {-1, 0, 0, -1};
 

@@ -1,0 +1,50 @@
+// Detections in nuScenes's submission format (datasets.md section 2.6).
+#ifndef KD_EVAL_NUSCENES_SUBMISSION_H_
+#define KD_EVAL_NUSCENES_SUBMISSION_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "data/nuscenes_tables.h"
+
+namespace kd {
+
+// Labelled or detected, in the global frame.
+struct NuscenesBox {
+  Vec3 center{};
+  // Width, length, height; above 0.
+  Vec3 size{};
+  double yaw = 0;
+  // NaN: unknown.
+  std::array<double, 2> velocity{};
+  // Index into kNuscenesClasses.
+  int8_t label = 0;
+  // Index into kNuscenesAttributes; -1: none.
+  int8_t attribute = -1;
+  // Of detections alone.
+  double score = 0;
+};
+
+inline constexpr int kMaxNuscenesBoxes = 500;
+
+struct NuscenesDetections {
+  // Index into NuscenesTables::samples().
+  int32_t sample = -1;
+  std::vector<NuscenesBox> boxes;
+};
+
+// Reads a submission for just the samples `expected`. Samples and boxes keep the file's order, which decides between
+// equal scores.
+// NOT_FOUND: no such file. INVALID_ARGUMENT: broken JSON, a field that is missing or not what the format says, over 500
+// boxes, a sample that is missing, twice there or none of `expected`; names the sample's token, the box (from 0) and field.
+absl::StatusOr<std::vector<NuscenesDetections>> ReadNuscenesSubmission(const std::string& path,
+                                                                       const NuscenesTables& tables,
+                                                                       absl::Span<const int32_t> expected);
+
+}  // namespace kd
+
+#endif  // KD_EVAL_NUSCENES_SUBMISSION_H_
