@@ -24,14 +24,17 @@ absl::StatusOr<NuscenesScores> Score(const NuscenesFlags& flags) {
   const std::string version = flags.version.empty() ? NuscenesSplitVersion(flags.split) : flags.version;
   KD_ASSIGN_OR_RETURN(const NuscenesTables tables, NuscenesTables::Open(flags.root, version));
   KD_ASSIGN_OR_RETURN(const std::vector<int32_t> samples, tables.SplitSamples(flags.split));
-  KD_ASSIGN_OR_RETURN(std::vector<NuscenesDetections> detections, ReadNuscenesSubmission(flags.detections, tables, samples));
+  KD_ASSIGN_OR_RETURN(std::vector<NuscenesDetections> detections,
+                      ReadNuscenesSubmission(flags.detections, tables, samples));
   return EvaluateNuscenes(tables, std::move(detections));
 }
 
 int EvalNuscenes(const NuscenesFlags& flags) {
   const absl::StatusOr<NuscenesScores> scores = Score(flags);
   if (!scores.ok()) {
-    return ReportError(scores.status(), "give --root the data set's folder, and --detections a submission for just the --split's samples");
+    return ReportError(
+        scores.status(),
+        "give --root the data set's folder, and --detections a submission for just the --split's samples");
   }
   std::cout << (flags.output == "json" ? NuscenesScoresToJson(*scores) + "\n" : NuscenesScoresToTable(*scores));
   return kExitOk;

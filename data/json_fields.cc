@@ -144,7 +144,8 @@ absl::Status ReadJsonFields(simdjson::simdjson_result<json::value> value, absl::
     }
   }
   for (size_t i = 0; i < fields.size(); ++i) {
-    if ((seen >> i & 1) == 0) return absl::InvalidArgumentError(absl::StrCat("field \"", fields[i].name, "\" is missing"));
+    if ((seen >> i & 1) == 0)
+      return absl::InvalidArgumentError(absl::StrCat("field \"", fields[i].name, "\" is missing"));
   }
   return absl::OkStatus();
 }

@@ -24,11 +24,13 @@ constexpr uint64_t kMaxPointBytes = uint64_t{1} << 30;
 constexpr float kOwnVehicle = 1;
 
 std::string ClassList() {
-  return absl::StrJoin(kNuscenesClasses, ", ", [](std::string* out, const NuscenesClass& c) { absl::StrAppend(out, c.name); });
+  return absl::StrJoin(kNuscenesClasses, ", ",
+                       [](std::string* out, const NuscenesClass& c) { absl::StrAppend(out, c.name); });
 }
 
 // Appends `sweep`, N x 5 of a file, to `points` as the key frame's sensor would see it.
-void AppendSweep(const std::vector<float>& sweep, const RigidTransform& to_key, double seconds, std::vector<float>& points) {
+void AppendSweep(const std::vector<float>& sweep, const RigidTransform& to_key, double seconds,
+                 std::vector<float>& points) {
   points.reserve(points.size() + sweep.size());
   for (size_t i = 0; i < sweep.size(); i += kNuscenesPointFeatures) {
     if (std::abs(sweep[i]) < kOwnVehicle && std::abs(sweep[i + 1]) < kOwnVehicle) continue;
@@ -51,11 +53,13 @@ void Add(Sha256& hasher, const RigidTransform& transform) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<NuscenesDataset>> NuscenesDataset::Open(const std::string& root, const std::string& version,
+absl::StatusOr<std::unique_ptr<NuscenesDataset>> NuscenesDataset::Open(const std::string& root,
+                                                                       const std::string& version,
                                                                        std::vector<std::string> class_names,
                                                                        int num_sweeps) {
   if (class_names.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("data.class_names is empty; name the classes to learn: ", ClassList()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("data.class_names is empty; name the classes to learn: ", ClassList()));
   }
   for (const std::string& name : class_names) {
     if (NuscenesClassIndex(name) >= 0) continue;
@@ -94,16 +98,21 @@ absl::StatusOr<NuscenesFrame> NuscenesDataset::ReadKeyFrame(const std::string& s
   result.frame.sample = sample;
   result.frame.num_features = kNuscenesPointFeatures;
   for (const NuscenesRecording* recording : SweepsOf(*key)) {
-    KD_ASSIGN_OR_RETURN(const std::vector<float> sweep, ReadNuscenesPoints(absl::StrCat(tables_.root(), "/", recording->filename)));
+    KD_ASSIGN_OR_RETURN(const std::vector<float> sweep,
+                        ReadNuscenesPoints(absl::StrCat(tables_.root(), "/", recording->filename)));
     const double seconds = 1e-6 * static_cast<double>(key->timestamp_us - recording->timestamp_us);
-    AppendSweep(sweep, recording == key ? RigidTransform{} : global_to_key * tables_.SensorToGlobal(*recording), seconds,
-                result.frame.points);
+    AppendSweep(sweep, recording == key ? RigidTransform{} : global_to_key * tables_.SensorToGlobal(*recording),
+                seconds, result.frame.points);
   }
   for (const int32_t i : tables_.AnnotationsOf(index)) {
     const NuscenesAnnotation& annotation = tables_.annotations()[i];
     const int label = LabelOf(annotation);
     if (label < 0) continue;
     const RigidTransform box = global_to_key * annotation.box_to_global;
+    const std::array<double, 2> velocity = tables_.Velocity(annotation);
+    const Vec3 turned = global_to_key.Rotate({velocity[0], velocity[1], 0});
+    const auto vx = static_cast<float>(turned[0]), vy = static_cast<float>(turned[1]);
+    result.velocities.push_back({vx, vy});
     result.frame.boxes.push_back({.box = {.x = static_cast<float>(box.translation[0]),
                                           .y = static_cast<float>(box.translation[1]),
                                           .z = static_cast<float>(box.translation[2]),
@@ -111,10 +120,10 @@ absl::StatusOr<NuscenesFrame> NuscenesDataset::ReadKeyFrame(const std::string& s
                                           .dy = static_cast<float>(annotation.size[0]),
                                           .dz = static_cast<float>(annotation.size[2]),
                                           .yaw = static_cast<float>(box.Yaw())},
-                                  .label = label});
-    const std::array<double, 2> velocity = tables_.Velocity(annotation);
-    const Vec3 turned = global_to_key.Rotate({velocity[0], velocity[1], 0});
-    result.velocities.push_back({static_cast<float>(turned[0]), static_cast<float>(turned[1])});
+                                  .label = label,
+                                  .vx = std::isnan(vx) ? 0 : vx,
+                                  .vy = std::isnan(vy) ? 0 : vy,
+                                  .num_points = annotation.num_lidar_points});
   }
   return result;
 }
@@ -162,8 +171,9 @@ absl::StatusOr<std::string> NuscenesDataset::Digest(const std::string& split) co
       std::error_code error;
       const uintmax_t size = fs::file_size(path, error);
       if (error) {
-        return absl::NotFoundError(absl::StrCat("sample ", FormatNuscenesToken(tables_.samples()[sample].token), " of split \"",
-                                                split, "\": ", path, " is missing; unpack nuScenes's archive of it"));
+        return absl::NotFoundError(absl::StrCat("sample ", FormatNuscenesToken(tables_.samples()[sample].token),
+                                                " of split \"", split, "\": ", path,
+                                                " is missing; unpack nuScenes's archive of it"));
       }
       hasher.Update(absl::StrCat(size, " ", recording->timestamp_us, "\n"));
       Add(hasher, tables_.SensorToGlobal(*recording));
@@ -174,6 +184,11 @@ absl::StatusOr<std::string> NuscenesDataset::Digest(const std::string& split) co
       hasher.Update(absl::StrCat(LabelOf(annotation), "\n"));
       Add(hasher, annotation.box_to_global);
       Add(hasher, annotation.size);
+      // NaN has many forms of bytes; an unknown velocity has one.
+      const std::array<double, 2> velocity = tables_.Velocity(annotation);
+      const bool known = !std::isnan(velocity[0]);
+      Add(hasher, known);
+      if (known) Add(hasher, velocity);
     }
   }
   return hasher.Finish();
@@ -223,9 +238,10 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenNuscenesDataset(const v1::Data& dat
     }
     std::sort(versions.begin(), versions.end());
     if (versions.size() != 1) {
-      return absl::NotFoundError(absl::StrCat("data.root \"", data.root(), "\" holds ",
-                                              versions.empty() ? "no tables of nuScenes" : absl::StrJoin(versions, ", "),
-                                              "; name the folder of the tables, such as /data/nuscenes/v1.0-trainval"));
+      return absl::NotFoundError(
+          absl::StrCat("data.root \"", data.root(), "\" holds ",
+                       versions.empty() ? "no tables of nuScenes" : absl::StrJoin(versions, ", "),
+                       "; name the folder of the tables, such as /data/nuscenes/v1.0-trainval"));
     }
     tables /= versions.front();
   }

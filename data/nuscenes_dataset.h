@@ -20,7 +20,7 @@ inline constexpr int kNuscenesSweeps = 10;
 
 struct NuscenesFrame {
   Frame frame;
-  // Of each box: metres per second along x and y of the LiDAR frame. NaN: unknown.
+  // Of each box: metres per second along x and y of the LiDAR frame. NaN: unknown, where the box itself says 0.
   std::vector<std::array<float, 2>> velocities;
   int64_t timestamp_us = 0;
 };
@@ -80,8 +80,8 @@ class NuscenesDataset : public Dataset {
   std::array<int, kNuscenesClasses.size()> labels_;
 };
 
-// `data.root` is the data set's folder when that holds tables of one version, else the folder of the tables. fov_crop does
-// not apply. NOT_FOUND: no tables, or several versions of them.
+// `data.root` is the data set's folder when that holds tables of one version, else the folder of the tables. fov_crop
+// does not apply. NOT_FOUND: no tables, or several versions of them.
 absl::StatusOr<std::unique_ptr<Dataset>> OpenNuscenesDataset(const v1::Data& data);
 
 // Points of a LIDAR_TOP file, N x 5: x, y, z, intensity, ring. Those with a coordinate that is not finite are left out.

@@ -48,10 +48,11 @@ std::vector<std::string> NuscenesSplitNames() {
 }
 
 absl::StatusOr<std::vector<std::string>> NuscenesSplitScenes(absl::string_view name) {
-  const auto* split = std::find_if(std::begin(kSplits), std::end(kSplits), [&](const Split& s) { return s.name == name; });
+  const auto* split =
+      std::find_if(std::begin(kSplits), std::end(kSplits), [&](const Split& s) { return s.name == name; });
   if (split == std::end(kSplits)) {
-    return absl::NotFoundError(absl::StrCat("no split \"", absl::CEscape(name.substr(0, 64)), "\" in nuScenes; there are: ",
-                                            absl::StrJoin(NuscenesSplitNames(), ", ")));
+    return absl::NotFoundError(absl::StrCat("no split \"", absl::CEscape(name.substr(0, 64)),
+                                            "\" in nuScenes; there are: ", absl::StrJoin(NuscenesSplitNames(), ", ")));
   }
   std::vector<std::string> scenes;
   for (const absl::string_view range : absl::StrSplit(split->scenes, ',')) {

@@ -24,6 +24,7 @@ constexpr char kRemedy[] = "; unpack nuScenes's metadata archive anew";
 constexpr double kFarthest = 1e7;  // Metres; further than any two places on earth.
 constexpr double kLargestObject = 1000;
 constexpr int64_t kMaxImageSide = 1 << 20;
+constexpr int64_t kMaxPoints = 1 << 30;     // On one object.
 constexpr int64_t kMaxTimestamp = int64_t{1} << 53;  // Exact in a double.
 
 struct Category {
@@ -57,13 +58,19 @@ absl::Status Invalid(absl::string_view field, absl::string_view problem) {
 }
 
 absl::Status CheckPosition(absl::string_view field, const Vec3& position) {
-  const bool possible = std::all_of(position.begin(), position.end(), [](double v) { return std::abs(v) <= kFarthest; });
+  const bool possible =
+      std::all_of(position.begin(), position.end(), [](double v) { return std::abs(v) <= kFarthest; });
   return possible ? absl::OkStatus() : Invalid(field, absl::StrCat("holds a number beyond ", kFarthest, " m"));
 }
 
 absl::Status CheckTimestamp(int64_t timestamp) {
   if (timestamp >= 0 && timestamp < kMaxTimestamp) return absl::OkStatus();
   return Invalid("timestamp", absl::StrCat("is ", timestamp, ", expected microseconds since 1970"));
+}
+
+absl::Status CheckPoints(absl::string_view field, int64_t count) {
+  if (count >= 0 && count <= kMaxPoints) return absl::OkStatus();
+  return Invalid(field, absl::StrCat("is ", count, ", expected a number of points"));
 }
 
 absl::Status ToTransform(const Vec3& translation, const std::array<double, 4>& rotation, RigidTransform& transform) {
@@ -123,7 +130,8 @@ class NuscenesTableReader {
   absl::Status Read() {
     std::error_code error;
     if (!fs::is_directory(folder_, error)) {
-      return absl::NotFoundError(absl::StrCat(folder_, " is not a folder; name the folder that holds samples/, sweeps/ and the "
+      return absl::NotFoundError(absl::StrCat(folder_,
+                                              " is not a folder; name the folder that holds samples/, sweeps/ and the "
                                               "version's tables (v1.0-mini, v1.0-trainval or v1.0-test)"));
     }
     KD_RETURN_IF_ERROR(ReadCategories());
@@ -203,11 +211,18 @@ class NuscenesTableReader {
 
   absl::Status ReadInstances() {
     NuscenesToken token, category;
-    return ForEachRecord("instance", token, {{"category_token", &category}}, [&]() -> absl::Status {
-      KD_ASSIGN_OR_RETURN(const int32_t index, category_tokens_.Find("category_token", category));
-      instance_categories_.push_back(index);
-      return instance_tokens_.Add(token, instance_categories_.size() - 1);
-    });
+    Instance instance;
+    const auto add = [&]() -> absl::Status {
+      KD_ASSIGN_OR_RETURN(instance.category, category_tokens_.Find("category_token", category));
+      instance.token = token;
+      instances_.push_back(instance);
+      return instance_tokens_.Add(token, instances_.size() - 1);
+    };
+    return ForEachRecord("instance", token,
+                         {{"category_token", &category},
+                          {"first_annotation_token", &instance.first},
+                          {"last_annotation_token", &instance.last}},
+                         add);
   }
 
   absl::Status ReadScenes() {
@@ -243,9 +258,10 @@ class NuscenesTableReader {
     KD_RETURN_IF_ERROR(ForEachRecord(
         "sample", token,
         {{"timestamp", &timestamp}, {"prev", &link.previous}, {"next", &link.next}, {"scene_token", &scene}}, add));
-    return Link("sample", sample_tokens_, links, tables_.samples_, [&](const NuscenesSample& a, const NuscenesSample& b) {
-      return a.scene == b.scene ? "" : "names a sample of another scene";
-    });
+    return Link("sample", sample_tokens_, links, tables_.samples_,
+                [&](const NuscenesSample& a, const NuscenesSample& b) {
+                  return a.scene == b.scene ? "" : "names a sample of another scene";
+                });
   }
 
   // Each scene's list must lead from its first sample to its last.
@@ -257,7 +273,8 @@ class NuscenesTableReader {
         int64_t count = 1;
         for (; at != last && count < scene.num_samples && at >= 0; ++count) at = tables_.samples_[at].next;
         if (at == last && count == scene.num_samples) return absl::OkStatus();
-        return Invalid("nbr_samples", absl::StrCat("is ", scene.num_samples, ", but so many samples do not lead from the first to the last"));
+        return Invalid("nbr_samples", absl::StrCat("is ", scene.num_samples,
+                                                   ", but so many samples do not lead from the first to the last"));
       };
       if (const absl::Status status = check(); !status.ok()) {
         return Damaged("scene", FormatNuscenesToken(scene.token), status.message());
@@ -287,10 +304,12 @@ class NuscenesTableReader {
       KD_RETURN_IF_ERROR(ToTransform(translation, rotation, calibration.sensor_to_ego));
       const bool camera = calibration.channel > kNuscenesLidar;
       if (camera && (intrinsic.size() != 9 || !(intrinsic[0] > 0) || !(intrinsic[4] > 0) || !(intrinsic[8] > 0))) {
-        return Invalid("camera_intrinsic", "is no camera matrix, expected 3 rows of 3 numbers, above 0 on the diagonal");
+        return Invalid("camera_intrinsic",
+                       "is no camera matrix, expected 3 rows of 3 numbers, above 0 on the diagonal");
       }
       for (const double v : intrinsic) {
-        if (!(std::abs(v) <= kFarthest)) return Invalid("camera_intrinsic", absl::StrCat("holds a number beyond ", kFarthest));
+        if (!(std::abs(v) <= kFarthest))
+          return Invalid("camera_intrinsic", absl::StrCat("holds a number beyond ", kFarthest));
       }
       if (camera) std::copy(intrinsic.begin(), intrinsic.end(), calibration.intrinsic.emplace().begin());
       return calibration_tokens_.Add(token, tables_.calibrations_.size() - 1);
@@ -307,7 +326,7 @@ class NuscenesTableReader {
     std::vector<Links> links;
     TokenIndex index(PathOf("sample_data"));
     NuscenesToken token, sample, pose, calibration;
-    std::optional<NuscenesToken> previous;
+    Links link;
     NuscenesRecording row;
     int64_t width = 0, height = 0;
     const auto add = [&]() -> absl::Status {
@@ -318,7 +337,8 @@ class NuscenesTableReader {
       KD_ASSIGN_OR_RETURN(row.sample, sample_tokens_.Find("sample_token", sample));
       KD_RETURN_IF_ERROR(CheckTimestamp(row.timestamp_us));
       if (width < 0 || width > kMaxImageSide) return Invalid("width", absl::StrCat("is ", width, ", expected pixels"));
-      if (height < 0 || height > kMaxImageSide) return Invalid("height", absl::StrCat("is ", height, ", expected pixels"));
+      if (height < 0 || height > kMaxImageSide)
+        return Invalid("height", absl::StrCat("is ", height, ", expected pixels"));
       if (row.filename.empty() || row.filename.front() == '/' || absl::StrContains(row.filename, "..") ||
           absl::StrContains(row.filename, '\0')) {
         return Invalid("filename", absl::StrCat("is \"", absl::CEscape(row.filename.substr(0, 64)),
@@ -332,13 +352,14 @@ class NuscenesTableReader {
       if (row.is_key_frame) {
         int32_t& slot = tables_.samples_[row.sample].recordings[channel];
         if (slot >= 0) {
-          return Invalid("sample_token", absl::StrCat("names ", FormatNuscenesToken(sample), ", which has a key frame of ",
-                                                      kNuscenesChannels[channel], " already"));
+          return Invalid("sample_token",
+                         absl::StrCat("names ", FormatNuscenesToken(sample), ", which has a key frame of ",
+                                      kNuscenesChannels[channel], " already"));
         }
         slot = position;
       }
       tables_.recordings_.push_back(row);
-      links.push_back({.previous = lidar ? previous : std::nullopt});
+      links.push_back(lidar ? link : Links{});
       return index.Add(token, position);
     };
     KD_RETURN_IF_ERROR(ForEachRecord("sample_data", token,
@@ -350,22 +371,26 @@ class NuscenesTableReader {
                                       {"height", &height},
                                       {"width", &width},
                                       {"filename", &row.filename},
-                                      {"prev", &previous}},
+                                      {"prev", &link.previous},
+                                      {"next", &link.next}},
                                      add));
     for (size_t i = 0; i < links.size(); ++i) {
       NuscenesRecording& recording = tables_.recordings_[i];
       const auto fail = [&](absl::string_view problem) {
         return Damaged("sample_data", FormatNuscenesToken(recording.token), problem);
       };
-      const absl::StatusOr<int32_t> found = index.Find("prev", links[i].previous);
+      const absl::StatusOr<int32_t> found = index.Find("prev", links[i].previous),
+                                    after = index.Find("next", links[i].next);
       if (!found.ok()) return fail(found.status().message());
+      if (!after.ok()) return fail(after.status().message());
       recording.previous = *found;
       if (*found < 0) continue;
       const NuscenesRecording& before = tables_.recordings_[*found];
       if (tables_.calibrations_[before.calibration].channel != kNuscenesLidar) {
         return fail("field \"prev\" names a recording of another sensor");
       }
-      if (before.timestamp_us >= recording.timestamp_us) return fail("field \"prev\" names a recording that is not earlier");
+      if (before.timestamp_us >= recording.timestamp_us)
+        return fail("field \"prev\" names a recording that is not earlier");
     }
     return absl::OkStatus();
   }
@@ -383,8 +408,9 @@ class NuscenesTableReader {
       found[pose->second] = true;
       return ToTransform(translation, rotation, tables_.poses_[pose->second]);
     };
-    KD_RETURN_IF_ERROR(ForEachRecord(
-        "ego_pose", token, {{"rotation", absl::MakeSpan(rotation)}, {"translation", absl::MakeSpan(translation)}}, add));
+    KD_RETURN_IF_ERROR(
+        ForEachRecord("ego_pose", token,
+                      {{"rotation", absl::MakeSpan(rotation)}, {"translation", absl::MakeSpan(translation)}}, add));
     for (const NuscenesRecording& recording : tables_.recordings_) {
       if (found[recording.pose]) continue;
       const auto missing = std::find_if(pose_tokens_.begin(), pose_tokens_.end(),
@@ -410,8 +436,9 @@ class NuscenesTableReader {
       row.token = token;
       KD_ASSIGN_OR_RETURN(row.sample, sample_tokens_.Find("sample_token", sample));
       KD_ASSIGN_OR_RETURN(row.instance, instance_tokens_.Find("instance_token", instance));
-      row.label = category_labels_[instance_categories_[row.instance]];
-      row.is_bicycle_rack = category_is_rack_[instance_categories_[row.instance]];
+      const int32_t category = instances_[row.instance].category;
+      row.label = category_labels_[category];
+      row.is_bicycle_rack = category_is_rack_[category];
       row.num_attributes = static_cast<int32_t>(attributes.size());
       for (size_t i = attributes.size(); i-- > 0;) {
         KD_ASSIGN_OR_RETURN(const int32_t attribute, attribute_tokens_.Find("attribute_tokens", attributes[i]));
@@ -419,13 +446,14 @@ class NuscenesTableReader {
       }
       KD_RETURN_IF_ERROR(ToTransform(translation, rotation, row.box_to_global));
       if (!std::all_of(size.begin(), size.end(), [](double v) { return v > 0 && v <= kLargestObject; })) {
-        return Invalid("size", absl::StrCat("is ", absl::StrJoin(size, " x "), " m, sizes must be above 0 and at most ", kLargestObject));
+        return Invalid("size", absl::StrCat("is ", absl::StrJoin(size, " x "), " m, sizes must be above 0 and at most ",
+                                            kLargestObject));
       }
       row.size = size;
-      constexpr int64_t kMaxPoints = int64_t{1} << 40;
-      if (lidar_points < 0 || lidar_points > kMaxPoints) return Invalid("num_lidar_pts", absl::StrCat("is ", lidar_points, ", expected a number of points"));
-      if (radar_points < 0 || radar_points > kMaxPoints) return Invalid("num_radar_pts", absl::StrCat("is ", radar_points, ", expected a number of points"));
-      row.num_points = lidar_points + radar_points;
+      KD_RETURN_IF_ERROR(CheckPoints("num_lidar_pts", lidar_points));
+      KD_RETURN_IF_ERROR(CheckPoints("num_radar_pts", radar_points));
+      row.num_lidar_points = static_cast<int32_t>(lidar_points);
+      row.num_radar_points = static_cast<int32_t>(radar_points);
       links.push_back(link);
       return index.Add(token, tables_.annotations_.size() - 1);
     };
@@ -441,14 +469,32 @@ class NuscenesTableReader {
                                       {"num_lidar_pts", &lidar_points},
                                       {"num_radar_pts", &radar_points}},
                                      add));
-    return Link("sample_annotation", index, links, tables_.annotations_,
-                [&](const NuscenesAnnotation& a, const NuscenesAnnotation& b) {
-                  if (a.instance != b.instance) return "names an annotation of another instance";
-                  return TimeOf(a) < TimeOf(b) ? "" : "names an annotation that is not in order of time";
-                });
+    KD_RETURN_IF_ERROR(Link("sample_annotation", index, links, tables_.annotations_,
+                            [&](const NuscenesAnnotation& a, const NuscenesAnnotation& b) {
+                              if (a.instance != b.instance) return "names an annotation of another instance";
+                              return TimeOf(a) < TimeOf(b) ? "" : "names an annotation that is not in order of time";
+                            }));
+    return CheckInstanceEnds(index);
   }
 
-  int64_t TimeOf(const NuscenesAnnotation& annotation) const { return tables_.samples_[annotation.sample].timestamp_us; }
+  // Both ends of an instance's list must be annotations of it.
+  absl::Status CheckInstanceEnds(const TokenIndex& annotations) const {
+    for (size_t i = 0; i < instances_.size(); ++i) {
+      const auto check = [&](absl::string_view field, NuscenesToken end) -> absl::Status {
+        KD_ASSIGN_OR_RETURN(const int32_t found, annotations.Find(field, end));
+        if (tables_.annotations_[found].instance == static_cast<int32_t>(i)) return absl::OkStatus();
+        return Invalid(field, absl::StrCat("names ", FormatNuscenesToken(end), ", an annotation of another instance"));
+      };
+      absl::Status status = check("first_annotation_token", instances_[i].first);
+      if (status.ok()) status = check("last_annotation_token", instances_[i].last);
+      if (!status.ok()) return Damaged("instance", FormatNuscenesToken(instances_[i].token), status.message());
+    }
+    return absl::OkStatus();
+  }
+
+  int64_t TimeOf(const NuscenesAnnotation& annotation) const {
+    return tables_.samples_[annotation.sample].timestamp_us;
+  }
 
   void IndexAnnotations() {
     std::vector<size_t>& first = tables_.first_by_sample_;
@@ -466,6 +512,11 @@ class NuscenesTableReader {
     NuscenesToken token = 0;
     std::string name;
     int64_t num_samples = 0;
+    NuscenesToken first = 0, last = 0;
+  };
+  struct Instance {
+    NuscenesToken token = 0;
+    int32_t category = -1;
     NuscenesToken first = 0, last = 0;
   };
   struct Links {
@@ -504,7 +555,7 @@ class NuscenesTableReader {
       sensor_tokens_{PathOf("sensor")}, calibration_tokens_{PathOf("calibrated_sensor")};
   std::vector<int8_t> category_labels_;
   std::vector<bool> category_is_rack_;
-  std::vector<int32_t> instance_categories_;
+  std::vector<Instance> instances_;
   std::vector<Scene> scenes_;
   std::vector<int> sensor_channels_;
   // Those that a kept recording names.
@@ -523,8 +574,8 @@ absl::StatusOr<int32_t> NuscenesTables::FindSample(absl::string_view text) const
   if (const std::optional<NuscenesToken> token = ParseNuscenesToken(text); token.has_value()) {
     if (const auto found = sample_index_.find(*token); found != sample_index_.end()) return found->second;
   }
-  return absl::NotFoundError(absl::StrCat("no sample \"", absl::CEscape(text.substr(0, 64)), "\" in ", root_, "/", version_,
-                                          "; names are the tokens of sample.json"));
+  return absl::NotFoundError(absl::StrCat("no sample \"", absl::CEscape(text.substr(0, 64)), "\" in ", root_, "/",
+                                          version_, "; names are the tokens of sample.json"));
 }
 
 absl::StatusOr<std::vector<int32_t>> NuscenesTables::SplitSamples(absl::string_view split) const {
@@ -536,15 +587,17 @@ absl::StatusOr<std::vector<int32_t>> NuscenesTables::SplitSamples(absl::string_v
     if (belongs[samples_[i].scene]) found.push_back(static_cast<int32_t>(i));
   }
   if (!found.empty()) return found;
-  return absl::NotFoundError(absl::StrCat(root_, "/", version_, " holds no scene of split \"", split,
-                                          "\"; train and val are in v1.0-trainval, test in v1.0-test, mini_train and mini_val in v1.0-mini"));
+  return absl::NotFoundError(
+      absl::StrCat(root_, "/", version_, " holds no scene of split \"", split,
+                   "\"; train and val are in v1.0-trainval, test in v1.0-test, mini_train and mini_val in v1.0-mini"));
 }
 
 absl::StatusOr<const NuscenesRecording*> NuscenesTables::KeyFrame(int32_t sample, int channel) const {
   const int32_t recording = samples_[sample].recordings[channel];
   if (recording >= 0) return &recordings_[recording];
-  return absl::DataLossError(absl::StrCat(root_, "/", version_, "/sample_data.json: no key frame of ", kNuscenesChannels[channel],
-                                          " for sample ", FormatNuscenesToken(samples_[sample].token), kRemedy));
+  return absl::DataLossError(absl::StrCat(root_, "/", version_, "/sample_data.json: no key frame of ",
+                                          kNuscenesChannels[channel], " for sample ",
+                                          FormatNuscenesToken(samples_[sample].token), kRemedy));
 }
 
 absl::Span<const int32_t> NuscenesTables::AnnotationsOf(int32_t sample) const {

@@ -1,4 +1,5 @@
-// The tables of a nuScenes data set (datasets.md sections 2.1 to 2.5): what its records hold, and which belong together.
+// The tables of a nuScenes data set (datasets.md sections 2.1 to 2.5): what its records hold, and which belong
+// together.
 #ifndef KD_DATA_NUSCENES_TABLES_H_
 #define KD_DATA_NUSCENES_TABLES_H_
 
@@ -87,7 +88,7 @@ struct NuscenesAnnotation {
   // Index into kNuscenesAttributes of the first, and their number.
   int8_t attribute = -1;
   int32_t num_attributes = 0;
-  int64_t num_points = 0;  // Of LiDAR and radar.
+  int32_t num_lidar_points = 0, num_radar_points = 0;
   RigidTransform box_to_global;
   // Width, length, height.
   Vec3 size{};
@@ -96,9 +97,10 @@ struct NuscenesAnnotation {
 // Immutable, thus thread-safe.
 class NuscenesTables {
  public:
-  // Reads ROOT/VERSION/*.json, but for log, map and visibility.
-  // NOT_FOUND: a folder or table is missing. DATA_LOSS: a table is damaged: broken JSON, a field of another type, a link
-  // to a record that is not there, or lists that contradict each other. Messages name the file, record, field and remedy.
+  // Reads ROOT/VERSION/*.json, but for log, map and visibility, which nothing here needs.
+  // NOT_FOUND: a folder or table is missing. DATA_LOSS: a table is damaged: broken JSON, a field of another type, a
+  // link to a record that is not there, or lists that contradict each other. Messages name the file, record, field and
+  // remedy.
   static absl::StatusOr<NuscenesTables> Open(const std::string& root, const std::string& version);
 
   const std::string& root() const { return root_; }

@@ -204,7 +204,8 @@ double MeanError(const Matching& matching, const std::vector<double>& errors) {
 
 NuscenesClassScores ScoreClass(absl::Span<const NuscenesEvalSample> samples, int label) {
   NuscenesClassScores scores;
-  for (size_t e = 0; e < scores.errors.size(); ++e) scores.errors[e] = IsDefined(label, static_cast<int>(e)) ? 1 : kUndefined;
+  for (size_t e = 0; e < scores.errors.size(); ++e)
+    scores.errors[e] = IsDefined(label, static_cast<int>(e)) ? 1 : kUndefined;
   const ClassBoxes boxes = BoxesOf(samples, label);
   if (boxes.labels.empty()) return scores;
   for (size_t d = 0; d < kNuscenesDistances.size(); ++d) {
@@ -226,7 +227,8 @@ NuscenesClassScores ScoreClass(absl::Span<const NuscenesEvalSample> samples, int
 
 bool IsInside(const Vec3& point, const NuscenesAnnotation& box) {
   const Vec3 local = box.box_to_global.Inverse().Apply(point);
-  return std::abs(local[0]) <= box.size[1] / 2 && std::abs(local[1]) <= box.size[0] / 2 && std::abs(local[2]) <= box.size[2] / 2;
+  return std::abs(local[0]) <= box.size[1] / 2 && std::abs(local[1]) <= box.size[0] / 2 &&
+         std::abs(local[2]) <= box.size[2] / 2;
 }
 
 // What a sample's filters ask about a place.
@@ -238,19 +240,22 @@ struct Surroundings {
     static const int kBicycle = NuscenesClassIndex("bicycle"), kMotorcycle = NuscenesClassIndex("motorcycle");
     if (!(GroundDistance(box.center, ego) < kNuscenesClasses[box.label].range)) return false;
     if (box.label != kBicycle && box.label != kMotorcycle) return true;
-    return std::none_of(racks.begin(), racks.end(), [&](const NuscenesAnnotation* rack) { return IsInside(box.center, *rack); });
+    return std::none_of(racks.begin(), racks.end(),
+                        [&](const NuscenesAnnotation* rack) { return IsInside(box.center, *rack); });
   }
 };
 
-absl::StatusOr<std::vector<NuscenesBox>> LabelsOf(const NuscenesTables& tables, int32_t sample, const Surroundings& surroundings) {
+absl::StatusOr<std::vector<NuscenesBox>> LabelsOf(const NuscenesTables& tables, int32_t sample,
+                                                  const Surroundings& surroundings) {
   std::vector<NuscenesBox> labels;
   for (const int32_t i : tables.AnnotationsOf(sample)) {
     const NuscenesAnnotation& annotation = tables.annotations()[i];
     if (annotation.label < 0) continue;
     if (annotation.num_attributes > 1) {
-      return absl::DataLossError(absl::StrCat(tables.root(), "/", tables.version(), "/sample_annotation.json: record ",
-                                              FormatNuscenesToken(annotation.token), ": field \"attribute_tokens\" holds ", annotation.num_attributes,
-                                              " attributes, an evaluated object may have one; unpack nuScenes's metadata archive anew"));
+      return absl::DataLossError(absl::StrCat(
+          tables.root(), "/", tables.version(), "/sample_annotation.json: record ",
+          FormatNuscenesToken(annotation.token), ": field \"attribute_tokens\" holds ", annotation.num_attributes,
+          " attributes, an evaluated object may have one; unpack nuScenes's metadata archive anew"));
     }
     const NuscenesBox box = {.center = annotation.box_to_global.translation,
                              .size = annotation.size,
@@ -258,7 +263,8 @@ absl::StatusOr<std::vector<NuscenesBox>> LabelsOf(const NuscenesTables& tables, 
                              .velocity = tables.Velocity(annotation),
                              .label = annotation.label,
                              .attribute = annotation.attribute};
-    if (annotation.num_points > 0 && surroundings.Keep(box)) labels.push_back(box);
+    const bool seen = annotation.num_lidar_points > 0 || annotation.num_radar_points > 0;
+    if (seen && surroundings.Keep(box)) labels.push_back(box);
   }
   return labels;
 }
@@ -291,10 +297,13 @@ NuscenesScores ScoreNuscenes(absl::Span<const NuscenesEvalSample> samples) {
   return scores;
 }
 
-absl::StatusOr<NuscenesScores> EvaluateNuscenes(const NuscenesTables& tables, std::vector<NuscenesDetections> detections) {
+absl::StatusOr<NuscenesScores> EvaluateNuscenes(const NuscenesTables& tables,
+                                                std::vector<NuscenesDetections> detections) {
   if (tables.annotations().empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(tables.root(), "/", tables.version(), "/sample_annotation.json holds no annotations to evaluate against; "
-                                                      "name a version and split that are labelled, such as v1.0-trainval and val"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(tables.root(), "/", tables.version(),
+                     "/sample_annotation.json holds no annotations to evaluate against; "
+                     "name a version and split that are labelled, such as v1.0-trainval and val"));
   }
   std::vector<NuscenesEvalSample> samples;
   for (NuscenesDetections& of_sample : detections) {
@@ -320,12 +329,15 @@ std::string NuscenesScoresToJson(const NuscenesScores& scores) {
   };
   for (size_t c = 0; c < kNuscenesClasses.size(); ++c) {
     for (size_t d = 0; d < kNuscenesDistances.size(); ++d) {
-      json["label_aps"][kNuscenesClasses[c].name][absl::StrFormat("%.1f", kNuscenesDistances[d])] = scores.classes[c].ap[d];
+      json["label_aps"][kNuscenesClasses[c].name][absl::StrFormat("%.1f", kNuscenesDistances[d])] =
+          scores.classes[c].ap[d];
     }
   }
-  for (size_t c = 0; c < kNuscenesClasses.size(); ++c) json["mean_dist_aps"][kNuscenesClasses[c].name] = scores.classes[c].mean_ap;
+  for (size_t c = 0; c < kNuscenesClasses.size(); ++c)
+    json["mean_dist_aps"][kNuscenesClasses[c].name] = scores.classes[c].mean_ap;
   json["mean_ap"] = scores.mean_ap;
-  for (size_t c = 0; c < kNuscenesClasses.size(); ++c) json["label_tp_errors"][kNuscenesClasses[c].name] = by_error(scores.classes[c].errors);
+  for (size_t c = 0; c < kNuscenesClasses.size(); ++c)
+    json["label_tp_errors"][kNuscenesClasses[c].name] = by_error(scores.classes[c].errors);
   json["tp_errors"] = by_error(scores.errors);
   json["tp_scores"] = by_error(scores.error_scores);
   json["nd_score"] = scores.nds;
@@ -334,10 +346,11 @@ std::string NuscenesScoresToJson(const NuscenesScores& scores) {
 }
 
 std::string NuscenesScoresToTable(const NuscenesScores& scores) {
-  std::string table = absl::StrFormat("%-21s %6s %6s %6s %6s %6s   %6s %6s %6s %6s %6s\n", "AP in %, at metres:", "0.5", "1.0", "2.0", "4.0",
-                                      "mean", "ATE", "ASE", "AOE", "AVE", "AAE");
+  std::string table = absl::StrFormat("%-21s %6s %6s %6s %6s %6s   %6s %6s %6s %6s %6s\n", "AP in %, at metres:", "0.5",
+                                      "1.0", "2.0", "4.0", "mean", "ATE", "ASE", "AOE", "AVE", "AAE");
   const auto append_errors = [&](const auto& errors) {
-    for (const double error : errors) absl::StrAppend(&table, " ", std::isnan(error) ? "     -" : absl::StrFormat("%6.3f", error));
+    for (const double error : errors)
+      absl::StrAppend(&table, " ", std::isnan(error) ? "     -" : absl::StrFormat("%6.3f", error));
     absl::StrAppend(&table, "\n");
   };
   for (size_t c = 0; c < kNuscenesClasses.size(); ++c) {
@@ -347,10 +360,11 @@ std::string NuscenesScoresToTable(const NuscenesScores& scores) {
     absl::StrAppendFormat(&table, " %6.2f  ", 100 * of_class.mean_ap);
     append_errors(of_class.errors);
   }
-  absl::StrAppendFormat(&table, "%-21s %6s %6s %6s %6s %6.2f  ", "mAP, mean errors", "", "", "", "", 100 * scores.mean_ap);
+  absl::StrAppendFormat(&table, "%-21s %6s %6s %6s %6s %6.2f  ", "mAP, mean errors", "", "", "", "",
+                        100 * scores.mean_ap);
   append_errors(scores.errors);
-  absl::StrAppendFormat(&table, "NDS %.2f %% over %d labels and %d detections within range\n", 100 * scores.nds, scores.num_labels,
-                        scores.num_detections);
+  absl::StrAppendFormat(&table, "NDS %.2f %% over %d labels and %d detections within range\n", 100 * scores.nds,
+                        scores.num_labels, scores.num_detections);
   return table;
 }
 

@@ -19,7 +19,8 @@ namespace kd {
 // Metres on the ground between centres that still match.
 inline constexpr std::array<double, 4> kNuscenesDistances = {0.5, 1, 2, 4};
 // Of true positives: translation (m), scale (1 - IoU), orientation (rad), velocity (m/s), attribute (1 - accuracy).
-inline constexpr std::array<const char*, 5> kNuscenesErrors = {"trans_err", "scale_err", "orient_err", "vel_err", "attr_err"};
+inline constexpr std::array<const char*, 5> kNuscenesErrors = {"trans_err", "scale_err", "orient_err", "vel_err",
+                                                               "attr_err"};
 
 struct NuscenesClassScores {
   // 0..1, by kNuscenesDistances.
@@ -50,8 +51,8 @@ struct NuscenesEvalSample {
 NuscenesScores ScoreNuscenes(absl::Span<const NuscenesEvalSample> samples);
 
 // Filters and scores `detections` of a split's samples.
-// FAILED_PRECONDITION: the tables hold no annotations. DATA_LOSS: a sample has no LiDAR key frame, or an evaluated object
-// more than one attribute.
+// FAILED_PRECONDITION: the tables hold no annotations. DATA_LOSS: a sample has no LiDAR key frame, or an evaluated
+// object more than one attribute.
 absl::StatusOr<NuscenesScores> EvaluateNuscenes(const NuscenesTables& tables,
                                                 std::vector<NuscenesDetections> detections);
 

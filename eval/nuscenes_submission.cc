@@ -45,29 +45,37 @@ class BoxReader {
   absl::StatusOr<NuscenesBox> Read(simdjson::simdjson_result<json::value> value, NuscenesToken sample) {
     KD_RETURN_IF_ERROR(ReadJsonFields(value, fields_));
     if (token_ != sample) {
-      return Invalid("sample_token", absl::StrCat("is ", FormatNuscenesToken(token_), ", expected that of the list it stands in"));
+      return Invalid("sample_token",
+                     absl::StrCat("is ", FormatNuscenesToken(token_), ", expected that of the list it stands in"));
     }
-    if (!AllWithin(box_.center, kFarthest)) return Invalid("translation", absl::StrCat("holds a number beyond ", kFarthest, " m"));
+    if (!AllWithin(box_.center, kFarthest))
+      return Invalid("translation", absl::StrCat("holds a number beyond ", kFarthest, " m"));
     if (!std::all_of(box_.size.begin(), box_.size.end(), [](double v) { return v > 0 && v <= kLargestObject; })) {
-      return Invalid("size", absl::StrCat("is ", absl::StrJoin(box_.size, " x "), " m, sizes must be above 0 and at most ", kLargestObject));
+      return Invalid("size", absl::StrCat("is ", absl::StrJoin(box_.size, " x "),
+                                          " m, sizes must be above 0 and at most ", kLargestObject));
     }
-    const double length = std::sqrt(rotation_[0] * rotation_[0] + rotation_[1] * rotation_[1] + rotation_[2] * rotation_[2] +
-                                    rotation_[3] * rotation_[3]);
-    if (!(length > 1e-6 && length < 1e6)) return Invalid("rotation", "is no rotation, expected a quaternion w, x, y, z of length 1");
+    const double length = std::sqrt(rotation_[0] * rotation_[0] + rotation_[1] * rotation_[1] +
+                                    rotation_[2] * rotation_[2] + rotation_[3] * rotation_[3]);
+    if (!(length > 1e-6 && length < 1e6))
+      return Invalid("rotation", "is no rotation, expected a quaternion w, x, y, z of length 1");
     box_.yaw = RigidTransform{.rotation = RotationOfQuaternion(rotation_)}.Yaw();
-    if (!AllWithin(box_.velocity, kFarthest)) return Invalid("velocity", absl::StrCat("holds a number beyond ", kFarthest, " m/s"));
-    if (!(box_.score >= 0 && box_.score <= 1)) return Invalid("detection_score", absl::StrCat("is ", box_.score, ", expected 0 to 1"));
+    if (!AllWithin(box_.velocity, kFarthest))
+      return Invalid("velocity", absl::StrCat("holds a number beyond ", kFarthest, " m/s"));
+    if (!(box_.score >= 0 && box_.score <= 1))
+      return Invalid("detection_score", absl::StrCat("is ", box_.score, ", expected 0 to 1"));
     const int label = NuscenesClassIndex(class_name_);
     if (label < 0) {
-      return Invalid("detection_name", absl::StrCat("is ", Quoted(class_name_), ", expected one of ",
-                                                    absl::StrJoin(kNuscenesClasses, ", ", [](std::string* out, const NuscenesClass& c) {
-                                                      absl::StrAppend(out, c.name);
-                                                    })));
+      return Invalid("detection_name",
+                     absl::StrCat("is ", Quoted(class_name_), ", expected one of ",
+                                  absl::StrJoin(kNuscenesClasses, ", ", [](std::string* out, const NuscenesClass& c) {
+                                    absl::StrAppend(out, c.name);
+                                  })));
     }
     box_.label = static_cast<int8_t>(label);
     box_.attribute = static_cast<int8_t>(NuscenesAttributeIndex(attribute_name_));
     if (box_.attribute < 0 && !attribute_name_.empty()) {
-      return Invalid("attribute_name", absl::StrCat("is ", Quoted(attribute_name_), ", expected \"\" or one of ", absl::StrJoin(kNuscenesAttributes, ", ")));
+      return Invalid("attribute_name", absl::StrCat("is ", Quoted(attribute_name_), ", expected \"\" or one of ",
+                                                    absl::StrJoin(kNuscenesAttributes, ", ")));
     }
     return box_;
   }
@@ -109,7 +117,8 @@ class SubmissionReader {
       const auto place = [&](absl::string_view problem) {
         return absl::InvalidArgumentError(absl::StrCat("sample ", Quoted(name), problem));
       };
-      if (!sample.ok()) return place(absl::StrCat(" is not in ", tables_.root(), "/", tables_.version(), "; leave it out"));
+      if (!sample.ok())
+        return place(absl::StrCat(" is not in ", tables_.root(), "/", tables_.version(), "; leave it out"));
       if (!missing_[*sample]) {
         const bool twice = std::find(expected_.begin(), expected_.end(), *sample) != expected_.end();
         return place(twice ? " stands twice" : " is not of this split; leave it out, or name the split it belongs to");
@@ -118,12 +127,14 @@ class SubmissionReader {
       const absl::Status status = ReadBoxes(field.value(), *sample);
       if (!status.ok()) return place(absl::StrCat(": ", status.message()));
     }
-    const auto first = std::find_if(expected_.begin(), expected_.end(), [&](int32_t sample) { return missing_[sample]; });
+    const auto first =
+        std::find_if(expected_.begin(), expected_.end(), [&](int32_t sample) { return missing_[sample]; });
     if (first == expected_.end()) return absl::OkStatus();
     const auto count = std::count_if(first, expected_.end(), [&](int32_t sample) { return missing_[sample]; });
-    return absl::InvalidArgumentError(absl::StrCat(
-        "sample \"", FormatNuscenesToken(tables_.samples()[*first].token), "\" is missing", count > 1 ? absl::StrCat(", and ", count - 1, " more") : "",
-        "; add it, with an empty list where nothing was found, or name the split that was detected"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("sample \"", FormatNuscenesToken(tables_.samples()[*first].token), "\" is missing",
+                     count > 1 ? absl::StrCat(", and ", count - 1, " more") : "",
+                     "; add it, with an empty list where nothing was found, or name the split that was detected"));
   }
 
   std::vector<NuscenesDetections> Release() { return std::move(detections_); }
@@ -131,14 +142,16 @@ class SubmissionReader {
  private:
   absl::Status ReadBoxes(json::value value, int32_t sample) {
     json::array list;
-    if (value.get(list) != simdjson::SUCCESS) return absl::InvalidArgumentError("expected a list of boxes, [{...}, ...]");
+    if (value.get(list) != simdjson::SUCCESS)
+      return absl::InvalidArgumentError("expected a list of boxes, [{...}, ...]");
     NuscenesDetections& detections = detections_.emplace_back();
     detections.sample = sample;
     const NuscenesToken token = tables_.samples()[sample].token;
     for (simdjson::simdjson_result<json::value> element : list) {
       const size_t number = detections.boxes.size();
       if (number == kMaxNuscenesBoxes) {
-        return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxNuscenesBoxes, " boxes; keep those of the highest scores"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("more than ", kMaxNuscenesBoxes, " boxes; keep those of the highest scores"));
       }
       const absl::StatusOr<NuscenesBox> box = boxes_.Read(element, token);
       if (!box.ok()) return Annotate(box.status(), absl::StrCat("box ", number));

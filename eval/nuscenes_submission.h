@@ -40,7 +40,8 @@ struct NuscenesDetections {
 // Reads a submission for just the samples `expected`. Samples and boxes keep the file's order, which decides between
 // equal scores.
 // NOT_FOUND: no such file. INVALID_ARGUMENT: broken JSON, a field that is missing or not what the format says, over 500
-// boxes, a sample that is missing, twice there or none of `expected`; names the sample's token, the box (from 0) and field.
+// boxes, a sample that is missing, twice there or none of `expected`; names the sample's token, the box (from 0) and
+// field.
 absl::StatusOr<std::vector<NuscenesDetections>> ReadNuscenesSubmission(const std::string& path,
                                                                        const NuscenesTables& tables,
                                                                        absl::Span<const int32_t> expected);

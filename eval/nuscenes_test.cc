@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -56,13 +57,15 @@ TEST_P(NuscenesGoldenTest, ScoresAreTheOfficialOnes) {
   const auto scores = EvaluateNuscenes(tables, *std::move(detections));
   ASSERT_THAT(scores, IsOk());
   double largest = 0;
-  Compare(Json::parse(NuscenesScoresToJson(*scores)), Json::parse(*ReadFile(CaseFolder(GetParam()) + "/expected.json")), "", largest);
+  Compare(Json::parse(NuscenesScoresToJson(*scores)), Json::parse(*ReadFile(CaseFolder(GetParam()) + "/expected.json")),
+          "", largest);
   EXPECT_LE(largest, 1e-9);
   EXPECT_THAT(NuscenesScoresToTable(*scores), HasSubstr("NDS"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, NuscenesGoldenTest,
-                         testing::Values("n01_small", "n02_ties", "n03_racks_points", "n04_velocity_attr", "n05_empty_predictions"),
+                         testing::Values("n01_small", "n02_ties", "n03_racks_points", "n04_velocity_attr",
+                                         "n05_empty_predictions"),
                          [](const auto& info) { return std::string(info.param); });
 
 class SubmissionTest : public testing::Test {
@@ -116,6 +119,46 @@ TEST_F(SubmissionTest, MistakesAreNamedWithTheirPlace) {
     while (boxes.size() <= 500) boxes.push_back(box);
   }, {"500", token_});
   refused([&] { submission_.erase("results"); }, {"results"});
+  refused([&] { submission_["meta"]["use_lidar"] = 1; }, {"meta", "use_lidar"});
+  refused([&] { submission_["results"][token_] = Json::object(); }, {token_, "list"});
+  const auto box = [&](size_t i) -> Json& { return submission_["results"][token_][i]; };
+  ASSERT_GT(submission_["results"][token_].size(), 2u);
+  refused([&] { box(2)["detection_score"] = "high"; }, {"detection_score", "box 2", token_, "high"});
+  refused([&] { box(1)["detection_name"] = 5; }, {"detection_name", "box 1", token_});
+  refused([&] { box(1)["velocity"] = {1, nullptr}; }, {"velocity", "box 1", token_});
+  refused([&] { box(1) = 7; }, {"box 1", token_});
+  // A sample of another split.
+  const std::string other = FormatNuscenesToken(tables_.samples()[(*tables_.SplitSamples("mini_train"))[0]].token);
+  refused([&] { submission_["results"][other] = Json::array(); }, {other, "split"});
+}
+
+TEST_F(SubmissionTest, FiveHundredBoxesAreNotTooMany) {
+  Json& boxes = submission_["results"][token_];
+  const Json box = boxes[0];
+  while (boxes.size() < 500) boxes.push_back(box);
+  EXPECT_THAT(Read(), IsOk());
+  boxes.push_back(box);
+  EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("500"), HasSubstr(token_))));
+}
+
+TEST_F(SubmissionTest, NumbersMustBeFinite) {
+  for (const char* field : {"detection_score", "translation", "size", "rotation", "velocity"}) {
+    for (const char* number : {"NaN", "nan", "Infinity", "-Infinity", "1e999"}) {
+      const Json before = FirstBox()[field];
+      Json& value = before.is_array() ? FirstBox()[field][0] : FirstBox()[field];
+      value = "HERE";
+      const absl::Status status = Read(absl::StrReplaceAll(submission_.dump(), {{"\"HERE\"", number}}));
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(token_), HasSubstr("box 0"))))
+          << field << " " << number;
+      FirstBox()[field] = before;
+    }
+  }
+}
+
+TEST_F(SubmissionTest, ASampleMayStandOnce) {
+  const std::string again = absl::StrCat("\"results\":{\"", token_, "\":[],");
+  const absl::Status status = Read(absl::StrReplaceAll(submission_.dump(), {{"\"results\":{", again}}));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(token_), HasSubstr("twice"))));
 }
 
 TEST_F(SubmissionTest, BrokenTextIsAnError) {
@@ -145,7 +188,12 @@ TEST_F(SubmissionTest, HostileTextNeverCrashes) {
 TEST(ScoreNuscenesTest, TheLabelsThemselvesScoreFully) {
   std::vector<NuscenesEvalSample> samples(1);
   for (int8_t label = 0; label < 10; ++label) {
-    NuscenesBox box{.center = {label * 5.0, 1, 0}, .size = {2, 4, 1.5}, .yaw = 0.3, .velocity = {1, 2}, .label = label, .attribute = 0};
+    NuscenesBox box{.center = {label * 5.0, 1, 0},
+                    .size = {2, 4, 1.5},
+                    .yaw = 0.3,
+                    .velocity = {1, 2},
+                    .label = label,
+                    .attribute = 0};
     samples[0].labels.push_back(box);
     box.score = 0.5;
     samples[0].detections.push_back(box);
