@@ -361,6 +361,12 @@ TEST_F(NuscenesFrameTest, DigestNamesTheContent) {
   EXPECT_NE(digest(), before);
   Store("sample_annotation", whole);
   EXPECT_EQ(digest(), before);
+  // Velocities alone change with the time of a sample.
+  Json samples = Load("sample");
+  const auto sample = std::find_if(samples.begin(), samples.end(), [&](const Json& r) { return r["token"] == val[0]; });
+  (*sample)["timestamp"] = (*sample)["timestamp"].get<int64_t>() + 1000;
+  Store("sample", samples.dump());
+  EXPECT_NE(digest(), before);
 }
 
 // Facts of the real key frames, made with the public devkit.
