@@ -93,7 +93,7 @@ class WaymoDataset : public Dataset {
     const absl::StatusOr<WaymoFrame> waymo = ParseWaymoFrame(payload);
     if (!waymo.ok()) return Annotate(waymo.status(), file->Place(record));
     Frame frame{.sample = sample, .num_features = kPointFeatures};
-    frame.points = Points(*waymo, segment->second.folder == kTrainingFolder);
+    frame.points = Points(*waymo, segment->second.folder == kTrainingFolder, frame.not_finite);
     absl::StatusOr<std::vector<LabeledBox>> boxes = Boxes(*waymo);
     if (!boxes.ok()) return Annotate(boxes.status(), file->Place(record));
     frame.boxes = *std::move(boxes);
@@ -154,7 +154,7 @@ class WaymoDataset : public Dataset {
     return indexes_.try_emplace(path, std::make_shared<const TfRecordFile>(std::move(file))).first->second;
   }
 
-  static std::vector<float> Points(const WaymoFrame& frame, bool drop_no_label_zones) {
+  static std::vector<float> Points(const WaymoFrame& frame, bool drop_no_label_zones, size_t& not_finite) {
     std::vector<float> points;
     for (const WaymoCloud& cloud : frame.clouds) {
       for (const WaymoPoint& p : cloud.points) {
@@ -164,6 +164,7 @@ class WaymoDataset : public Dataset {
             static_cast<float>(std::tanh(static_cast<double>(p.intensity))), p.elongation};
         const bool finite = std::all_of(std::begin(row), std::end(row), [](float v) { return std::isfinite(v); });
         if (finite) points.insert(points.end(), std::begin(row), std::end(row));
+        not_finite += !finite;
       }
     }
     return points;
