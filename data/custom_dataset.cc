@@ -40,10 +40,12 @@ absl::StatusOr<std::string> PointPath(const std::string& root, const std::string
     if (fs::exists(stem + ending, error)) found.push_back(stem + ending);
   }
   if (found.empty()) {
-    return absl::NotFoundError(absl::StrCat(stem, ".{bin,npy,pcd} is missing; add it or take the name out of the split"));
+    return absl::NotFoundError(
+        absl::StrCat(stem, ".{bin,npy,pcd} is missing; add it or take the name out of the split"));
   }
   if (found.size() > 1) {
-    return absl::DataLossError(absl::StrCat(absl::StrJoin(found, " and "), " are points of one frame; remove all but one"));
+    return absl::DataLossError(
+        absl::StrCat(absl::StrJoin(found, " and "), " are points of one frame; remove all but one"));
   }
   return found[0];
 }
@@ -51,8 +53,9 @@ absl::StatusOr<std::string> PointPath(const std::string& root, const std::string
 absl::StatusOr<PointRows> ParseBin(const std::string& bytes, size_t columns, const std::string& path) {
   const size_t row = columns * sizeof(float);
   if (bytes.size() % row != 0) {
-    return absl::DataLossError(absl::StrCat(path, ": ", bytes.size(), " bytes are not a whole number of points of ", columns,
-                                            " columns (", row, " bytes each); copy the file anew, or set data.point_columns"));
+    return absl::DataLossError(absl::StrCat(path, ": ", bytes.size(), " bytes are not a whole number of points of ",
+                                            columns, " columns (", row,
+                                            " bytes each); copy the file anew, or set data.point_columns"));
   }
   PointRows rows{.values = std::vector<float>(bytes.size() / sizeof(float)), .columns = columns};
   if (!bytes.empty()) std::memcpy(rows.values.data(), bytes.data(), bytes.size());
@@ -94,7 +97,8 @@ class CustomDataset : public Dataset {
       const uintmax_t size = fs::file_size(points, error);
       if (error) return absl::UnavailableError(absl::StrCat("cannot stat ", points, ": ", error.message()));
       KD_ASSIGN_OR_RETURN(const std::string labels, ReadFile(LabelPath(root_, name), kMaxDataTextBytes));
-      hasher.Update(absl::StrCat(name, " ", fs::path(points).extension().string(), " ", size, " ", labels.size(), "\n"));
+      hasher.Update(
+          absl::StrCat(name, " ", fs::path(points).extension().string(), " ", size, " ", labels.size(), "\n"));
       hasher.Update(labels);
     }
     return hasher.Finish();
@@ -107,9 +111,10 @@ class CustomDataset : public Dataset {
     // A .pcd file names its columns and may have more than are asked for.
     const bool enough = rows.names.empty() ? rows.columns == columns_ : rows.columns >= columns_;
     if (!enough) {
-      return absl::DataLossError(absl::StrCat(path, ": ", rows.columns, " columns",
-                                              rows.names.empty() ? "" : absl::StrCat(" (", absl::StrJoin(rows.names, ", "), ")"),
-                                              ", expected ", columns_, "; set data.point_columns, or add what is missing to the file"));
+      return absl::DataLossError(
+          absl::StrCat(path, ": ", rows.columns, " columns",
+                       rows.names.empty() ? "" : absl::StrCat(" (", absl::StrJoin(rows.names, ", "), ")"),
+                       ", expected ", columns_, "; set data.point_columns, or add what is missing to the file"));
     }
     for (size_t i = 0; i < rows.num_points(); ++i) {
       const float* row = &rows.values[i * rows.columns];
@@ -130,9 +135,10 @@ class CustomDataset : public Dataset {
       const auto name = std::find(class_names_.begin(), class_names_.end(), object.type);
       if (name == class_names_.end()) continue;
       if (sizes_ == BoxSizes::kPossible && std::max({object.box.dx, object.box.dy, object.box.dz}) > kLargestObject) {
-        return absl::DataLossError(absl::StrCat(path, ": object ", &object - objects.data() + 1, " (", absl::CHexEscape(object.type.substr(0, 40)),
-                                                ") is ", object.box.dx, " x ", object.box.dy, " x ", object.box.dz,
-                                                " m, at most ", kLargestObject, " are possible; kdctl data check tells whether they are millimetres"));
+        return absl::DataLossError(absl::StrCat(
+            path, ": object ", &object - objects.data() + 1, " (", absl::CHexEscape(object.type.substr(0, 40)), ") is ",
+            object.box.dx, " x ", object.box.dy, " x ", object.box.dz, " m, at most ", kLargestObject,
+            " are possible; kdctl data check tells whether they are millimetres"));
       }
       boxes.push_back({.box = object.box, .label = static_cast<int32_t>(name - class_names_.begin())});
     }
@@ -152,14 +158,15 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenCustomDataset(const v1::Data& data,
     const std::string path = data.root() + part;
     std::error_code error;
     if (!fs::is_directory(path, error)) {
-      return absl::NotFoundError(
-          absl::StrCat("data.root \"", data.root(), "\": ", path, " is not a folder; correct the path or mount the data "
-                       "set there (own data: ImageSets/, points/ and labels/)"));
+      return absl::NotFoundError(absl::StrCat("data.root \"", data.root(), "\": ", path,
+                                              " is not a folder; correct the path or mount the data "
+                                              "set there (own data: ImageSets/, points/ and labels/)"));
     }
   }
   if (data.class_names().empty()) {
     return absl::InvalidArgumentError(
-        "data.class_names is empty; name the classes to learn as they stand in the label files, for example [Car, Cyclist]");
+        "data.class_names is empty; name the classes to learn as they stand in the label files, for example [Car, "
+        "Cyclist]");
   }
   return std::make_unique<CustomDataset>(data, sizes);
 }

@@ -61,8 +61,8 @@ absl::StatusOr<std::vector<CustomObject>> ParseCustomObjects(absl::string_view t
 }
 
 std::string FormatCustomObject(const CustomObject& o) {
-  return absl::StrFormat("%.6f %.6f %.6f %.6f %.6f %.6f %.6f %s", o.box.x, o.box.y, o.box.z, o.box.dx, o.box.dy, o.box.dz,
-                         o.box.yaw, o.type);
+  return absl::StrFormat("%.6f %.6f %.6f %.6f %.6f %.6f %.6f %s", o.box.x, o.box.y, o.box.z, o.box.dx, o.box.dy,
+                         o.box.dz, o.box.yaw, o.type);
 }
 
 }  // namespace kd

@@ -52,14 +52,19 @@ TEST(NpyTest, BothFloatTypesAndAllVersionsGiveTheSameRows) {
 
 TEST(NpyTest, WhatCannotBeReadIsRefusedByName) {
   const auto refusal = [](const std::string& header) {
-    return ParseNpy(Npy(header, Bytes(kEight)), "f.npy").status().message();
+    return std::string(ParseNpy(Npy(header, Bytes(kEight)), "f.npy").status().message());
   };
-  EXPECT_THAT(refusal("{'descr': '|O', 'fortran_order': False, 'shape': (2, 4)}"), HasSubstr("f.npy: header at byte 10: it is a pickled array"));
+  EXPECT_THAT(refusal("{'descr': '|O', 'fortran_order': False, 'shape': (2, 4)}"),
+              HasSubstr("f.npy: header at byte 10: it is a pickled array"));
   EXPECT_THAT(refusal("{'descr': '>f4', 'fortran_order': False, 'shape': (2, 4)}"), HasSubstr("its type is \">f4\""));
-  EXPECT_THAT(refusal("{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (8,)}"), HasSubstr("records with named fields"));
-  EXPECT_THAT(refusal("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 4)}"), HasSubstr("numpy.ascontiguousarray"));
-  EXPECT_THAT(refusal("{'descr': '<f4', 'fortran_order': False, 'shape': (8,)}"), HasSubstr("its shape is (8), expected (N, C)"));
-  EXPECT_THAT(refusal("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4)}"), HasSubstr(": 32 bytes of numbers, its shape (3, 4) needs 16 for each row"));
+  EXPECT_THAT(refusal("{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (8,)}"),
+              HasSubstr("records with named fields"));
+  EXPECT_THAT(refusal("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 4)}"),
+              HasSubstr("numpy.ascontiguousarray"));
+  EXPECT_THAT(refusal("{'descr': '<f4', 'fortran_order': False, 'shape': (8,)}"),
+              HasSubstr("its shape is (8), expected (N, C)"));
+  EXPECT_THAT(refusal("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4)}"),
+              HasSubstr(": 32 bytes of numbers, its shape (3, 4) needs 16 for each row"));
   EXPECT_THAT(refusal("{'descr': '<f4', 'fortran_order': False}"), HasSubstr("lacks one of"));
   EXPECT_THAT(refusal("{'descr': '<f4', 'descr': '<f4'}"), HasSubstr("there twice"));
   EXPECT_THAT(ParseNpy("not numpy", "f.npy"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("f.npy: byte 0")));
@@ -128,7 +133,8 @@ TEST(PcdTest, ErrorsNameTheLineOrTheByte) {
     return std::string(ParsePcd(bytes, "f.pcd").status().message());
   };
   EXPECT_THAT(refusal("SIZE 1 4 4 8 1 4", "SIZE 1 4"), HasSubstr("f.pcd:4: SIZE has 2 values for 6 fields"));
-  EXPECT_THAT(refusal("ascii", "zipped"), HasSubstr("f.pcd:11: DATA \"zipped\", expected ascii, binary or binary_compressed"));
+  EXPECT_THAT(refusal("ascii", "zipped"),
+              HasSubstr("f.pcd:11: DATA \"zipped\", expected ascii, binary or binary_compressed"));
   EXPECT_THAT(refusal("POINTS 2", "POINTS 3"), HasSubstr("POINTS 3 is not WIDTH 2 times HEIGHT 1"));
   EXPECT_THAT(refusal("ring x", "ring X"), HasSubstr("f.pcd: no field x among ring, X"));
   EXPECT_THAT(refusal("TYPE U F", "TYPE U Q"), HasSubstr("field \"x\" is of type \"Q\""));
@@ -144,7 +150,8 @@ TEST(PcdTest, ErrorsNameTheLineOrTheByte) {
 TEST(PcdTest, HostileBytesAreReadOrRefusedInOneLine) {
   for (const std::string& good : {AsciiPcd(), BinaryPcd(), CompressedPcd()}) {
     int parsed = 0, refused = 0;
-    ForHostileInput(good, 5000, [&](const std::string& bytes) { ExpectUsable(ParsePcd(bytes, "f.pcd"), parsed, refused); });
+    ForHostileInput(good, 5000,
+                    [&](const std::string& bytes) { ExpectUsable(ParsePcd(bytes, "f.pcd"), parsed, refused); });
     EXPECT_GT(parsed, 100);
     EXPECT_GT(refused, 500);
   }
@@ -165,7 +172,9 @@ TEST(CustomLabelTest, BoxesAreReadAndTheirHeadingIsWrapped) {
 }
 
 TEST(CustomLabelTest, ABrokenLineIsNamed) {
-  const auto message = [](const char* text) { return std::string(ParseCustomObjects(text, "f.txt").status().message()); };
+  const auto message = [](const char* text) {
+    return std::string(ParseCustomObjects(text, "f.txt").status().message());
+  };
   EXPECT_THAT(message("\n1 2 3 4 5 6 7\n"), HasSubstr("f.txt:2: 7 fields, expected 8 (x y z dx dy dz heading class)"));
   EXPECT_THAT(message("Car 1 2 3 4 5 6 7\n"), HasSubstr("f.txt:1: field 1 is \"Car\", expected a number"));
   EXPECT_THAT(message("1 2 3 4 0 6 7 Car\n"), HasSubstr("f.txt:1: the box is 4 x 0 x 6, sizes must be above 0"));
@@ -205,7 +214,9 @@ class CustomDatasetTest : public ::testing::Test {
     data_.add_class_names("Pedestrian");
   }
 
-  void Write(const std::string& name, const std::string& bytes) { std::ofstream(folder_ / name, std::ios::binary) << bytes; }
+  void Write(const std::string& name, const std::string& bytes) {
+    std::ofstream(folder_ / name, std::ios::binary) << bytes;
+  }
   absl::StatusOr<Frame> Read(const std::string& sample) const {
     const auto dataset = OpenDataset(data_);
     return dataset.ok() ? (*dataset)->Read(sample) : dataset.status();
@@ -270,7 +281,8 @@ TEST_F(CustomDatasetTest, MissingAndDoubledFilesAreNamed) {
 
 TEST_F(CustomDatasetTest, SizesBeyondAnyObjectAreRefusedUnlessAskedFor) {
   Write("labels/a.txt", "1 1 1 4000 1800 1500 0 Pedestrian\n");
-  EXPECT_THAT(Read("a"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("object 1 (Pedestrian) is 4000 x 1800 x 1500 m")));
+  EXPECT_THAT(Read("a"),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("object 1 (Pedestrian) is 4000 x 1800 x 1500 m")));
   const auto any = OpenCustomDataset(data_, BoxSizes::kAny);
   ASSERT_THAT(any, IsOk());
   EXPECT_THAT((*any)->Read("a"), IsOk());

@@ -32,9 +32,8 @@ std::string ExistingSplits(const std::string& root) {
 
 bool IsFrameName(absl::string_view name) {
   return !name.empty() && name.size() <= kLongestName && name[0] != '.' &&
-         std::all_of(name.begin(), name.end(), [](unsigned char c) {
-           return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.';
-         });
+         std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.'; });
 }
 
 absl::StatusOr<std::vector<std::string>> ReadImageSet(const std::string& root, const std::string& split) {

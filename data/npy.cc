@@ -42,14 +42,19 @@ class HeaderReader {
     while (!Take("}")) {
       KD_ASSIGN_OR_RETURN(const std::string key, ReadString());
       if (!Take(":")) return Expected(":");
-      bool* seen = key == "descr" ? &has_descr : key == "fortran_order" ? &has_order : key == "shape" ? &has_shape : nullptr;
+      bool* seen = key == "descr"           ? &has_descr
+                   : key == "fortran_order" ? &has_order
+                   : key == "shape"         ? &has_shape
+                                            : nullptr;
       if (seen == nullptr || std::exchange(*seen, true)) {
-        return absl::DataLossError(absl::StrCat("the key ", Quoted(key), seen == nullptr ? " is not known" : " is there twice"));
+        return absl::DataLossError(
+            absl::StrCat("the key ", Quoted(key), seen == nullptr ? " is not known" : " is there twice"));
       }
       if (key == "descr") {
         if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(rest_), "[")) {
-          return absl::DataLossError(absl::StrCat("it holds records with named fields, expected a plain N x C array; ",
-                                                  "save the columns with numpy.stack([a[\"x\"], a[\"y\"], ...], axis=1)"));
+          return absl::DataLossError(
+              absl::StrCat("it holds records with named fields, expected a plain N x C array; ",
+                           "save the columns with numpy.stack([a[\"x\"], a[\"y\"], ...], axis=1)"));
         }
         KD_ASSIGN_OR_RETURN(header.descr, ReadString());
       } else if (key == "fortran_order") {
@@ -113,8 +118,10 @@ absl::StatusOr<size_t> FloatSize(const std::string& descr) {
   if (descr == "<f4") return 4;
   if (descr == "<f8") return 8;
   if (descr.find('O') != std::string::npos) {
-    return absl::DataLossError(absl::StrCat("it is a pickled array of objects, which is never opened because a pickle can "
-                                            "run any program; ", kSaveAnew));
+    return absl::DataLossError(
+        absl::StrCat("it is a pickled array of objects, which is never opened because a pickle can "
+                     "run any program; ",
+                     kSaveAnew));
   }
   return absl::DataLossError(absl::StrCat("its type is ", Quoted(descr), ", expected \"<f4\" or \"<f8\"; ", kSaveAnew));
 }
@@ -133,19 +140,23 @@ std::vector<float> ToFloats(absl::string_view bytes) {
 }  // namespace
 
 absl::StatusOr<PointRows> ParseNpy(absl::string_view bytes, absl::string_view file_name) {
-  const auto error = [&](absl::string_view problem) { return absl::DataLossError(absl::StrCat(file_name, ": ", problem)); };
+  const auto error = [&](absl::string_view problem) {
+    return absl::DataLossError(absl::StrCat(file_name, ": ", problem));
+  };
   if (bytes.substr(0, kMagic.size()) != kMagic || bytes.size() < kMagic.size() + 2) {
     return error(absl::StrCat("byte 0 does not begin a .npy file; ", kSaveAnew));
   }
   const int major = static_cast<unsigned char>(bytes[6]);
-  if (major < 1 || major > 3) return error(absl::StrCat("byte 6: version ", major, ", expected 1, 2 or 3; ", kSaveAnew));
+  if (major < 1 || major > 3)
+    return error(absl::StrCat("byte 6: version ", major, ", expected 1, 2 or 3; ", kSaveAnew));
   const size_t length_bytes = major == 1 ? 2 : 4, header_at = kMagic.size() + 2 + length_bytes;
   uint64_t length = 0;
   for (size_t i = 0; i < length_bytes && header_at <= bytes.size(); ++i) {
     length |= uint64_t{static_cast<unsigned char>(bytes[8 + i])} << 8 * i;
   }
   if (header_at > bytes.size() || length > std::min(bytes.size() - header_at, kMaxHeaderBytes)) {
-    return error(absl::StrCat("byte 8: a header of ", length, " bytes does not fit; the file is cut short, copy it anew"));
+    return error(
+        absl::StrCat("byte 8: a header of ", length, " bytes does not fit; the file is cut short, copy it anew"));
   }
   const auto in_header = [&](const absl::Status& status) {
     return Annotate(status, absl::StrCat(file_name, ": header at byte ", header_at));
@@ -156,7 +167,8 @@ absl::StatusOr<PointRows> ParseNpy(absl::string_view bytes, absl::string_view fi
   if (!size.ok()) return in_header(size.status());
   const std::vector<uint64_t>& shape = header->shape;
   if (shape.size() != 2 || shape[1] < 3 || shape[1] > kMaxColumns) {
-    return error(absl::StrCat("its shape is (", absl::StrJoin(shape.begin(), shape.begin() + std::min<size_t>(shape.size(), 8), ", "),
+    return error(absl::StrCat("its shape is (",
+                              absl::StrJoin(shape.begin(), shape.begin() + std::min<size_t>(shape.size(), 8), ", "),
                               "), expected (N, C) with C from 3 to ", kMaxColumns, "; ", kSaveAnew));
   }
   if (header->fortran_order && shape[0] > 1) {
@@ -165,8 +177,9 @@ absl::StatusOr<PointRows> ParseNpy(absl::string_view bytes, absl::string_view fi
   const absl::string_view data = bytes.substr(header_at + length);
   const uint64_t row = shape[1] * *size;
   if (data.size() % row != 0 || shape[0] != data.size() / row) {
-    return error(absl::StrCat("byte ", header_at + length, ": ", data.size(), " bytes of numbers, its shape (", shape[0], ", ",
-                              shape[1], ") needs ", row, " for each row; the file is damaged, copy it anew"));
+    return error(absl::StrCat("byte ", header_at + length, ": ", data.size(), " bytes of numbers, its shape (",
+                              shape[0], ", ", shape[1], ") needs ", row,
+                              " for each row; the file is damaged, copy it anew"));
   }
   return PointRows{.values = *size == 4 ? ToFloats<float>(data) : ToFloats<double>(data), .columns = shape[1]};
 }

@@ -79,7 +79,8 @@ class HeaderReader {
 
  private:
   absl::Status Error(absl::string_view problem) const {
-    return absl::DataLossError(absl::StrCat(file_name_, ":", line_, ": ", problem, "; write it anew, for example with pcl_convert_pcd_ascii_binary"));
+    return absl::DataLossError(absl::StrCat(file_name_, ":", line_, ": ", problem,
+                                            "; write it anew, for example with pcl_convert_pcd_ascii_binary"));
   }
 
   absl::StatusOr<uint64_t> Number(absl::string_view word, uint64_t max) const {
@@ -118,7 +119,9 @@ class HeaderReader {
     }
     if (key == "WIDTH" || key == "HEIGHT" || key == "POINTS") {
       if (words.size() != 2) return Error(absl::StrCat(key, " needs one number"));
-      KD_ASSIGN_OR_RETURN((key == "WIDTH" ? width_ : key == "HEIGHT" ? height_ : points_),
+      KD_ASSIGN_OR_RETURN((key == "WIDTH"    ? width_
+                           : key == "HEIGHT" ? height_
+                                             : points_),
                           Number(words[1], std::numeric_limits<uint32_t>::max()));
       has_points_ |= key == "POINTS";
       return absl::OkStatus();
@@ -143,14 +146,15 @@ class HeaderReader {
     }
     for (const PcdField& field : header_.fields) {
       if (!IsKnownType(field)) {
-        return Error(absl::StrCat("field ", Quoted(field.name), " is of type ", Quoted({&field.type, 1}), " and size ", field.size,
-                                  ", expected F 4 or 8, I or U 1, 2, 4 or 8"));
+        return Error(absl::StrCat("field ", Quoted(field.name), " is of type ", Quoted({&field.type, 1}), " and size ",
+                                  field.size, ", expected F 4 or 8, I or U 1, 2, 4 or 8"));
       }
     }
     // Empty rows would make any number of points possible.
     if (header_.row_bytes() == 0) return Error("the fields hold no bytes");
     if (header_.points > kMaxBytes / header_.row_bytes()) {
-      return Error(absl::StrCat(header_.points, " points of ", header_.row_bytes(), " bytes are more than ", kMaxBytes >> 20, " MiB"));
+      return Error(absl::StrCat(header_.points, " points of ", header_.row_bytes(), " bytes are more than ",
+                                kMaxBytes >> 20, " MiB"));
     }
     return header_;
   }
@@ -200,11 +204,14 @@ absl::StatusOr<std::vector<size_t>> ChooseColumns(const PcdHeader& header, absl:
     if (at < header.fields.size()) {
       chosen.push_back(at);
     } else if (chosen.size() < 3) {
-      const auto append = [](std::string* out, const PcdField& f) { absl::StrAppend(out, absl::CHexEscape(f.name.substr(0, 16))); };
-      return absl::DataLossError(absl::StrCat(
-          file_name, ": no field ", name, " among ",
-          absl::StrJoin(header.fields.begin(), header.fields.begin() + std::min<size_t>(header.fields.size(), 16), ", ", append),
-          "; rename the fields to x, y, z and intensity"));
+      const auto append = [](std::string* out, const PcdField& f) {
+        absl::StrAppend(out, absl::CHexEscape(f.name.substr(0, 16)));
+      };
+      return absl::DataLossError(
+          absl::StrCat(file_name, ": no field ", name, " among ",
+                       absl::StrJoin(header.fields.begin(),
+                                     header.fields.begin() + std::min<size_t>(header.fields.size(), 16), ", ", append),
+                       "; rename the fields to x, y, z and intensity"));
     }
   }
   for (size_t i = 0; i < header.fields.size(); ++i) {
@@ -232,9 +239,11 @@ absl::Status ReadAscii(absl::string_view bytes, const PcdHeader& header, const s
     const std::vector<absl::string_view> words = Words(line);
     if (words.empty()) continue;
     if (words.size() != words_in_row) {
-      return error(absl::StrCat(words.size(), " numbers, the header promises ", words_in_row, "; mend or remove the line"));
+      return error(
+          absl::StrCat(words.size(), " numbers, the header promises ", words_in_row, "; mend or remove the line"));
     }
-    if (++points > header.points) return error(absl::StrCat("more than the ", header.points, " points of the header; mend POINTS and WIDTH"));
+    if (++points > header.points)
+      return error(absl::StrCat("more than the ", header.points, " points of the header; mend POINTS and WIDTH"));
     for (const size_t field : chosen) {
       float value = 0;
       if (!absl::SimpleAtof(words[word_of[field]], &value)) {
@@ -244,7 +253,8 @@ absl::Status ReadAscii(absl::string_view bytes, const PcdHeader& header, const s
     }
   }
   if (points < header.points) {
-    return error(absl::StrCat("the file ends after ", points, " of ", header.points, " points; it is cut short, copy it anew"));
+    return error(
+        absl::StrCat("the file ends after ", points, " of ", header.points, " points; it is cut short, copy it anew"));
   }
   return absl::OkStatus();
 }
@@ -258,11 +268,13 @@ absl::StatusOr<std::string> Decompress(absl::string_view data, const PcdHeader& 
   std::array<uint32_t, 2> sizes;
   std::memcpy(sizes.data(), data.data(), 8);
   const auto [packed, whole] = sizes;
-  if (packed > data.size() - 8) return error(absl::StrCat(packed, " compressed bytes claimed, ", data.size() - 8, " are there"));
+  if (packed > data.size() - 8)
+    return error(absl::StrCat(packed, " compressed bytes claimed, ", data.size() - 8, " are there"));
   // No stream of the method unpacks to more than 88 times its size: memory is not given for a claim.
   if (whole / kMostExpansion > packed) return error(absl::StrCat(packed, " bytes cannot unpack to ", whole));
   if (whole != header.points * header.row_bytes()) {
-    return error(absl::StrCat("unpacks to ", whole, " bytes, ", header.points, " points need ", header.points * header.row_bytes()));
+    return error(absl::StrCat("unpacks to ", whole, " bytes, ", header.points, " points need ",
+                              header.points * header.row_bytes()));
   }
   std::string bytes(whole, '\0');
   if (whole > 0 && lzf_decompress(data.data() + 8, packed, bytes.data(), whole) != whole) {
@@ -291,8 +303,9 @@ absl::StatusOr<PointRows> ParsePcd(absl::string_view bytes, absl::string_view fi
     data = unpacked;
   }
   if (data.size() < header.points * header.row_bytes()) {
-    return absl::DataLossError(absl::StrCat(place, ": ", data.size(), " bytes of points, ", header.points, " points need ",
-                                            header.points * header.row_bytes(), "; the file is cut short, copy it anew"));
+    return absl::DataLossError(absl::StrCat(place, ": ", data.size(), " bytes of points, ", header.points,
+                                            " points need ", header.points * header.row_bytes(),
+                                            "; the file is cut short, copy it anew"));
   }
   rows.values.resize(header.points * rows.columns);
   std::vector<uint64_t> offset_of;  // by field, of the first point
