@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kNumbers = 7;
 constexpr double kLargestNumber = 1e9;
+constexpr size_t kLongestClass = 64;
 
 absl::StatusOr<CustomObject> ParseLine(absl::string_view line) {
   const std::vector<absl::string_view> fields = absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
@@ -28,6 +29,10 @@ absl::StatusOr<CustomObject> ParseLine(absl::string_view line) {
       return absl::DataLossError(absl::StrCat("field ", i + 1, " is \"", absl::CHexEscape(fields[i].substr(0, 40)),
                                               "\", expected a number of at most 1e9; mend or remove the line"));
     }
+  }
+  if (fields[kNumbers].size() > kLongestClass) {
+    return absl::DataLossError(absl::StrCat("the class has ", fields[kNumbers].size(), " letters, at most ",
+                                            kLongestClass, " are possible; mend or remove the line"));
   }
   const double heading = std::remainder(numbers[6], 2 * M_PI);
   CustomObject object{.box = {.x = static_cast<float>(numbers[0]),

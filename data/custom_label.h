@@ -18,7 +18,7 @@ struct CustomObject {
 
 // Sizes are above 0; the heading is wrapped to [-pi, pi).
 // DATA_LOSS: "<file>:<line>: ..." for a wrong number of fields, something that is no number up to 1e9, a size that is
-// not above 0.
+// not above 0, a class of more than 64 letters.
 absl::StatusOr<std::vector<CustomObject>> ParseCustomObjects(absl::string_view text, absl::string_view file_name);
 
 // One line without its end.
