@@ -108,6 +108,7 @@ std::vector<std::string> Values(const Place& place) {
   if (place.option->check_name("--for")) return StateNames();
   if (place.option->check_name("--breakdowns")) return WaymoBreakdownNames();
   if (place.option->check_name("--box-type")) return {"2D", "3D"};
+  if (place.option->check_name("--format")) return {"custom", "kitti", "nuscenes", "waymo"};
   // -o names a file for some commands.
   if (place.option->check_name("--output")) return ListFormats();
   return {};
