@@ -42,17 +42,17 @@ enum class Depth { kCounts, kConventions };
 
 absl::StatusOr<Findings> Look(const Dataset& dataset, const std::vector<std::string>& samples, Depth depth) {
   std::vector<Findings> parts(ReadingThreads(), Findings(dataset.class_names().size()));
-  const absl::Status status = ForEachFrame(dataset, samples, 0, "read",
-                                           [&](size_t thread, size_t index, absl::StatusOr<Frame> frame) {
-                                             Findings& part = parts[thread];
-                                             if (!frame.ok()) {
-                                               part.failures[index] = frame.status();
-                                               return absl::OkStatus();
-                                             }
-                                             part.survey.Add(*frame);
-                                             if (depth == Depth::kConventions) part.evidence.Add(*frame);
-                                             return absl::OkStatus();
-                                           });
+  const absl::Status status =
+      ForEachFrame(dataset, samples, 0, "read", [&](size_t thread, size_t index, absl::StatusOr<Frame> frame) {
+        Findings& part = parts[thread];
+        if (!frame.ok()) {
+          part.failures[index] = frame.status();
+          return absl::OkStatus();
+        }
+        part.survey.Add(*frame);
+        if (depth == Depth::kConventions) part.evidence.Add(*frame);
+        return absl::OkStatus();
+      });
   if (!status.ok()) return status;
   for (size_t i = 1; i < parts.size(); ++i) {
     parts[0].survey.Add(parts[i].survey);
@@ -63,7 +63,9 @@ absl::StatusOr<Findings> Look(const Dataset& dataset, const std::vector<std::str
 }
 
 std::string Cell(double value) { return absl::StrFormat("%.2f", value); }
-std::string Cell(const Spread& s) { return s.count == 0 ? "" : absl::StrFormat("%.2f +- %.2f", s.mean(), s.deviation()); }
+std::string Cell(const Spread& s) {
+  return s.count == 0 ? "" : absl::StrFormat("%.2f +- %.2f", s.mean(), s.deviation());
+}
 double Rounded(double value) { return std::strtod(absl::StrFormat("%.6g", value).c_str(), nullptr); }
 Json ToJson(const Spread& s) { return {{"mean", Rounded(s.mean())}, {"sd", Rounded(s.deviation())}}; }
 
@@ -103,9 +105,10 @@ Json SurveyToJson(const FrameSurvey& survey, const std::vector<std::string>& nam
   return {{"frames", {{"read", survey.frames}, {"without_boxes", survey.empty_frames}, {"skipped", skipped.count}}},
           {"points",
            {{"all", survey.points},
-            {"per_frame", {{"least", survey.points_per_frame.least},
-                           {"most", survey.points_per_frame.most},
-                           {"mean", Rounded(survey.points_per_frame.spread.mean())}}},
+            {"per_frame",
+             {{"least", survey.points_per_frame.least},
+              {"most", survey.points_per_frame.most},
+              {"mean", Rounded(survey.points_per_frame.spread.mean())}}},
             {"not_finite", survey.not_finite},
             {"share_in_boxes", Rounded(Share(survey.points_in_boxes, survey.points))}}},
           {"columns", std::move(columns)},
@@ -132,9 +135,9 @@ void PrintSurvey(const FrameSurvey& survey, const std::vector<std::string>& name
   for (size_t i = 0; i < names.size(); ++i) {
     const ClassSurvey& c = survey.classes[i];
     const auto boxes = static_cast<uint64_t>(c.length.count);
-    classes.rows.push_back({.cells = {names[i], absl::StrCat(boxes), Cell(c.length), Cell(c.width), Cell(c.height),
-                                      boxes == 0 ? "" : absl::StrFormat("%.1f", Share(c.points, boxes)),
-                                      absl::StrCat(c.empty)}});
+    classes.rows.push_back(
+        {.cells = {names[i], absl::StrCat(boxes), Cell(c.length), Cell(c.width), Cell(c.height),
+                   boxes == 0 ? "" : absl::StrFormat("%.1f", Share(c.points, boxes)), absl::StrCat(c.empty)}});
   }
   std::cout << RenderTable(columns, "table") << "\n" << RenderTable(classes, "table");
 }
@@ -185,12 +188,8 @@ Json ConventionsToJson(const ConventionReport& report, const DataVerdict& verdic
                     {"gain", Rounded(row.gain)},
                     {"standard_errors", Rounded(row.errors)}});
   }
-  return {{"boxes", report.boxes},
-          {"conventions", std::move(rows)},
-          {"reversal_known", report.reversal_known()},
-          {"fits", verdict.fits},
-          {"verdict", verdict.text},
-          {"remedy", verdict.remedy}};
+  return {{"boxes", report.boxes}, {"conventions", std::move(rows)}, {"reversal_known", report.reversal_known()},
+          {"fits", verdict.fits},  {"verdict", verdict.text},        {"remedy", verdict.remedy}};
 }
 
 int Run(const CheckFlags& flags, Depth depth) {
@@ -204,7 +203,8 @@ int Run(const CheckFlags& flags, Depth depth) {
   for (const auto& [index, failure] : findings->failures) skipped.Add(failure);
   const FrameSurvey& survey = findings->survey;
   if (survey.frames == 0) {
-    const absl::Status none = absl::InvalidArgumentError(absl::StrCat("split \"", flags.data.split, "\" names no frame"));
+    const absl::Status none =
+        absl::InvalidArgumentError(absl::StrCat("split \"", flags.data.split, "\" names no frame"));
     return ReportError(skipped.count == 0 ? none : findings->failures.begin()->second,
                        "mend the files of the frames that the split names");
   }

@@ -24,7 +24,8 @@ absl::Status Prepare(const PrepareFlags& flags) {
   KD_ASSIGN_OR_RETURN(const OpenedData opened, OpenData(flags.data));
   const Dataset& dataset = *opened.dataset;
   KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset.Split(flags.data.split));
-  if (samples.empty()) return absl::InvalidArgumentError(absl::StrCat("split \"", flags.data.split, "\" names no frame"));
+  if (samples.empty())
+    return absl::InvalidArgumentError(absl::StrCat("split \"", flags.data.split, "\" names no frame"));
   KD_ASSIGN_OR_RETURN(const Frame sample, dataset.Read(samples[0]));
   ObjectDatabaseInfo info{.class_names = dataset.class_names(),
                           .point_columns = static_cast<uint32_t>(sample.num_features),
@@ -52,8 +53,9 @@ absl::Status Prepare(const PrepareFlags& flags) {
 int Run(const PrepareFlags& flags) {
   const absl::Status status = Prepare(flags);
   if (!status.ok()) {
-    return ReportError(status, "mend what is named and run it again; frames that are done are kept. kdctl data check "
-                               "lists all that is broken");
+    return ReportError(status,
+                       "mend what is named and run it again; frames that are done are kept. kdctl data check "
+                       "lists all that is broken");
   }
   std::cout << flags.out << "/" << flags.data.split << ".objects\n";
   return kExitOk;

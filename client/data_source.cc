@@ -31,14 +31,14 @@ struct Layout {
 };
 
 const std::vector<Layout>& Layouts() {
-  static const auto* const layouts = new std::vector<Layout>{
-      {"kitti", {"training/velodyne"}, {"Car", "Pedestrian", "Cyclist"}},
-      {"custom", {"points", "labels"}, {}},
-      {"nuscenes",
-       {"v1.0-trainval", "v1.0-mini", "v1.0-test"},
-       {"car", "truck", "construction_vehicle", "bus", "trailer", "barrier", "motorcycle", "bicycle", "pedestrian",
-        "traffic_cone"}},
-      {"waymo", {"training", "validation", "testing"}, {"Vehicle", "Pedestrian", "Cyclist"}}};
+  static const auto* const layouts =
+      new std::vector<Layout>{{"kitti", {"training/velodyne"}, {"Car", "Pedestrian", "Cyclist"}},
+                              {"custom", {"points", "labels"}, {}},
+                              {"nuscenes",
+                               {"v1.0-trainval", "v1.0-mini", "v1.0-test"},
+                               {"car", "truck", "construction_vehicle", "bus", "trailer", "barrier", "motorcycle",
+                                "bicycle", "pedestrian", "traffic_cone"}},
+                              {"waymo", {"training", "validation", "testing"}, {"Vehicle", "Pedestrian", "Cyclist"}}};
   return *layouts;
 }
 
@@ -87,8 +87,10 @@ class ProgressLine {
 void AddDataFlags(CLI::App& command, DataFlags& flags) {
   command.add_option("--data", flags.root, "Folder of the data set")->required();
   command.add_option("--format", flags.format, "kitti, waymo, custom, ...; default: as the folders look");
-  command.add_option("--split", flags.split, "Name of a file in ImageSets, or of Waymo's folders")->capture_default_str();
-  command.add_option("--classes", flags.classes, "Classes, separated by commas; default: all usual ones")->delimiter(',');
+  command.add_option("--split", flags.split, "Name of a file in ImageSets, or of Waymo's folders")
+      ->capture_default_str();
+  command.add_option("--classes", flags.classes, "Classes, separated by commas; default: all usual ones")
+      ->delimiter(',');
   command.add_option("--point-columns", flags.point_columns, "Numbers a point of own data")
       ->capture_default_str()
       ->check(CLI::Range(3, 64));

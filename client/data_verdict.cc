@@ -19,11 +19,13 @@ constexpr double kFarthestMean = 1000;
 // How the labels (or points) have to be changed, part by part.
 std::vector<std::string> Changes(const Convention& c, bool wide) {
   std::vector<std::string> changes;
-  if (c.units == Convention::Units::kBoxesInMillimetres) changes.push_back("divide x y z dx dy dz of the boxes by 1000");
+  if (c.units == Convention::Units::kBoxesInMillimetres)
+    changes.push_back("divide x y z dx dy dz of the boxes by 1000");
   if (c.units == Convention::Units::kPointsInMillimetres) changes.push_back("divide x y z of the points by 1000");
   if (c.units == Convention::Units::kAllInMillimetres) changes.push_back("divide all lengths by 1000");
   if (c.axes == Convention::Axes::kMirrored) changes.push_back("negate y and heading of the boxes");
-  if (c.axes == Convention::Axes::kQuarterLeft) changes.push_back("write -y x for x y of the boxes and add pi/2 to the heading");
+  if (c.axes == Convention::Axes::kQuarterLeft)
+    changes.push_back("write -y x for x y of the boxes and add pi/2 to the heading");
   if (c.axes == Convention::Axes::kQuarterRight) {
     changes.push_back("write y -x for x y of the boxes and subtract pi/2 from the heading");
   }
@@ -54,8 +56,8 @@ DataVerdict JudgeData(const ConventionReport& report, const FrameSurvey& survey,
   const ConventionReport::Row& declared = report.rows.at(0);
   const ConventionReport::Row& best = report.rows.at(report.best);
   if (report.best != 0 || report.wide()) {
-    found.push_back(absl::StrFormat("%s (score %.2f, as declared %.2f, %d boxes)", NameOf(best.convention, report.wide()),
-                                    best.score, declared.score, report.boxes));
+    found.push_back(absl::StrFormat("%s (score %.2f, as declared %.2f, %d boxes)",
+                                    NameOf(best.convention, report.wide()), best.score, declared.score, report.boxes));
     changes = Changes(best.convention, report.wide());
   } else if (report.reversed()) {
     found.push_back(absl::StrFormat("headings point backwards (%.0f cars)",

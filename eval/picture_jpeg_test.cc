@@ -63,7 +63,8 @@ TEST(JpegTest, HostileBytesAreDecodedOrRefusedInOneLine) {
       return;
     }
     ++refused;
-    ASSERT_THAT(image, StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("camera 1 cannot be read as JPEG")));
+    ASSERT_THAT(image,
+                StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("camera 1 cannot be read as JPEG")));
     ASSERT_THAT(image.status().message(), IsOneLine());
   });
   EXPECT_GT(decoded, 100);
