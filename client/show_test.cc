@@ -104,8 +104,11 @@ TEST(ShowAnyTest, WaymosFiveImagesStandAboveTheView) {
   for (const char* name : {"Vehicle", "Pedestrian", "Cyclist"}) data.add_class_names(name);
   const auto dataset = OpenDataset(data);
   ASSERT_THAT(dataset, IsOk());
-  const ShowOptions options{
-      .root = folder.path(), .sample = "1/000", .out = folder / "out.png", .format = "waymo", .dataset = dataset->get()};
+  const ShowOptions options{.root = folder.path(),
+                            .sample = "1/000",
+                            .out = folder / "out.png",
+                            .format = "waymo",
+                            .dataset = dataset->get()};
   ASSERT_THAT(ShowFrame(options), IsOk());
   const auto image = Image::ReadPng(options.out);
   ASSERT_THAT(image, IsOk());

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/file.h"
 #include "base/status_matchers.h"
@@ -181,7 +182,8 @@ TEST(ConventionTest, RealFramesTellTheSame) {
         frame->points = *ReadKittiPoints(root + "/training/velodyne_reduced/" + sample + ".bin");
         const std::string labels = root + "/training/label_2/" + sample + ".txt";
         const KittiCalib calib = *ReadKittiCalib(root, sample);
-        for (const KittiObject& o : *ParseKittiObjects(*ReadFile(labels), KittiText::kLabels, labels)) {
+        const std::vector<KittiObject> objects = *ParseKittiObjects(*ReadFile(labels), KittiText::kLabels, labels);
+        for (const KittiObject& o : objects) {
           if (o.type != "DontCare") frame->boxes.push_back({.box = KittiToLidar(o, calib)});
         }
       }
