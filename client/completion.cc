@@ -110,6 +110,7 @@ std::vector<std::string> Values(const Place& place) {
   if (place.option->check_name("--breakdowns")) return WaymoBreakdownNames();
   if (place.option->check_name("--box-type")) return {"2D", "3D"};
   const bool is_eval = place.command->get_parent() != nullptr && place.command->get_parent()->get_name() == "eval";
+  if (place.option->check_name("--format")) return {"custom", "kitti", "nuscenes", "waymo"};
   // -o names a file for some commands.
   if (place.option->check_name("--output")) return is_eval ? std::vector<std::string>{"json", "table"} : ListFormats();
   if (is_eval && place.command->get_name() == "nuscenes") {

@@ -88,6 +88,9 @@ int Main(int argc, char** argv) {
   AddFileCommands(app, session);
   AddFrameCommands(app, session);
   AddWaymoCommands(app, session);
+  AddDataCheckCommands(app, session);
+  AddDataPrepareCommand(app, session);
+  AddDataViewCommand(app, session);
   AddCacheCommands(app, session);
   AddDoctorCommand(app, session);
   AddVersionCommand(app, session);

@@ -25,6 +25,10 @@ void AddVersionCommand(CLI::App& app, Session& session);
 void AddFileCommands(CLI::App& app, Session& session);   // validate, explain, schema, pull
 void AddNuscenesCommand(CLI::App& eval, Session& session);  // eval nuscenes
 void AddFrameCommands(CLI::App& app, Session& session);  // data, eval, show
+// These three after AddFrameCommands.
+void AddDataCheckCommands(CLI::App& app, Session& session);   // data check, data stats
+void AddDataPrepareCommand(CLI::App& app, Session& session);  // data prepare
+void AddDataViewCommand(CLI::App& app, Session& session);     // data view
 void AddWaymoCommands(CLI::App& app, Session& session);  // data dump waymo, eval waymo; after AddFrameCommands
 void AddCompletionCommands(CLI::App& app, Session& session);
 

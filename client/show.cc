@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "data/kitti_dataset.h"
+#include "data/waymo_dataset.h"
 #include "eval/picture_boxes.h"
 
 namespace kd {
@@ -24,6 +25,27 @@ constexpr double kMetresAcross = 80, kMetresAhead = 70;
 constexpr int kNarrowest = 400, kWidest = 4000;
 constexpr int kCloseUps = 4, kCloseUpsAcross = 2;
 constexpr double kSameObject = 2;  // metres
+// Without a camera that looks ahead: a square around the sensor.
+constexpr double kFarthest = 75, kAround = 1500;  // metres, pixels
+constexpr int kWaymoWidth = 640;                  // pixels of each of Waymo's images
+constexpr char kWaymoNote[] = "BOXES WITHOUT LENS DISTORTION AND ROLLING SHUTTER";
+
+struct CameraView {
+  std::string name;
+  KittiCalib calib;
+  Image image;
+};
+
+// What a page is made of.
+struct Scene {
+  Frame frame;
+  std::vector<BoxLayer> layers;
+  // Side by side, in rows.
+  std::vector<std::vector<CameraView>> cameras;
+  BevOptions area;
+  // Above the images.
+  std::string note;
+};
 
 // Scored labels first, then the others.
 absl::StatusOr<std::vector<BoxLayer>> LabelLayers(const std::string& path, const KittiCalib& calib) {
@@ -70,58 +92,166 @@ std::vector<Box3d> Subjects(const std::vector<BoxLayer>& layers) {
   return subjects;
 }
 
-Image DrawPage(const Frame& frame, const std::vector<BoxLayer>& layers, const KittiCalib& calib, const ImageSize& size,
-               std::optional<Image> camera) {
-  Image bev = DrawBev(frame, layers,
-                      {.x_min = 0,
-                       .x_max = kMetresAhead,
-                       .y_min = -kMetresAcross / 2,
-                       .y_max = kMetresAcross / 2,
-                       .pixels_per_metre = std::clamp(size.width, kNarrowest, kWidest) / kMetresAcross});
-  DrawLegend(layers, bev);
-  const std::vector<Box3d> subjects = Subjects(layers);
+// The first camera that sees the box.
+const CameraView* CameraOf(const Box3d& box, const std::vector<std::vector<CameraView>>& rows) {
+  for (const std::vector<CameraView>& row : rows) {
+    for (const CameraView& camera : row) {
+      const ImageSize size{.width = camera.image.width(), .height = camera.image.height()};
+      if (!ProjectBox(box, camera.calib, size).empty()) return &camera;
+    }
+  }
+  return nullptr;
+}
+
+Image DrawPage(Scene scene) {
+  Image bev = DrawBev(scene.frame, scene.layers, scene.area);
+  DrawLegend(scene.layers, bev);
+  const std::vector<Box3d> subjects = Subjects(scene.layers);
   const int side = bev.width() / (2 * kCloseUpsAcross);
   const int rows = (static_cast<int>(subjects.size()) + kCloseUpsAcross - 1) / kCloseUpsAcross;
-  const int camera_height = camera ? camera->height() : 0;
-  Image page(std::max(bev.width(), camera ? camera->width() : 0), camera_height + rows * side + bev.height());
-  for (int i = 0; i < static_cast<int>(subjects.size()); ++i) {
-    page.Paste(DrawCloseUp(subjects[i], frame, layers, calib, camera ? &*camera : nullptr, side),
-               i % kCloseUpsAcross * 2 * side, camera_height + i / kCloseUpsAcross * side);
+  int width = bev.width(), cameras_height = 0;
+  for (const std::vector<CameraView>& row : scene.cameras) {
+    int row_width = 0, row_height = 0;
+    for (const CameraView& camera : row) {
+      row_width += camera.image.width();
+      row_height = std::max(row_height, camera.image.height());
+    }
+    width = std::max(width, row_width);
+    cameras_height += row_height;
   }
-  page.Paste(bev, 0, camera_height + rows * side);
-  if (camera) {
-    DrawBoxesInImage(layers, calib, *camera);
-    page.Paste(*camera, 0, 0);
+  Image page(width, cameras_height + rows * side + bev.height());
+  for (int i = 0; i < static_cast<int>(subjects.size()); ++i) {
+    const CameraView* camera = CameraOf(subjects[i], scene.cameras);
+    page.Paste(DrawCloseUp(subjects[i], scene.frame, scene.layers, camera == nullptr ? KittiCalib{} : camera->calib,
+                           camera == nullptr ? nullptr : &camera->image, side),
+               i % kCloseUpsAcross * 2 * side, cameras_height + i / kCloseUpsAcross * side);
+  }
+  page.Paste(bev, 0, cameras_height + rows * side);
+  int top = 0;
+  for (std::vector<CameraView>& row : scene.cameras) {
+    int left = 0, row_height = 0;
+    for (CameraView& camera : row) {
+      DrawBoxesInImage(scene.layers, camera.calib, camera.image);
+      page.Paste(camera.image, left, top);
+      left += camera.image.width();
+      row_height = std::max(row_height, camera.image.height());
+    }
+    top += row_height;
+  }
+  if (!scene.note.empty()) {
+    page.Shade(0, 0, TextWidth(scene.note) + 12, kTextHeight + 10);
+    page.Text(6, 5, scene.note, {230, 230, 230});
   }
   return page;
 }
 
-}  // namespace
-
-absl::Status ShowFrame(const ShowOptions& options) {
+absl::StatusOr<Scene> LoadKitti(const ShowOptions& options) {
   const std::string training = options.root + "/training/";
   KD_ASSIGN_OR_RETURN(const KittiCalib calib, ReadKittiCalib(options.root, options.sample));
   KD_ASSIGN_OR_RETURN(const ImageSize size, ReadKittiImageSize(options.root, options.sample));
-  Frame frame;
-  KD_ASSIGN_OR_RETURN(frame.points, ReadKittiPoints(absl::StrCat(training, "velodyne/", options.sample, ".bin")));
-  KD_ASSIGN_OR_RETURN(std::vector<BoxLayer> layers,
-                      LabelLayers(absl::StrCat(training, "label_2/", options.sample, ".txt"), calib));
+  Scene scene;
+  KD_ASSIGN_OR_RETURN(scene.frame.points, ReadKittiPoints(absl::StrCat(training, "velodyne/", options.sample, ".bin")));
+  KD_ASSIGN_OR_RETURN(scene.layers, LabelLayers(absl::StrCat(training, "label_2/", options.sample, ".txt"), calib));
   const auto add = [&](const std::string& folder, BoxLayer empty) -> absl::Status {
     if (folder.empty()) return absl::OkStatus();
     KD_ASSIGN_OR_RETURN(
-        layers.emplace_back(),
+        scene.layers.emplace_back(),
         DetectionLayer(std::move(empty), absl::StrCat(folder, "/", options.sample, ".txt"), options.min_score, calib));
     return absl::OkStatus();
   };
   KD_RETURN_IF_ERROR(add(options.teacher, {.name = "teacher", .color = kTeacher, .line_width = kTeacherWidth}));
   KD_RETURN_IF_ERROR(add(options.student, {.name = "student", .color = kStudent, .line_width = kStudentWidth}));
-
-  std::optional<Image> camera;
   const std::string image_path = absl::StrCat(training, "image_2/", options.sample, ".png");
   if (std::filesystem::exists(image_path)) {
-    KD_ASSIGN_OR_RETURN(camera, Image::ReadPng(image_path));
+    KD_ASSIGN_OR_RETURN(Image image, Image::ReadPng(image_path));
+    scene.cameras.emplace_back().push_back({.name = "image_2", .calib = calib, .image = std::move(image)});
   }
-  return DrawPage(frame, layers, calib, size, std::move(camera)).WritePng(options.out);
+  scene.area = {.x_min = 0,
+                .x_max = kMetresAhead,
+                .y_min = -kMetresAcross / 2,
+                .y_max = kMetresAcross / 2,
+                .pixels_per_metre = std::clamp(size.width, kNarrowest, kWidest) / kMetresAcross};
+  return scene;
+}
+
+// Waymo's camera looks along x with y to the left; an optical one along z with x to the right.
+KittiCalib CalibOf(const WaymoCamera& camera) {
+  KittiCalib calib{};
+  const auto& [fu, fv, cu, cv, k1, k2, p1, p2, k3] = camera.intrinsic;
+  calib.p2 = {fu, 0, cu, 0, 0, fv, cv, 0, 0, 0, 1, 0};
+  calib.r0_rect = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+  const WaymoTransform& m = camera.extrinsic;
+  // Rows of the inverse: the camera's axes in the vehicle frame, and its place along them.
+  const auto row = [&](int axis, double sign, int to) {
+    double place = 0;
+    for (int i = 0; i < 3; ++i) {
+      calib.tr_velo_to_cam[4 * to + i] = sign * m[4 * i + axis];
+      place += m[4 * i + axis] * m[4 * i + 3];
+    }
+    calib.tr_velo_to_cam[4 * to + 3] = -sign * place;
+  };
+  row(1, -1, 0);
+  row(2, -1, 1);
+  row(0, 1, 2);
+  return calib;
+}
+
+// The same camera with an image of `width` pixels.
+CameraView Shrink(const CameraView& camera, int width) {
+  const double scale = static_cast<double>(width) / camera.image.width();
+  CameraView small{.name = camera.name,
+                   .calib = camera.calib,
+                   .image = camera.image.Crop(0, 0, scale, width, static_cast<int>(camera.image.height() * scale))};
+  for (int i = 0; i < 8; ++i) small.calib.p2[i] *= scale;
+  return small;
+}
+
+absl::Status AddWaymoCameras(const ShowOptions& options, Scene& scene) {
+  KD_ASSIGN_OR_RETURN(const WaymoFrame waymo, ReadWaymoFrame(options.root, options.sample));
+  const std::vector<std::vector<int>> rows = {{2, 1, 3}, {4, 5}};
+  for (const std::vector<int>& row : rows) {
+    std::vector<CameraView> views;
+    for (const int number : row) {
+      const auto same = [&](const auto& of) { return of.camera == number; };
+      const auto camera = std::find_if(waymo.cameras.begin(), waymo.cameras.end(), same);
+      const auto image = std::find_if(waymo.images.begin(), waymo.images.end(), same);
+      if (camera == waymo.cameras.end() || image == waymo.images.end()) continue;
+      const std::string name = absl::StrCat("camera ", number);
+      KD_ASSIGN_OR_RETURN(Image pixels, Image::DecodeJpeg(image->jpeg, absl::StrCat(options.sample, ": ", name)));
+      views.push_back(Shrink({.name = name, .calib = CalibOf(*camera), .image = std::move(pixels)}, kWaymoWidth));
+    }
+    if (!views.empty()) scene.cameras.push_back(std::move(views));
+  }
+  if (!scene.cameras.empty()) scene.note = kWaymoNote;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Scene> LoadFrame(const ShowOptions& options) {
+  Scene scene;
+  KD_ASSIGN_OR_RETURN(scene.frame, options.dataset->Read(options.sample));
+  BoxLayer labels{.name = "labels", .color = kTruth, .line_width = kTruthWidth / 2};
+  double reach = 10;
+  for (const LabeledBox& labeled : scene.frame.boxes) {
+    labels.boxes.push_back({labeled.box, options.dataset->class_names()[labeled.label]});
+    reach = std::max<double>({reach, std::abs(labeled.box.x) + 5, std::abs(labeled.box.y) + 5});
+  }
+  for (size_t i = 0; i < scene.frame.num_points(); ++i) {
+    const float* p = &scene.frame.points[i * scene.frame.num_features];
+    reach = std::max<double>({reach, std::abs(p[0]), std::abs(p[1])});
+  }
+  reach = std::min(reach, kFarthest);
+  scene.layers.push_back(std::move(labels));
+  scene.area = {
+      .x_min = -reach, .x_max = reach, .y_min = -reach, .y_max = reach, .pixels_per_metre = kAround / (2 * reach)};
+  if (options.format == "waymo") KD_RETURN_IF_ERROR(AddWaymoCameras(options, scene));
+  return scene;
+}
+
+}  // namespace
+
+absl::Status ShowFrame(const ShowOptions& options) {
+  KD_ASSIGN_OR_RETURN(Scene scene, options.format == "kitti" ? LoadKitti(options) : LoadFrame(options));
+  return DrawPage(std::move(scene)).WritePng(options.out);
 }
 
 }  // namespace kd

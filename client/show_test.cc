@@ -70,5 +70,52 @@ TEST_F(ShowTest, WhatIsMissingIsNamed) {
   EXPECT_THAT(ShowFrame(options_), StatusIs(absl::StatusCode::kNotFound, ::testing::HasSubstr("999999")));
 }
 
+TEST(ShowAnyTest, OwnDataIsDrawnAroundTheSensor) {
+  TemporaryFolder folder;
+  for (const char* part : {"ImageSets", "points", "labels"}) std::filesystem::create_directories(folder / part);
+  const float points[] = {10, 0, 0, 0, -20, 5, 0, 0};
+  std::ofstream(folder / "points/a.bin", std::ios::binary).write(reinterpret_cast<const char*>(points), sizeof(points));
+  std::ofstream(folder / "labels/a.txt") << "10 0 0 4 2 2 0 Car\n";
+  v1::Data data;
+  data.set_format("custom");
+  data.set_root(folder.path());
+  data.add_class_names("Car");
+  const auto dataset = OpenDataset(data);
+  ASSERT_THAT(dataset, IsOk());
+  const ShowOptions options{
+      .root = folder.path(), .sample = "a", .out = folder / "out.png", .format = "custom", .dataset = dataset->get()};
+  ASSERT_THAT(ShowFrame(options), IsOk());
+  const auto image = Image::ReadPng(options.out);
+  ASSERT_THAT(image, IsOk());
+  EXPECT_EQ(image->width(), 1500);
+  EXPECT_EQ(image->height(), 375 + 1500);
+}
+
+TEST(ShowAnyTest, WaymosFiveImagesStandAboveTheView) {
+  const std::string path = SharedPath("data/waymo/v1/one_frame_with_images.tfrecord");
+  KD_REQUIRE_FILE(path);
+  TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "training");
+  std::filesystem::create_symlink(std::filesystem::absolute(path),
+                                  folder / "training/segment-1_with_camera_labels.tfrecord");
+  v1::Data data;
+  data.set_format("waymo");
+  data.set_root(folder.path());
+  for (const char* name : {"Vehicle", "Pedestrian", "Cyclist"}) data.add_class_names(name);
+  const auto dataset = OpenDataset(data);
+  ASSERT_THAT(dataset, IsOk());
+  const ShowOptions options{.root = folder.path(),
+                            .sample = "1/000",
+                            .out = folder / "out.png",
+                            .format = "waymo",
+                            .dataset = dataset->get()};
+  ASSERT_THAT(ShowFrame(options), IsOk());
+  const auto image = Image::ReadPng(options.out);
+  ASSERT_THAT(image, IsOk());
+  EXPECT_EQ(image->width(), 1920);
+  // Rows of 426 and 295 pixels, two rows of close-ups.
+  EXPECT_NEAR(image->height(), 426 + 295 + 2 * 375 + 1500, 5);
+}
+
 }  // namespace
 }  // namespace kd

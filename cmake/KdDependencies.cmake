@@ -25,6 +25,14 @@ add_library(kd_rocksdb INTERFACE)
 target_link_libraries(kd_rocksdb INTERFACE RocksDB::rocksdb-shared)
 add_library(kd::rocksdb ALIAS kd_rocksdb)
 
+# Compressed point clouds (.pcd); the library has no package file.
+find_library(KD_LZF_LIBRARY lzf REQUIRED)
+find_path(KD_LZF_INCLUDE_DIR liblzf/lzf.h REQUIRED)
+add_library(kd_lzf INTERFACE)
+target_include_directories(kd_lzf SYSTEM INTERFACE "${KD_LZF_INCLUDE_DIR}")
+target_link_libraries(kd_lzf INTERFACE "${KD_LZF_LIBRARY}")
+add_library(kd::lzf ALIAS kd_lzf)
+
 # Header-only asio and Beast; the one translation unit that instantiates them is base/http.
 add_library(kd_beast INTERFACE)
 target_link_libraries(kd_beast INTERFACE Boost::headers OpenSSL::SSL OpenSSL::Crypto Threads::Threads)

@@ -26,9 +26,11 @@ using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-// x, y, z, intensity.
-// Columns of a point: x, y, z, intensity; Waymo has the elongation of the echo, too.
-uint32_t ColumnsOf(absl::string_view format) { return format == "waymo" ? 5 : 4; }
+// Columns of a point: x, y, z, intensity; Waymo has the elongation of the echo, too, and nuScenes the time.
+uint32_t ColumnsOf(const v1::Data& data) {
+  if (data.format() == "custom") return data.point_columns();
+  return data.format() == "kitti" ? 4 : 5;
+}
 // No path of Linux is longer.
 constexpr size_t kMaxText = 4096;
 
@@ -375,7 +377,7 @@ absl::Status ValidatePair(const v1::Pair& pair) {
     KD_ASSIGN_OR_RETURN(v1::Detector base, BuiltInDetector(pair.student().model()));
     *base.mutable_class_names() = pair.data().class_names();
     KD_ASSIGN_OR_RETURN(const v1::Detector student, MakeStudentDetector(base, pair.student()));
-    if (const uint32_t columns = ColumnsOf(pair.data().format()); student.num_point_features() != columns) {
+    if (const uint32_t columns = ColumnsOf(pair.data()); student.num_point_features() != columns) {
       return Invalid("student", absl::StrCat("takes ", student.num_point_features(), " columns a point, and format ", pair.data().format(), " has ", columns,
                                              "; use another model, or detector: {num_point_features: ", columns, "}"));
     }

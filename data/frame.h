@@ -43,6 +43,8 @@ struct Frame {
   std::vector<float> points;
   int num_features = 4;
   std::vector<LabeledBox> boxes;
+  // Points of the file that are not in `points` because a number of theirs is not finite.
+  size_t not_finite = 0;
 
   size_t num_points() const { return points.size() / static_cast<size_t>(num_features); }
 };

@@ -8,14 +8,14 @@
 #include <filesystem>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "data/custom_dataset.h"
+#include "data/image_sets.h"
 #include "data/kitti_label.h"
 #include "data/nuscenes_dataset.h"
 #include "data/waymo_dataset.h"
@@ -26,7 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kPointFeatures = 4;
-constexpr uint64_t kMaxTextBytes = 16 << 20;
 constexpr uint32_t kMaxImageSide = 16384;
 constexpr double kLargestObject = 100;
 constexpr uint64_t kMaxPointBytes = uint64_t{1} << 30;
@@ -34,13 +33,6 @@ constexpr uint64_t kMaxPointBytes = uint64_t{1} << 30;
 std::string PathOf(const std::string& root, absl::string_view folder, absl::string_view sample,
                    absl::string_view ending) {
   return absl::StrCat(root, "/training/", folder, "/", sample, ending);
-}
-
-// Frame names become parts of paths, and samples arrive from other machines.
-bool IsFrameName(absl::string_view name) {
-  return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return absl::ascii_isalnum(c) || c == '_' || c == '-';
-  });
 }
 
 // A damaged file of the data set is DATA_LOSS whatever the parser called it.
@@ -56,31 +48,7 @@ class KittiDataset : public Dataset {
   const std::vector<std::string>& class_names() const override { return class_names_; }
 
   absl::StatusOr<std::vector<std::string>> Split(const std::string& split) const override {
-    // Its name is a part of a path and may come from another machine.
-    if (split.empty() || split.size() > 128 || split.find('/') != std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("\"", absl::CEscape(split.substr(0, 64)), "\" is not the name of a split; there are: ", ExistingSplits()));
-    }
-    const std::string path = absl::StrCat(root_, "/ImageSets/", split, ".txt");
-    const absl::StatusOr<std::string> text = ReadFile(path, kMaxTextBytes);
-    if (absl::IsNotFound(text.status())) {
-      return absl::NotFoundError(
-          absl::StrCat("no split \"", split, "\": ", path, " is missing; add it or name another, there are: ", ExistingSplits()));
-    }
-    KD_RETURN_IF_ERROR(text.status());
-    std::vector<std::string> names;
-    int line_number = 0;
-    for (absl::string_view line : absl::StrSplit(*text, '\n')) {
-      ++line_number;
-      line = absl::StripAsciiWhitespace(line);
-      if (line.empty()) continue;
-      if (!IsFrameName(line)) {
-        return absl::InvalidArgumentError(absl::StrCat(path, ":", line_number, ": \"",
-                                                       absl::CEscape(line.substr(0, 64)),
-                                                       "\" is not a frame name; expected one like 000134"));
-      }
-      names.emplace_back(line);
-    }
-    return names;
+    return ReadImageSet(root_, split);
   }
 
   absl::StatusOr<Frame> Read(const std::string& sample) const override {
@@ -91,7 +59,7 @@ class KittiDataset : public Dataset {
     Frame frame;
     frame.sample = sample;
     frame.num_features = kPointFeatures;
-    KD_ASSIGN_OR_RETURN(frame.points, ReadKittiPoints(PathOf(root_, "velodyne", sample, ".bin")));
+    KD_ASSIGN_OR_RETURN(frame.points, ReadKittiPoints(PathOf(root_, "velodyne", sample, ".bin"), &frame.not_finite));
     KD_ASSIGN_OR_RETURN(const KittiCalib calib, ReadKittiCalib(root_, sample));
     if (fov_crop_) {
       KD_ASSIGN_OR_RETURN(const ImageSize image, ReadKittiImageSize(root_, sample));
@@ -113,8 +81,8 @@ class KittiDataset : public Dataset {
         return absl::NotFoundError(absl::StrCat("frame ", name, " of split \"", split, "\": ", points,
                                                 " is missing; add it or take the name out of the split"));
       }
-      KD_ASSIGN_OR_RETURN(const std::string calib, ReadFile(PathOf(root_, "calib", name, ".txt"), kMaxTextBytes));
-      KD_ASSIGN_OR_RETURN(const std::string labels, ReadFile(PathOf(root_, "label_2", name, ".txt"), kMaxTextBytes));
+      KD_ASSIGN_OR_RETURN(const std::string calib, ReadFile(PathOf(root_, "calib", name, ".txt"), kMaxDataTextBytes));
+      KD_ASSIGN_OR_RETURN(const std::string labels, ReadFile(PathOf(root_, "label_2", name, ".txt"), kMaxDataTextBytes));
       hasher.Update(absl::StrCat(name, " ", size, " ", calib.size(), " ", labels.size(), "\n"));
       hasher.Update(calib);
       hasher.Update(labels);
@@ -123,19 +91,9 @@ class KittiDataset : public Dataset {
   }
 
  private:
-  std::string ExistingSplits() const {
-    std::vector<std::string> names;
-    std::error_code error;
-    for (fs::directory_iterator it(root_ + "/ImageSets", error), end; !error && it != end; it.increment(error)) {
-      names.push_back(it->path().stem().string());
-    }
-    std::sort(names.begin(), names.end());
-    return names.empty() ? "none" : absl::StrJoin(names, ", ");
-  }
-
   absl::StatusOr<std::vector<LabeledBox>> ReadBoxes(const std::string& sample, const KittiCalib& calib) const {
     const std::string path = PathOf(root_, "label_2", sample, ".txt");
-    KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxTextBytes));
+    KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxDataTextBytes));
     const absl::StatusOr<std::vector<KittiObject>> objects = ParseKittiObjects(text, KittiText::kLabels, path);
     if (!objects.ok()) return AsDataLoss(objects.status());
     std::vector<LabeledBox> boxes;
@@ -192,7 +150,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data) 
 
 absl::StatusOr<KittiCalib> ReadKittiCalib(const std::string& root, const std::string& sample) {
   const std::string path = PathOf(root, "calib", sample, ".txt");
-  KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxTextBytes));
+  KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxDataTextBytes));
   absl::StatusOr<KittiCalib> calib = ParseKittiCalib(text, path);
   if (!calib.ok()) return AsDataLoss(calib.status());
   return calib;
@@ -224,7 +182,7 @@ absl::StatusOr<ImageSize> ReadKittiImageSize(const std::string& root, const std:
   return ImageSize{.width = static_cast<int>(width), .height = static_cast<int>(height)};
 }
 
-absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path) {
+absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path, size_t* not_finite) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxPointBytes));
   constexpr size_t kRow = kPointFeatures * sizeof(float);
   if (bytes.size() % kRow != 0) {
@@ -241,6 +199,7 @@ absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path) {
     if (kept != i) std::copy_n(points.begin() + i, kPointFeatures, points.begin() + kept);
     kept += kPointFeatures;
   }
+  if (not_finite != nullptr) *not_finite = (points.size() - kept) / kPointFeatures;
   points.resize(kept);
   return points;
 }
@@ -249,7 +208,9 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data) {
   if (data.format() == "kitti") return OpenKittiDataset(data);
   if (data.format() == "nuscenes") return OpenNuscenesDataset(data);
   if (data.format() == "waymo") return OpenWaymoDataset(data);
-  return absl::InvalidArgumentError(absl::StrCat("data.format \"", data.format(), "\" is not known; use \"kitti\", \"nuscenes\" or \"waymo\""));
+  if (data.format() == "custom") return OpenCustomDataset(data);
+  return absl::InvalidArgumentError(
+      absl::StrCat("data.format \"", data.format(), "\" is not known; use \"kitti\", \"nuscenes\", \"waymo\" or \"custom\""));
 }
 
 }  // namespace kd

@@ -2,8 +2,10 @@
 #ifndef KD_DATA_KITTI_DATASET_H_
 #define KD_DATA_KITTI_DATASET_H_
 
+#include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "data/dataset.h"
@@ -17,9 +19,9 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data);
 absl::StatusOr<KittiCalib> ReadKittiCalib(const std::string& root, const std::string& sample);
 absl::StatusOr<ImageSize> ReadKittiImageSize(const std::string& root, const std::string& sample);
 
-// Points of a velodyne file, N x 4. Points with a coordinate that is not finite are left out.
+// Points of a velodyne file, N x 4. Points with a coordinate that is not finite are left out, and counted if asked.
 // DATA_LOSS: the file is empty or its size is not a multiple of 16 bytes.
-absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path);
+absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path, size_t* not_finite = nullptr);
 
 }  // namespace kd
 

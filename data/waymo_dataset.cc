@@ -75,6 +75,22 @@ class WaymoDataset : public Dataset {
   }
 
   absl::StatusOr<Frame> Read(const std::string& sample) const override {
+    KD_ASSIGN_OR_RETURN(const Record record, ReadRecord(sample));
+    Frame frame{.sample = sample, .num_features = kPointFeatures};
+    frame.points = Points(record.frame, record.folder == kTrainingFolder, frame.not_finite);
+    absl::StatusOr<std::vector<LabeledBox>> boxes = Boxes(record.frame);
+    if (!boxes.ok()) return Annotate(boxes.status(), record.place);
+    frame.boxes = *std::move(boxes);
+    return frame;
+  }
+
+  struct Record {
+    WaymoFrame frame;
+    std::string folder;
+    // For messages.
+    std::string place;
+  };
+  absl::StatusOr<Record> ReadRecord(const std::string& sample) const {
     const size_t slash = sample.rfind('/');
     const auto segment = slash == std::string::npos ? segments_.end() : segments_.find(sample.substr(0, slash));
     const auto not_found = [&](absl::string_view problem) {
@@ -83,21 +99,16 @@ class WaymoDataset : public Dataset {
     };
     if (segment == segments_.end()) return not_found("no such segment; names look like <context name>/017");
     KD_ASSIGN_OR_RETURN(const std::shared_ptr<const TfRecordFile> file, IndexOf(segment->second.path));
-    size_t record = 0;
-    if (!absl::SimpleAtoi(sample.substr(slash + 1), &record) || record >= file->records().size() ||
-        SampleName(segment->first, record) != sample) {
+    size_t number = 0;
+    if (!absl::SimpleAtoi(sample.substr(slash + 1), &number) || number >= file->records().size() ||
+        SampleName(segment->first, number) != sample) {
       return not_found(
           absl::StrCat("its segment has frames 000 to ", absl::StrFormat("%03d", file->records().size() - 1)));
     }
-    KD_ASSIGN_OR_RETURN(const std::string payload, file->Read(record));
-    const absl::StatusOr<WaymoFrame> waymo = ParseWaymoFrame(payload);
-    if (!waymo.ok()) return Annotate(waymo.status(), file->Place(record));
-    Frame frame{.sample = sample, .num_features = kPointFeatures};
-    frame.points = Points(*waymo, segment->second.folder == kTrainingFolder);
-    absl::StatusOr<std::vector<LabeledBox>> boxes = Boxes(*waymo);
-    if (!boxes.ok()) return Annotate(boxes.status(), file->Place(record));
-    frame.boxes = *std::move(boxes);
-    return frame;
+    KD_ASSIGN_OR_RETURN(const std::string payload, file->Read(number));
+    absl::StatusOr<WaymoFrame> frame = ParseWaymoFrame(payload);
+    if (!frame.ok()) return Annotate(frame.status(), file->Place(number));
+    return Record{.frame = *std::move(frame), .folder = segment->second.folder, .place = file->Place(number)};
   }
 
   absl::StatusOr<std::string> Digest(const std::string& split) const override {
@@ -154,7 +165,7 @@ class WaymoDataset : public Dataset {
     return indexes_.try_emplace(path, std::make_shared<const TfRecordFile>(std::move(file))).first->second;
   }
 
-  static std::vector<float> Points(const WaymoFrame& frame, bool drop_no_label_zones) {
+  static std::vector<float> Points(const WaymoFrame& frame, bool drop_no_label_zones, size_t& not_finite) {
     std::vector<float> points;
     for (const WaymoCloud& cloud : frame.clouds) {
       for (const WaymoPoint& p : cloud.points) {
@@ -164,6 +175,7 @@ class WaymoDataset : public Dataset {
             static_cast<float>(std::tanh(static_cast<double>(p.intensity))), p.elongation};
         const bool finite = std::all_of(std::begin(row), std::end(row), [](float v) { return std::isfinite(v); });
         if (finite) points.insert(points.end(), std::begin(row), std::end(row));
+        not_finite += !finite;
       }
     }
     return points;
@@ -250,6 +262,14 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenWaymoDataset(const v1::Data& data) 
                      "set there (Waymo's layout: {training,validation,testing}/segment-*.tfrecord)"));
   }
   return std::make_unique<WaymoDataset>(data, std::move(segments));
+}
+
+absl::StatusOr<WaymoFrame> ReadWaymoFrame(const std::string& root, const std::string& sample) {
+  KD_ASSIGN_OR_RETURN(Segments segments, FindSegments(root));
+  v1::Data data;
+  data.set_root(root);
+  KD_ASSIGN_OR_RETURN(WaymoDataset::Record record, WaymoDataset(data, std::move(segments)).ReadRecord(sample));
+  return std::move(record.frame);
 }
 
 }  // namespace kd

@@ -3,9 +3,11 @@
 #define KD_DATA_WAYMO_DATASET_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "data/dataset.h"
+#include "data/waymo_frame.h"
 
 namespace kd {
 
@@ -15,6 +17,9 @@ namespace kd {
 // that lie in a no-label zone are left out. `data.fov_crop` means nothing here.
 // NOT_FOUND: none of the folders is there. INVALID_ARGUMENT: a class that Waymo has not, or a segment in two folders.
 absl::StatusOr<std::unique_ptr<Dataset>> OpenWaymoDataset(const v1::Data& data);
+
+// All that the record of `sample` holds, images and calibrations among it. Errors as those of Dataset::Read.
+absl::StatusOr<WaymoFrame> ReadWaymoFrame(const std::string& root, const std::string& sample);
 
 }  // namespace kd
 

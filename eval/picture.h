@@ -33,6 +33,8 @@ class Image {
   Image(int width, int height, Color fill = {});
   // INVALID_ARGUMENT: not a PNG that can be read. NOT_FOUND: no such file.
   static absl::StatusOr<Image> ReadPng(const std::string& path);
+  // INVALID_ARGUMENT: `bytes`, called `name` in the message, are not a whole JPEG.
+  static absl::StatusOr<Image> DecodeJpeg(absl::string_view bytes, absl::string_view name);
   absl::Status WritePng(const std::string& path) const;
 
   int width() const { return width_; }

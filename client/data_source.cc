@@ -1,0 +1,167 @@
+#include "client/data_source.h"
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <iostream>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "base/status.h"
+#include "client/output.h"
+
+namespace kd {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Labels that are looked through for the names of classes.
+constexpr size_t kFramesForClasses = 500;
+constexpr size_t kMostThreads = 16;
+
+struct Layout {
+  const char* format;
+  // Any of these below the root.
+  std::vector<std::string> folders;
+  std::vector<std::string> classes;
+};
+
+const std::vector<Layout>& Layouts() {
+  static const auto* const layouts =
+      new std::vector<Layout>{{"kitti", {"training/velodyne"}, {"Car", "Pedestrian", "Cyclist"}},
+                              {"custom", {"points", "labels"}, {}},
+                              {"nuscenes",
+                               {"v1.0-trainval", "v1.0-mini", "v1.0-test"},
+                               {"car", "truck", "construction_vehicle", "bus", "trailer", "barrier", "motorcycle",
+                                "bicycle", "pedestrian", "traffic_cone"}},
+                              {"waymo", {"training", "validation", "testing"}, {"Vehicle", "Pedestrian", "Cyclist"}}};
+  return *layouts;
+}
+
+absl::StatusOr<std::string> FindFormat(const std::string& root) {
+  for (const Layout& layout : Layouts()) {
+    for (const std::string& folder : layout.folders) {
+      std::error_code error;
+      if (fs::is_directory(absl::StrCat(root, "/", folder), error)) return layout.format;
+    }
+  }
+  return absl::NotFoundError(absl::StrCat("\"", root, "\" has the folders of no layout that is known"));
+}
+
+class ProgressLine {
+ public:
+  ProgressLine(std::string verb, size_t total) : verb_(std::move(verb)), total_(total) {}
+  ~ProgressLine() {
+    if (shown_ && TalksToATerminal()) std::cerr << "\n";
+  }
+
+  void Done() {
+    const absl::MutexLock lock(&mutex_);
+    ++done_;
+    const absl::Time now = absl::Now();
+    if (now < next_) return;
+    next_ = now + (TalksToATerminal() ? absl::Seconds(1) : absl::Seconds(10));
+    const double rate = static_cast<double>(done_) / absl::ToDoubleSeconds(now - start_);
+    const std::string line = absl::StrFormat("%s %d of %d frames, %.1f/s, %.0f s left", verb_, done_, total_, rate,
+                                             static_cast<double>(total_ - done_) / rate);
+    std::cerr << (TalksToATerminal() ? "\r\x1b[K" : "") << line << (TalksToATerminal() ? "" : "\n") << std::flush;
+    shown_ = true;
+  }
+
+ private:
+  const std::string verb_;
+  const size_t total_;
+  const absl::Time start_ = absl::Now();
+  absl::Mutex mutex_;
+  size_t done_ = 0;
+  bool shown_ = false;
+  absl::Time next_ = start_ + absl::Seconds(1);
+};
+
+}  // namespace
+
+void AddDataFlags(CLI::App& command, DataFlags& flags) {
+  command.add_option("--data", flags.root, "Folder of the data set")->required();
+  command.add_option("--format", flags.format, "kitti, waymo, custom, ...; default: as the folders look");
+  command.add_option("--split", flags.split, "Name of a file in ImageSets, or of Waymo's folders")
+      ->capture_default_str();
+  command.add_option("--classes", flags.classes, "Classes, separated by commas; default: all usual ones")
+      ->delimiter(',');
+  command.add_option("--point-columns", flags.point_columns, "Numbers a point of own data")
+      ->capture_default_str()
+      ->check(CLI::Range(3, 64));
+}
+
+absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes) {
+  OpenedData opened;
+  v1::Data& data = opened.data;
+  data.set_root(flags.root);
+  data.set_format(flags.format);
+  if (flags.format.empty()) {
+    KD_ASSIGN_OR_RETURN(const std::string format, FindFormat(flags.root));
+    data.set_format(format);
+  }
+  data.set_point_columns(flags.point_columns);
+  std::vector<std::string> classes = flags.classes;
+  if (classes.empty()) {
+    for (const Layout& layout : Layouts()) {
+      if (layout.format == data.format()) classes = layout.classes;
+    }
+  }
+  const bool custom = data.format() == "custom";
+  if (classes.empty() && custom) {
+    data.add_class_names("-");
+    KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> unnamed, OpenCustomDataset(data));
+    KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, unnamed->Split(flags.split));
+    data.clear_class_names();
+    classes = FindCustomClasses(flags.root, SpreadOver(samples, kFramesForClasses));
+    if (classes.empty()) classes.push_back("-");
+  }
+  for (const std::string& name : classes) data.add_class_names(name);
+  if (custom) {
+    KD_ASSIGN_OR_RETURN(opened.dataset, OpenCustomDataset(data, sizes));
+  } else {
+    KD_ASSIGN_OR_RETURN(opened.dataset, OpenDataset(data));
+  }
+  return opened;
+}
+
+std::vector<std::string> SpreadOver(const std::vector<std::string>& samples, size_t count) {
+  if (count == 0 || count >= samples.size()) return samples;
+  std::vector<std::string> chosen;
+  for (size_t i = 0; i < count; ++i) chosen.push_back(samples[i * samples.size() / count]);
+  return chosen;
+}
+
+size_t ReadingThreads() { return std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMostThreads); }
+
+absl::Status ForEachFrame(const Dataset& dataset, const std::vector<std::string>& samples, size_t first,
+                          const std::string& verb,
+                          const std::function<absl::Status(size_t, size_t, absl::StatusOr<Frame>)>& visit) {
+  ProgressLine progress(verb, samples.size() - std::min(first, samples.size()));
+  std::atomic<size_t> next = first;
+  std::atomic<bool> stopped = false;
+  absl::Mutex mutex;
+  absl::Status result;
+  const auto work = [&](size_t thread) {
+    for (size_t i = next++; i < samples.size() && !stopped; i = next++) {
+      const absl::Status status = visit(thread, i, dataset.Read(samples[i]));
+      progress.Done();
+      if (status.ok()) continue;
+      stopped = true;
+      const absl::MutexLock lock(&mutex);
+      result.Update(status);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < ReadingThreads(); ++i) threads.emplace_back(work, i);
+  work(0);
+  for (std::thread& thread : threads) thread.join();
+  return result;
+}
+
+}  // namespace kd

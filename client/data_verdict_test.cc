@@ -1,0 +1,75 @@
+#include "client/data_verdict.h"
+
+#include <cmath>
+#include <functional>
+#include <utility>
+
+#include "data/simulator.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace kd {
+namespace {
+
+using ::testing::HasSubstr;
+
+DataVerdict VerdictOf(const std::function<void(Frame&)>& change, int frames = 8) {
+  ConventionEvidence evidence;
+  FrameSurvey survey(3);
+  for (int seed = 0; seed < frames; ++seed) {
+    Frame frame = SimulateFrame(seed).frame;
+    change(frame);
+    evidence.Add(frame);
+    survey.Add(frame);
+  }
+  return JudgeData(evidence.Conclude(), survey, "custom");
+}
+
+std::function<void(Frame&)> EachBox(const std::function<void(Box3d&)>& change) {
+  return [change](Frame& frame) {
+    for (LabeledBox& labeled : frame.boxes) change(labeled.box);
+  };
+}
+
+TEST(DataVerdictTest, WhatFitsNeedsNoRemedy) {
+  const DataVerdict verdict = VerdictOf([](Frame&) {});
+  EXPECT_TRUE(verdict.fits);
+  EXPECT_THAT(verdict.text, HasSubstr("fits as declared"));
+  EXPECT_EQ(verdict.remedy, "");
+}
+
+TEST(DataVerdictTest, EachFaultIsNamedWithItsRemedy) {
+  struct Case {
+    std::function<void(Frame&)> change;
+    std::string text, remedy;
+  };
+  const Case cases[] = {
+      {EachBox([](Box3d& b) { std::swap(b.dx, b.dy); }), "does not fit: l and w swapped (", "exchange dx and dy"},
+      {EachBox([](Box3d& b) { b.yaw += static_cast<float>(M_PI / 2); }), "heading off by 90 degrees", "add pi/2"},
+      {EachBox([](Box3d& b) { b.z -= b.dz / 2; }), "z is the bottom", "add dz/2 to z"},
+      {EachBox([](Box3d& b) { b.yaw = -b.yaw; }), "heading clockwise", "negate the heading"},
+      {[](Frame& f) {
+         for (size_t i = 3; i < f.points.size(); i += 4) f.points[i] *= 255;
+       },
+       "intensity 0..255 instead of 0..1", "divide the intensity by 255"},
+      {[](Frame& f) {
+         for (size_t i = 0; i < f.points.size(); i += 4) f.points[i] += 30000;
+         for (LabeledBox& labeled : f.boxes) labeled.box.x += 30000;
+       },
+       "far from the sensor", "subtract the sensor's position"}};
+  for (const Case& c : cases) {
+    const DataVerdict verdict = VerdictOf(c.change);
+    EXPECT_FALSE(verdict.fits);
+    EXPECT_THAT(verdict.text, HasSubstr(c.text));
+    EXPECT_THAT(verdict.remedy, HasSubstr(c.remedy));
+  }
+}
+
+TEST(DataVerdictTest, FewBoxesAreNoVerdict) {
+  const DataVerdict verdict = VerdictOf([](Frame& frame) { frame.boxes.clear(); });
+  EXPECT_TRUE(verdict.fits);
+  EXPECT_THAT(verdict.text, HasSubstr("too few boxes"));
+}
+
+}  // namespace
+}  // namespace kd

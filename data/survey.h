@@ -1,0 +1,74 @@
+// What a data set looks like in numbers.
+#ifndef KD_DATA_SURVEY_H_
+#define KD_DATA_SURVEY_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "data/convention.h"
+#include "data/frame.h"
+
+namespace kd {
+
+// Smallest and largest value, and the mean. NaN never enters: readers leave such points out.
+struct Extent {
+  float least = 0, most = 0;
+  Spread spread;
+
+  void Add(float value);
+  void Add(const Extent& other);
+};
+
+// Of the boxes of one class.
+struct ClassSurvey {
+  static constexpr size_t kDistanceStep = 10, kDistances = 11;  // metres; the last one is open
+  static constexpr size_t kLengths = 21;                        // by metre; the last one is open
+
+  Spread length, width, height, z;
+  // Points in boxes, and boxes without any.
+  uint64_t points = 0, empty = 0;
+  // Boxes by the distance of their centre seen from above, and by their longer side.
+  std::array<uint64_t, kDistances> distances{};
+  std::array<uint64_t, kLengths> lengths{};
+
+  void Add(const ClassSurvey& other);
+};
+
+// Adds up frames. Not thread-safe: one for each thread, added together in the end.
+struct FrameSurvey {
+  explicit FrameSurvey(size_t num_classes) : classes(num_classes) {}
+
+  void Add(const Frame& frame);
+  void Add(const FrameSurvey& other);
+
+  uint64_t frames = 0, empty_frames = 0;
+  // In all frames; a point in two boxes counts once.
+  uint64_t points = 0, points_in_boxes = 0, not_finite = 0;
+  Extent points_per_frame;
+  // x, y, z, intensity, ...
+  std::vector<Extent> columns;
+  // By label.
+  std::vector<ClassSurvey> classes;
+};
+
+// Frames that could not be read: how many of each kind, and the first reason of it.
+struct SkippedFrames {
+  struct Kind {
+    uint64_t count = 0;
+    std::string first;
+  };
+  // By reason without what differs from frame to frame: file names and numbers.
+  std::map<std::string, Kind> kinds;
+  uint64_t count = 0;
+
+  void Add(const absl::Status& reason);
+};
+
+}  // namespace kd
+
+#endif  // KD_DATA_SURVEY_H_
