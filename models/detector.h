@@ -62,7 +62,8 @@ struct HeadTargets {
   torch::Tensor masks;         // B x K int64
 };
 
-// Targets for `gt_boxes` (B x M x (8 or 10), as AssignCenterTargets takes them) on the output map of a detector with a CenterHead.
+// Targets for `gt_boxes` (B x M x (8 or 10), as AssignCenterTargets takes them) on the output map of a detector with a
+// CenterHead.
 std::vector<HeadTargets> AssignTargets(const v1::Detector& detector, const torch::Tensor& gt_boxes);
 
 // Regression branches of a head joined in code order, B x codes x H x W.
