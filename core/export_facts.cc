@@ -42,8 +42,9 @@ struct PointColumns {
   const char* fifth;
 };
 
+constexpr char kForward[] = "x forward, y left, z up";
+
 PointColumns ColumnsOf(const std::string& format) {
-  constexpr char kForward[] = "x forward, y left, z up";
   if (format == "waymo") return {kForward, "tanh(intensity)", "elongation"};
   if (format == "nuscenes") return {"x right, y forward, z up", "intensity, 0 to 255", "seconds before the key frame"};
   return {kForward, "intensity, 0 to 1", nullptr};
