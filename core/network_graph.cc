@@ -82,8 +82,6 @@ class GraphBuilder {
     for (int i = 0; i < vfe.num_filters_size(); ++i) {
       const bool last = i + 1 == vfe.num_filters_size();
       const int64_t out = last ? vfe.num_filters(i) : vfe.num_filters(i) / 2;
-      if (out < 1)
-        Fail(absl::StrCat("vfe.num_filters[", i, "] is 1; a layer that is not the last computes half of its width"));
       const std::string layer = absl::StrCat("vfe.pfn_layers.", i);
       GraphNode linear{
           .op = GraphOp::kLinear, .inputs = {x}, .output = Rows(layer + ".linear", {-1, slots, out}), .relu = true};
@@ -94,10 +92,10 @@ class GraphBuilder {
                 .norm_eps = vfe.bn_eps()});
       x = Push(std::move(linear));
       width = last ? out : 2 * out;
-      // An odd width would not be what the next layer expects.
-      if (!last && width != vfe.num_filters(i))
+      if (width != vfe.num_filters(i)) {
         Fail(absl::StrCat("vfe.num_filters[", i, "] is ", vfe.num_filters(i),
-                          "; it must be even, as it is not the last"));
+                          "; a layer that is not the last computes half of its width, which must be even"));
+      }
       if (last) x = Push({.op = GraphOp::kMaxPoints, .inputs = {x}, .output = Rows(layer, {-1, width})});
       if (!last) x = Push({.op = GraphOp::kAppendMax, .inputs = {x}, .output = Rows(layer, {-1, slots, width})});
     }
@@ -106,35 +104,44 @@ class GraphBuilder {
                  .output = {.name = "vfe.map", .shape = {1, width, cells_[1], cells_[0]}}});
   }
 
-  // A sparse convolution with its batch norm.
-  std::string AddSparse(GraphOp op, const std::string& x, const std::string& conv, const std::string& norm,
-                        const std::string& name, int64_t out, std::array<int64_t, 3> kernel,
-                        std::array<int64_t, 3> padding, const std::string& key, bool bias, bool relu) {
+  // A sparse convolution and the batch norm behind it.
+  struct SparseLayer {
+    GraphOp op = GraphOp::kSubmanifoldConv3d;
+    std::string conv, norm;
+    int64_t out = 0;
+    std::string indice_key;
+    std::array<int64_t, 3> kernel = {3, 3, 3};
+    // Of kSparseConv3d.
+    std::array<int64_t, 3> stride = {2, 2, 2}, padding = {1, 1, 1};
+    bool bias = false, relu = true;
+  };
+
+  std::string AddSparse(const std::string& x, const SparseLayer& layer, const std::string& name) {
     const GraphTensor& in = At(x);
-    GraphNode node{.op = op, .inputs = {x}, .output = in, .relu = relu, .indice_key = key};
+    const std::array<int64_t, 3>& kernel = layer.kernel;
+    GraphNode node{.op = layer.op, .inputs = {x}, .output = in, .relu = layer.relu, .indice_key = layer.indice_key};
     node.output.name = name;
-    node.output.shape = {-1, out};
+    node.output.shape = {-1, layer.out};
     node.kernel.assign(kernel.begin(), kernel.end());
-    if (op == GraphOp::kSparseConv3d) {
-      // Strides are 2 wherever the kernel is not flat.
+    if (layer.op == GraphOp::kSparseConv3d) {
+      node.stride.assign(layer.stride.begin(), layer.stride.end());
+      node.padding.assign(layer.padding.begin(), layer.padding.end());
+      node.output.rows = layer.indice_key;
       for (size_t axis = 0; axis < 3; ++axis) {
-        node.stride.push_back(kernel[axis] > 1 ? 2 : 1);
-        node.output.grid[axis] = (in.grid[axis] + 2 * padding[axis] - kernel[axis]) / node.stride[axis] + 1;
+        node.output.grid[axis] = (in.grid[axis] + 2 * layer.padding[axis] - kernel[axis]) / layer.stride[axis] + 1;
       }
-      node.padding.assign(padding.begin(), padding.end());
-      node.output.rows = key;
     }
-    FoldInto(node, conv,
-             {.shape = {out, kernel[0], kernel[1], kernel[2], in.shape[1]},
-              .bias = bias ? conv + ".bias" : "",
-              .norm = norm,
+    FoldInto(node, layer.conv,
+             {.shape = {layer.out, kernel[0], kernel[1], kernel[2], in.shape[1]},
+              .bias = layer.bias ? layer.conv + ".bias" : "",
+              .norm = layer.norm,
               .norm_eps = detector_.backbone_3d().bn_eps()});
     return Push(std::move(node));
   }
 
-  std::string AddSubmanifold(const std::string& x, const std::string& name, int64_t out, const std::string& key) {
-    return AddSparse(GraphOp::kSubmanifoldConv3d, x, name + ".0", name + ".1", name, out, {3, 3, 3}, {}, key, false,
-                     true);
+  // What most sub-modules are: convolution 0, norm 1, rectifier.
+  static SparseLayer BlockOf(const std::string& name, int64_t out, const std::string& key) {
+    return {.conv = name + ".0", .norm = name + ".1", .out = out, .indice_key = key};
   }
 
   std::string AddResidual(const std::string& x, const std::string& name, int64_t out, const std::string& key) {
@@ -142,12 +149,12 @@ class GraphBuilder {
       Fail(absl::StrCat("backbone_3d.num_filters: ", name, " is a residual block of width ", out, " behind a width of ",
                         At(x).shape[1], "; they must be equal"));
     }
-    const auto conv = [&](const std::string& from, int i, bool relu) {
-      const std::string of = absl::StrCat(name, ".conv", i);
-      return AddSparse(GraphOp::kSubmanifoldConv3d, from, of, absl::StrCat(name, ".bn", i), of, out, {3, 3, 3}, {}, key,
-                       true, relu);
-    };
-    const std::string second = conv(conv(x, 1, true), 2, false);
+    SparseLayer layer{.conv = name + ".conv1", .norm = name + ".bn1", .out = out, .indice_key = key, .bias = true};
+    const std::string first = AddSparse(x, layer, layer.conv);
+    layer.conv = name + ".conv2";
+    layer.norm = name + ".bn2";
+    layer.relu = false;
+    const std::string second = AddSparse(first, layer, layer.conv);
     GraphNode add{.op = GraphOp::kAdd, .inputs = {second, x}, .output = At(second), .relu = true};
     add.output.name = name;
     return Push(std::move(add));
@@ -163,25 +170,30 @@ class GraphBuilder {
     const bool per_stage = b.num_filters_size() == 6;
     int sub_module = 0;
     const auto width = [&](int stage) -> int64_t { return b.num_filters(per_stage ? stage : sub_module++); };
-    x = AddSubmanifold(x, "backbone_3d.conv_input", width(0), "subm1");
+    const std::string first = "backbone_3d.conv_input", last = "backbone_3d.conv_out";
+    x = AddSparse(x, BlockOf(first, width(0), "subm1"), first);
     for (int level = 1; level <= 4; ++level) {
       for (uint32_t i = 0; i < b.layer_nums(level); ++i) {
         const std::string name = absl::StrCat("backbone_3d.conv", level, ".", i);
         const int64_t out = width(level);
         if (level > 1 && i == 0) {
-          const std::array<int64_t, 3> padding = {level == 4 ? 0 : 1, 1, 1};
-          x = AddSparse(GraphOp::kSparseConv3d, x, name + ".0", name + ".1", name, out, {3, 3, 3}, padding,
-                        absl::StrCat("spconv", level), false, true);
+          SparseLayer strided = BlockOf(name, out, absl::StrCat("spconv", level));
+          strided.op = GraphOp::kSparseConv3d;
+          if (level == 4) strided.padding[0] = 0;
+          x = AddSparse(x, strided, name);
         } else if (b.residual()) {
           x = AddResidual(x, name, out, absl::StrCat("res", level));
         } else {
-          x = AddSubmanifold(x, name, out, absl::StrCat("subm", level));
+          x = AddSparse(x, BlockOf(name, out, absl::StrCat("subm", level)), name);
         }
       }
     }
-    const std::string last = "backbone_3d.conv_out";
-    x = AddSparse(GraphOp::kSparseConv3d, x, last + ".0", last + ".1", last, width(5), {3, 1, 1}, {0, 0, 0},
-                  "spconv_down2", false, true);
+    SparseLayer flat = BlockOf(last, width(5), "spconv_down2");
+    flat.op = GraphOp::kSparseConv3d;
+    flat.kernel = {3, 1, 1};
+    flat.stride = {2, 1, 1};
+    flat.padding = {0, 0, 0};
+    x = AddSparse(x, flat, last);
     const GraphTensor& encoded = At(x);
     return Push({.op = GraphOp::kToDense,
                  .inputs = {x},
