@@ -86,6 +86,7 @@ int Main(int argc, char** argv) {
   AddJobCommands(app, session);
   AddFollowCommands(app, session);
   AddFileCommands(app, session);
+  AddExportCommand(app, session);
   AddFrameCommands(app, session);
   AddWaymoCommands(app, session);
   AddDataCheckCommands(app, session);

@@ -23,6 +23,7 @@ void AddCacheCommands(CLI::App& app, Session& session);   // cache stats
 void AddDoctorCommand(CLI::App& app, Session& session);
 void AddVersionCommand(CLI::App& app, Session& session);
 void AddFileCommands(CLI::App& app, Session& session);   // validate, explain, schema, pull
+void AddExportCommand(CLI::App& app, Session& session);
 void AddNuscenesCommand(CLI::App& eval, Session& session);  // eval nuscenes
 void AddFrameCommands(CLI::App& app, Session& session);  // data, eval, show
 // These three after AddFrameCommands.
