@@ -4,9 +4,9 @@
 #include <iostream>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "CLI/CLI.hpp"
-#include "absl/strings/match.h"
 #include "base/file.h"
 #include "base/program.h"
 #include "base/status.h"
@@ -84,14 +84,12 @@ absl::StatusOr<bool> RunImport(const ImportFlags& flags) {
               << "do: mend what the report names, or add --allow-missing: such tensors then start untrained" << std::endl;
     return false;
   }
-  std::string path = flags.out;
-  if (!absl::EndsWith(path, ".safetensors")) {
-    KD_RETURN_IF_ERROR(CreateFolders(path));
-    path = (std::filesystem::path(path) / "model.safetensors").string();
-  }
-  KD_RETURN_IF_ERROR(WriteFileAtomically(path, teacher.file));
-  std::cerr << "wrote " << path << "\nnext: write teacher: {weights: " << std::filesystem::absolute(path).string()
-            << "} into a job file, or kdctl eval model " << path << " --data ROOT" << std::endl;
+  std::filesystem::path path = std::filesystem::absolute(flags.out);
+  if (path.extension() != ".safetensors") path /= "model.safetensors";
+  KD_RETURN_IF_ERROR(CreateFolders(path.parent_path().string()));
+  KD_RETURN_IF_ERROR(WriteFileAtomically(path.string(), teacher.file));
+  std::cerr << "wrote a teacher for job files: teacher: {weights: " << path.string() << "}\nnext: kdctl eval model " << path.string()
+            << " --data ROOT" << std::endl;
   return true;
 }
 
