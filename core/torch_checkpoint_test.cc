@@ -330,11 +330,9 @@ TEST(TorchCheckpointTest, EveryByteOfTorchsFilesMayBeWrong) {
     const std::string good = Golden(name);
     int read = 0, refused = 0;
     for (size_t at = 0; at < good.size(); ++at) {
-      for (const char flip : {'\x01', '\xff'}) {
-        std::string bytes = good;
-        bytes[at] ^= flip;
-        ExpectWholeOrRefused(bytes, &read, &refused);
-      }
+      std::string bytes = good;
+      bytes[at] ^= at % 2 == 0 ? '\x01' : '\xff';
+      ExpectWholeOrRefused(bytes, &read, &refused);
     }
     EXPECT_GT(refused, 1000) << name;
   }
