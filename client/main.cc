@@ -92,6 +92,7 @@ int Main(int argc, char** argv) {
   AddDataCheckCommands(app, session);
   AddDataPrepareCommand(app, session);
   AddDataViewCommand(app, session);
+  AddWeightsCommands(app, session);
   AddCacheCommands(app, session);
   AddDoctorCommand(app, session);
   AddVersionCommand(app, session);

@@ -31,6 +31,7 @@ void AddDataCheckCommands(CLI::App& app, Session& session);   // data check, dat
 void AddDataPrepareCommand(CLI::App& app, Session& session);  // data prepare
 void AddDataViewCommand(CLI::App& app, Session& session);     // data view
 void AddWaymoCommands(CLI::App& app, Session& session);  // data dump waymo, eval waymo; after AddFrameCommands
+void AddWeightsCommands(CLI::App& app, Session& session);  // teacher import, convert
 void AddCompletionCommands(CLI::App& app, Session& session);
 
 // The remedy for a job file that cannot be opened.
