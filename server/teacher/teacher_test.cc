@@ -143,13 +143,14 @@ class TeacherTest : public ::testing::Test {
   // Reads everything and checks every checksum against the view that was asked for.
   int ReadAll(const v1::StreamResponsesRequest& request) {
     const auto dataset = *OpenDataset(request.data());
+    const ViewMaker views = *ViewMaker::Open(request.data(), *dataset);
     ResponseStream stream(request, Address());
     int cached = 0;
     for (const v1::ViewRef& view : request.views()) {
       const auto response = stream.Next(absl::Now() + absl::Seconds(30));
       EXPECT_THAT(response, IsOk());
       if (!response.ok()) return -1;
-      const uint32_t own = ViewChecksum(MakeView(*dataset->Read(view.sample()), request.data(), view.view()));
+      const uint32_t own = ViewChecksum(*views.Make(*dataset->Read(view.sample()), view.view()));
       EXPECT_EQ(response->records.size(), static_cast<size_t>(request.plan().items_size()));
       for (const std::string& record : response->records) EXPECT_EQ(ParseRecord(record)->header.view_crc32c(), own);
       cached += response->from_cache;

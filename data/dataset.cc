@@ -1,0 +1,20 @@
+#include "data/dataset.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/status.h"
+
+namespace kd {
+
+absl::StatusOr<std::vector<std::string>> TrainSamples(const Dataset& dataset, const v1::Data& data) {
+  KD_ASSIGN_OR_RETURN(std::vector<std::string> samples, dataset.Split(data.train_split()));
+  // Messages that no job file was read into have 0.
+  const size_t interval = std::max(data.train_interval(), 1u);
+  if (interval == 1) return samples;
+  std::vector<std::string> chosen;
+  for (size_t i = 0; i < samples.size(); i += interval) chosen.push_back(std::move(samples[i]));
+  return chosen;
+}
+
+}  // namespace kd
