@@ -281,16 +281,16 @@ absl::Status ValidatePasting(const v1::Data& data) {
   constexpr char kObjects[] = "data.augmentation.objects", kPaste[] = "data.augmentation.paste";
   if (augmentation.objects().empty() && augmentation.paste().empty()) return absl::OkStatus();
   if (augmentation.objects().empty()) {
-    return Invalid(kObjects, absl::StrCat("is missing, and ", kPaste, " asks for objects; name the folder that kdctl data "
-                                          "prepare wrote, or leave paste out"));
+    return Invalid(kObjects, absl::StrCat("is missing, and ", kPaste, " asks for objects; name the folder that kdctl "
+                                          "data prepare wrote, or leave paste out"));
   }
   if (augmentation.paste().empty()) {
-    return Invalid(kPaste, absl::StrCat("is missing, and ", kObjects, " names objects to paste; tell how many of each class, "
-                                        "for example [15, 10, 10], or leave objects out"));
+    return Invalid(kPaste, absl::StrCat("is missing, and ", kObjects, " names objects to paste; tell how many of each "
+                                        "class, for example [15, 10, 10], or leave objects out"));
   }
   if (augmentation.paste_size() != data.class_names_size()) {
-    return Invalid(kPaste, absl::StrCat("has ", augmentation.paste_size(), " numbers, expected one for each of data.class_names (",
-                                        absl::StrJoin(data.class_names(), ", "), ")"));
+    return Invalid(kPaste, absl::StrCat("has ", augmentation.paste_size(), " numbers, expected one for each of "
+                                        "data.class_names (", absl::StrJoin(data.class_names(), ", "), ")"));
   }
   if (data.views() == 0) {
     return Invalid("data.views", "is 0, and nothing is pasted into frames as recorded; use at least 1, or leave "

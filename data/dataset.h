@@ -40,7 +40,7 @@ class Dataset {
 };
 
 // Samples to train on: every data.train_interval-th of data.train_split, the first one included. Errors: those of
-// Dataset::Split.
+// Dataset::Split; INVALID_ARGUMENT: the interval is longer than the split.
 absl::StatusOr<std::vector<std::string>> TrainSamples(const Dataset& dataset, const v1::Data& data);
 
 // Opens `data.root` in the layout `data.format`.

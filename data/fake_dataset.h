@@ -2,6 +2,7 @@
 #ifndef KD_DATA_FAKE_DATASET_H_
 #define KD_DATA_FAKE_DATASET_H_
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,17 +48,19 @@ class FakeDataset : public Dataset {
 };
 
 // What kdctl data prepare does with a split. `dataset` must be whole.
-inline absl::Status WriteObjectDatabase(const Dataset& dataset, const std::string& split, const std::string& folder) {
+inline absl::Status WriteObjectDatabase(const Dataset& dataset, const std::string& split, const std::string& folder,
+                                        uint32_t min_points = 5) {
   KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset.Split(split));
   KD_ASSIGN_OR_RETURN(const Frame first, dataset.Read(samples.at(0)));
   ObjectDatabaseInfo info{.class_names = dataset.class_names(),
                           .point_columns = static_cast<uint32_t>(first.num_features),
+                          .min_points = min_points,
                           .frames = static_cast<uint32_t>(samples.size())};
   KD_ASSIGN_OR_RETURN(info.digest, dataset.DigestWithoutCrop(split));
   KD_ASSIGN_OR_RETURN(const auto writer, ObjectDatabaseWriter::Open(folder, split, info));
   for (uint32_t i = 0; i < samples.size(); ++i) {
     KD_ASSIGN_OR_RETURN(const Frame frame, dataset.Read(samples[i]));
-    KD_RETURN_IF_ERROR(writer->Add(i, CutObjects(frame, info.min_points)));
+    KD_RETURN_IF_ERROR(writer->Add(i, CutObjects(frame, min_points)));
   }
   return writer->Finish();
 }

@@ -65,18 +65,24 @@ void AppendOutside(const std::vector<DatabaseObject>& objects, size_t columns, c
   }
 }
 
+constexpr char kField[] = "data.augmentation.objects";
+
 // FAILED_PRECONDITION: `info` is not of data.train_split.
 absl::Status CheckSource(const ObjectDatabaseInfo& info, const v1::Data& data, const Dataset& dataset) {
   const std::string& split = data.train_split();
   const std::string classes = absl::StrJoin(dataset.class_names(), ",");
   const auto differs = [&](absl::string_view what, absl::string_view here, absl::string_view there) {
+    std::string layout = data.format();
+    if (layout == "custom") absl::StrAppend(&layout, " --point-columns ", data.point_columns());
+    if (layout == "nuscenes") absl::StrAppend(&layout, " --sweeps ", data.sweeps());
     return absl::FailedPreconditionError(absl::StrCat(
-        "the object database of split \"", split, "\" in ", data.augmentation().objects(), " has ", what, " ", here,
-        ", the split in ", data.root(), " has ", there, "; make it anew in another folder: kdctl data prepare --data ",
-        data.root(), " --format ", data.format(), " --split ", split, " --classes ", classes,
-        data.format() == "custom" ? absl::StrCat(" --point-columns ", data.point_columns()) : "", " --out FOLDER"));
+        kField, ": the object database of split \"", split, "\" in ", data.augmentation().objects(), " has ", what, " ",
+        here, ", the split in ", data.root(), " has ", there, "; make it anew in another folder: kdctl data prepare --data ",
+        data.root(), " --format ", layout, " --split ", split, " --classes ", classes, " --out FOLDER"));
   };
-  if (info.class_names != dataset.class_names()) return differs("classes", absl::StrJoin(info.class_names, ","), classes);
+  if (info.class_names != dataset.class_names()) {
+    return differs("classes", absl::StrJoin(info.class_names, ","), classes);
+  }
   KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset.Split(split));
   if (!samples.empty()) {
     KD_ASSIGN_OR_RETURN(const Frame frame, dataset.Read(samples[0]));
@@ -96,13 +102,14 @@ ObjectSampler::ObjectSampler(ObjectDatabase database, std::vector<Class> classes
 
 absl::StatusOr<std::unique_ptr<const ObjectSampler>> ObjectSampler::Open(const v1::Data& data, const Dataset& dataset) {
   const v1::Augmentation& augmentation = data.augmentation();
-  KD_ASSIGN_OR_RETURN(ObjectDatabase database, ObjectDatabase::Open(augmentation.objects(), data.train_split()));
-  KD_RETURN_IF_ERROR(CheckSource(database.info(), data, dataset));
-  std::vector<Class> classes(database.info().class_names.size());
-  for (size_t i = 0; i < database.entries().size(); ++i) classes[database.entries()[i].label].objects.push_back(i);
+  absl::StatusOr<ObjectDatabase> database = ObjectDatabase::Open(augmentation.objects(), data.train_split());
+  if (!database.ok()) return Annotate(database.status(), kField);
+  KD_RETURN_IF_ERROR(CheckSource(database->info(), data, dataset));
+  std::vector<Class> classes(database->info().class_names.size());
+  for (size_t i = 0; i < database->entries().size(); ++i) classes[database->entries()[i].label].objects.push_back(i);
   const size_t counted = std::min<size_t>(classes.size(), augmentation.paste_size());
   for (size_t label = 0; label < counted; ++label) classes[label].drawn = augmentation.paste(static_cast<int>(label));
-  return std::unique_ptr<const ObjectSampler>(new ObjectSampler(std::move(database), std::move(classes), data.seed()));
+  return std::unique_ptr<const ObjectSampler>(new ObjectSampler(*std::move(database), std::move(classes), data.seed()));
 }
 
 absl::StatusOr<Frame> ObjectSampler::Paste(Frame frame, uint32_t view) const {

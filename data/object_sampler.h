@@ -1,4 +1,6 @@
-// Objects of other frames for views to paste: SECOND's and OpenPCDet's "ground-truth sampling".
+// Objects of other frames for views to paste: SECOND's and OpenPCDet's "ground-truth sampling". Unlike there, two objects
+// of one draw that overlap do not both stay out, objects that the frame has already are not counted, and none is moved up
+// or down to the road.
 #ifndef KD_DATA_OBJECT_SAMPLER_H_
 #define KD_DATA_OBJECT_SAMPLER_H_
 
@@ -20,8 +22,9 @@ namespace kd {
 class ObjectSampler {
  public:
   // Opens the database of data.train_split in data.augmentation.objects. `dataset` is data's own; it may be cropped,
-  // although the database never is. Errors: those of ObjectDatabase::Open and of `dataset`; FAILED_PRECONDITION: the
-  // database has other classes, columns or frames than the split; names both and the command that makes it anew.
+  // although the database never is. Errors: those of ObjectDatabase::Open, which name the field, and of `dataset`;
+  // FAILED_PRECONDITION: the database has other classes, columns or frames than the split; names both and the command
+  // that makes it anew.
   static absl::StatusOr<std::unique_ptr<const ObjectSampler>> Open(const v1::Data& data, const Dataset& dataset);
 
   // `frame` with objects pasted where they were recorded. Draws data.augmentation.paste[c] different objects of every

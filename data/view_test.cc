@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/digest.h"
 #include "base/rng.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
@@ -16,6 +17,8 @@
 
 namespace kd {
 namespace {
+
+using ::testing::HasSubstr;
 
 v1::Data WithDefaults() {
   v1::Data data;
@@ -141,6 +144,14 @@ TEST(ViewTest, DrawsCoverTheRanges) {
   EXPECT_LT(mirrored, 130);
 }
 
+TEST(ViewTest, AnswersToViewsWithoutObjectsAreFoundUnderTheNamesThatTheyHadBeforeObjectsCouldBePasted) {
+  const v1::Data data = WithDefaults();
+  const auto views = ViewMaker::Open(data, FakeDataset({}, {}));
+  ASSERT_THAT(views, IsOk());
+  EXPECT_EQ(views->Profile(), Sha256Digest(absl::StrCat("1/5/", data.augmentation().SerializeAsString())));
+  EXPECT_EQ(views->FilesDigest("sha256:1"), "sha256:1");
+}
+
 class PastingViewTest : public ::testing::Test {
  protected:
   void SetUp() override { ASSERT_THAT(WriteObjectDatabase(dataset_, "train", folder_ / "db"), IsOk()); }
@@ -216,7 +227,9 @@ TEST_F(PastingViewTest, PastingLeavesTheOtherDrawsAlone) {
       const Box3d& box = made->boxes[i].box;
       for (size_t j = 0; j < i; ++j) EXPECT_FALSE(OverlapFromAbove(box, made->boxes[j].box)) << i << " " << j;
       // Objects have at least 5 points; some may have left by a face.
-      if (i >= plain.boxes.size()) EXPECT_GE(CountInside(*made, box), 3);
+      if (i >= plain.boxes.size()) {
+        EXPECT_GE(CountInside(*made, box), 3);
+      }
     }
   }
   EXPECT_GT(pasted, 10u);
@@ -224,8 +237,8 @@ TEST_F(PastingViewTest, PastingLeavesTheOtherDrawsAlone) {
 
 TEST_F(PastingViewTest, ADatabaseIsPartOfWhatViewsComeFromWhereverItLies) {
   ASSERT_THAT(WriteObjectDatabase(dataset_, "train", folder_ / "copy"), IsOk());
-  const ViewMaker plain = Maker(WithDefaults()), views = Maker(DataWith(folder_ / "db", {9, 9, 9})),
-                  copy = Maker(DataWith(folder_ / "copy", {9, 9, 9})), fewer = Maker(DataWith(folder_ / "db", {9, 9, 8}));
+  const ViewMaker plain = Maker(WithDefaults()), views = Maker(DataWith(folder_ / "db", {9, 9, 9}));
+  const ViewMaker copy = Maker(DataWith(folder_ / "copy", {9, 9, 9})), fewer = Maker(DataWith(folder_ / "db", {9, 9, 8}));
   EXPECT_EQ(plain.FilesDigest("sha256:1"), "sha256:1");
   EXPECT_NE(views.FilesDigest("sha256:1"), "sha256:1");
   EXPECT_NE(views.FilesDigest("sha256:1"), views.FilesDigest("sha256:2"));
@@ -237,7 +250,7 @@ TEST_F(PastingViewTest, ADatabaseIsPartOfWhatViewsComeFromWhereverItLies) {
 
 TEST_F(PastingViewTest, ADatabaseThatIsNotThereIsAnError) {
   EXPECT_THAT(ViewMaker::Open(DataWith(folder_ / "none", {1, 1, 1}), dataset_),
-              StatusIs(absl::StatusCode::kNotFound, ::testing::HasSubstr("kdctl data prepare")));
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("kdctl data prepare")));
 }
 
 TEST_F(PastingViewTest, TrainsOnEveryNthFrame) {
@@ -248,8 +261,13 @@ TEST_F(PastingViewTest, TrainsOnEveryNthFrame) {
   EXPECT_EQ(TrainSamples(dataset_, data)->size(), 10u);
   data.set_train_interval(3);
   EXPECT_THAT(*TrainSamples(dataset_, data), ::testing::ElementsAre("0", "3", "6", "9"));
-  data.set_train_interval(100);
+  data.set_train_interval(10);
   EXPECT_THAT(*TrainSamples(dataset_, data), ::testing::ElementsAre("0"));
+  data.set_train_interval(11);
+  EXPECT_THAT(TrainSamples(dataset_, data),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       ::testing::AllOf(::testing::StartsWith("data.train_interval is 11"), HasSubstr("10 frames"))));
+  EXPECT_THAT(*TrainSamples(FakeDataset({}, {}), data), ::testing::IsEmpty());
   data.set_train_split("trian");
   EXPECT_THAT(TrainSamples(dataset_, data), StatusIs(absl::StatusCode::kNotFound));
 }

@@ -56,7 +56,8 @@ class ResponseEngine {
   ~ResponseEngine();
 
   // The records of `plan` for view `number` of `sample`. Concurrent calls for one view run the model once. Blocks while the
-  // model runs. Errors: those of Dataset::Read, ViewMaker::Make and the model; a view that the model fails on fails no other.
+  // model runs. Errors: those of Dataset::Read, ViewMaker::Make and the model; a view that the model fails on fails no
+  // other.
   absl::StatusOr<EngineResponse> Answer(const ResponseData& data, const std::string& sample, uint32_t number,
                                         const v1::ResponsePlan& plan);
 
