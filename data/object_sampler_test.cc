@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <set>
@@ -357,6 +358,44 @@ TEST_F(ObjectSamplerTest, RefusesADatabaseOfOtherClassesColumnsOrFrames) {
               StatusIs(absl::StatusCode::kNotFound,
                        AllOf(::testing::StartsWith("data.augmentation.objects: "), HasSubstr(folder_ / "none"),
                              HasSubstr("kdctl data prepare"))));
+}
+
+// The job crops frames to the image, the database is cut out of whole ones.
+TEST(RealObjectSamplerTest, ObjectsOfRealFramesArePastedIntoTheOthers) {
+  KD_REQUIRE_FILE(SharedPath("data/kitti/training/velodyne/000000.bin"));
+  const TemporaryFolder folder;
+  ASSERT_THAT(CreateFolders(folder / "kitti/ImageSets"), IsOk());
+  ASSERT_THAT(WriteFileAtomically(folder / "kitti/ImageSets/train.txt", "000000\n000001\n000002\n000003\n"), IsOk());
+  std::filesystem::create_directory_symlink(std::filesystem::absolute(SharedPath("data/kitti/training")),
+                                            folder / "kitti/training");
+  v1::Data data = DataWith(folder / "db", {9, 9, 9});
+  data.set_format("kitti");
+  data.set_root(folder / "kitti");
+  const auto whole = OpenDataset(data);
+  ASSERT_THAT(whole, IsOk());
+  ASSERT_THAT(WriteObjectDatabase(**whole, "train", folder / "db"), IsOk());
+  data.set_fov_crop(true);
+  const auto cropped = *OpenDataset(data);
+  const auto sampler = ObjectSampler::Open(data, *cropped);
+  ASSERT_THAT(sampler, IsOk());
+  size_t pasted = 0;
+  const std::vector<std::string> names = *cropped->Split("train");
+  for (const std::string& name : names) {
+    const auto frame = cropped->Read(name);
+    ASSERT_THAT(frame, IsOk());
+    const auto view = (*sampler)->Paste(*frame, 1);
+    ASSERT_THAT(view, IsOk());
+    for (size_t i = frame->boxes.size(); i < view->boxes.size(); ++i, ++pasted) {
+      const Box3d& box = view->boxes[i].box;
+      for (size_t j = 0; j < i; ++j) EXPECT_EQ(CommonGridPoints(box, view->boxes[j].box, 50), 0) << name;
+      const BoxFrame own(box);
+      int inside = 0;
+      for (size_t p = 0; p < view->points.size(); p += 4) inside += Holds(box, own.ToBox(&view->points[p]));
+      // Rounding may carry one over a face.
+      EXPECT_GE(inside, 4) << name;
+    }
+  }
+  EXPECT_GT(pasted, 4u);
 }
 
 TEST_F(ObjectSamplerTest, RefusesAFrameOfOtherColumns) {
