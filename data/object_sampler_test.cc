@@ -304,6 +304,41 @@ TEST_F(ObjectSamplerTest, MoreThanThereAreIsAllOnceAtMost) {
   EXPECT_GT(places.size(), 20u);
 }
 
+// Twelve objects of each of two classes, none of which can collide: object i of class c is at x = 10 i, y = 10 c.
+TEST(ApartObjectSamplerTest, WithoutCollisionsExactlySoManyDifferentOnesArePastedAsWereAskedFor) {
+  constexpr int kEach = 12;
+  const TemporaryFolder folder;
+  Frame frame{.sample = "origin"};
+  for (int i = 0; i < kEach; ++i) {
+    for (int label = 0; label < 2; ++label) {
+      const float x = 10.0f * static_cast<float>(i), y = 10.0f * static_cast<float>(label);
+      frame.boxes.push_back({.box = {.x = x, .y = y, .dx = 2, .dy = 2, .dz = 2}, .label = label});
+      for (int p = 0; p < 5; ++p) frame.points.insert(frame.points.end(), {x, y, 0, 1});
+    }
+  }
+  const FakeDataset dataset({"Car", "Pedestrian"}, {frame});
+  ASSERT_THAT(WriteObjectDatabase(dataset, "train", folder / "db"), IsOk());
+  const Frame empty{.sample = "empty", .points = {500, 500, 0, 0}};
+  for (const uint32_t count : {5, 12, 13}) {
+    const auto sampler = ObjectSampler::Open(DataWith(folder / "db", {count, count}), dataset);
+    ASSERT_THAT(sampler, IsOk());
+    bool classes_differ = false;
+    for (uint32_t view = 1; view <= 20; ++view) {
+      const auto pasted = (*sampler)->Paste(empty, view);
+      ASSERT_THAT(pasted, IsOk());
+      std::vector<std::set<float>> places(2);
+      for (const LabeledBox& box : pasted->boxes) places[box.label].insert(box.box.x);
+      const size_t wanted = std::min<size_t>(count, kEach);
+      EXPECT_EQ(pasted->boxes.size(), 2 * wanted);
+      EXPECT_EQ(places[0].size(), wanted);
+      EXPECT_EQ(places[1].size(), wanted);
+      EXPECT_EQ(pasted->num_points(), 1 + 2 * 5 * wanted);
+      classes_differ |= places[0] != places[1];
+    }
+    EXPECT_EQ(classes_differ, count < kEach) << count;
+  }
+}
+
 TEST_F(ObjectSamplerTest, AllObjectsOfAClassAreDrawnEquallyOften) {
   Frame empty{.sample = "empty", .points = {500, 500, 0, 0}};
   const auto sampler = Sampler({0, 0, 1});
