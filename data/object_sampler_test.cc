@@ -373,7 +373,8 @@ TEST_F(ObjectSamplerTest, RefusesADatabaseOfOtherClassesColumnsOrFrames) {
   const FakeDataset renamed({"Car", "Pedestrian", "Bicycle"}, frames_);
   EXPECT_THAT(ObjectSampler::Open(data, renamed).status(),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(HasSubstr("has classes Car,Pedestrian,Cyclist"), HasSubstr("has Car,Pedestrian,Bicycle"))));
+                       AllOf(HasSubstr("has classes Car,Pedestrian,Cyclist"),
+                             HasSubstr("has Car,Pedestrian,Bicycle"))));
   std::vector<Frame> wide = frames_;
   wide[0].num_features = 5;
   wide[0].points.resize(5 * 100);

@@ -238,7 +238,8 @@ TEST_F(PastingViewTest, PastingLeavesTheOtherDrawsAlone) {
 TEST_F(PastingViewTest, ADatabaseIsPartOfWhatViewsComeFromWhereverItLies) {
   ASSERT_THAT(WriteObjectDatabase(dataset_, "train", folder_ / "copy"), IsOk());
   const ViewMaker plain = Maker(WithDefaults()), views = Maker(DataWith(folder_ / "db", {9, 9, 9}));
-  const ViewMaker copy = Maker(DataWith(folder_ / "copy", {9, 9, 9})), fewer = Maker(DataWith(folder_ / "db", {9, 9, 8}));
+  const ViewMaker copy = Maker(DataWith(folder_ / "copy", {9, 9, 9}));
+  const ViewMaker fewer = Maker(DataWith(folder_ / "db", {9, 9, 8}));
   EXPECT_EQ(plain.FilesDigest("sha256:1"), "sha256:1");
   EXPECT_NE(views.FilesDigest("sha256:1"), "sha256:1");
   EXPECT_NE(views.FilesDigest("sha256:1"), views.FilesDigest("sha256:2"));

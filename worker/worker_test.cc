@@ -181,7 +181,9 @@ TEST_F(WorkerTest, ALossThatIsNotANumberNamesStepAndFrames) {
 class ReadFrames : public Dataset {
  public:
   explicit ReadFrames(const Dataset& inner) : inner_(inner) {}
-  absl::StatusOr<std::vector<std::string>> Split(const std::string& split) const override { return inner_.Split(split); }
+  absl::StatusOr<std::vector<std::string>> Split(const std::string& split) const override {
+    return inner_.Split(split);
+  }
   absl::StatusOr<Frame> Read(const std::string& sample) const override {
     const absl::MutexLock lock(&mutex_);
     names_.insert(sample);
