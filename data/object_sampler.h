@@ -1,6 +1,6 @@
 // Objects of other frames for views to paste: SECOND's and OpenPCDet's "ground-truth sampling". Unlike there, two
-// objects of one draw that overlap do not both stay out, objects that the frame has already are not counted, and none is
-// moved up or down to the road.
+// objects of one draw that overlap do not both stay out, objects that the frame has already are not counted, and none
+// is moved up or down to the road.
 #ifndef KD_DATA_OBJECT_SAMPLER_H_
 #define KD_DATA_OBJECT_SAMPLER_H_
 
