@@ -73,7 +73,7 @@ int Main(int argc, char** argv) {
   evaluate_command->add_flag("--fov-crop,!--no-fov-crop", evaluate.fov_crop, "Keep only points that the left colour image shows");
   evaluate_command->add_option("--format", evaluate.format, "Layout of the data set: kitti, nuscenes, waymo or custom")->capture_default_str();
   evaluate_command->add_option("--sweeps", evaluate.sweeps, "Of nuScenes: clouds a frame is made of")->capture_default_str()->check(CLI::Range(1, 40));
-  evaluate_command->add_option("--detections-out", evaluate.detections_out, "Also write KITTI result files here");
+  evaluate_command->add_option("--detections-out", evaluate.detections_out, "Also write result files here (KITTI, nuScenes)");
 
   std::string pair_path, folder, teacher_address, registry_url;
   CLI::App* alone_command = app.add_subcommand("train-alone", "Run a whole job in this process, without a fleet");
