@@ -42,7 +42,7 @@ TEST(ImportTeacherTest, ASpconv1CheckpointBecomesTheSameTeacher) {
   const auto imported = ImportTeacher(detector, std::move(checkpoint->weights), /*allow_missing=*/false);
   ASSERT_THAT(imported.status(), IsOk());
   EXPECT_THAT(imported->report.converted, SizeIs(12));
-  const auto loaded = LoadDetector(imported->file);
+  auto loaded = LoadDetector(imported->file);
   ASSERT_THAT(loaded.status(), IsOk());
   EXPECT_EQ(SerializeSafeTensors(StateDict(*loaded->module)), SerializeSafeTensors(trained));
 }
@@ -58,7 +58,7 @@ TEST(ImportTeacherTest, WhatDoesNotFitIsRefusedOrStartsTheSameEveryTime) {
   torch::rand({3});
   const auto allowed = ImportTeacher(detector, weights, /*allow_missing=*/true);
   ASSERT_THAT(allowed.status(), IsOk());
-  const auto loaded = LoadDetector(allowed->file);
+  auto loaded = LoadDetector(allowed->file);
   ASSERT_THAT(loaded.status(), IsOk());
   const SafeTensorsFile state = StateDict(*loaded->module);
   EXPECT_EQ(state.tensors.at("vfe.pfn_layers.0.linear.weight").bytes,
