@@ -5,6 +5,8 @@
 #include <cmath>
 #include <utility>
 
+#include "data/object_shapes.h"
+
 namespace kd {
 namespace {
 
@@ -78,22 +80,11 @@ class Builder {
     return true;
   }
 
-  // Adds a part of an object: local (u, v) along and across the heading, from height `low` to `high` above the ground.
-  void AddPart(Primitive::Shape shape, const Footprint& whole, double u, double v, double dx, double dy, double low,
-               double high, double reflectivity, int object) {
-    const double c = std::cos(whole.yaw), s = std::sin(whole.yaw);
-    const double x = whole.x + c * u - s * v, y = whole.y + s * u + c * v;
+  void AddParts(const ObjectParts& parts, const Footprint& whole, int object) {
     const double ground = scene_.GroundAt(whole.x, whole.y);
-    scene_.primitives.push_back({.shape = shape,
-                                 .box = {.x = static_cast<float>(x),
-                                         .y = static_cast<float>(y),
-                                         .z = static_cast<float>(ground + (low + high) / 2),
-                                         .dx = static_cast<float>(dx),
-                                         .dy = static_cast<float>(dy),
-                                         .dz = static_cast<float>(high - low),
-                                         .yaw = static_cast<float>(whole.yaw)},
-                                 .reflectivity = static_cast<float>(std::clamp(reflectivity, 0.02, 1.0)),
-                                 .object = object});
+    for (const ObjectPart& part : parts) {
+      scene_.primitives.push_back(PlacePart(part, whole.x, whole.y, whole.yaw, ground, object));
+    }
   }
 
   int AddObject(const Footprint& f, double height, int label) {
@@ -118,7 +109,7 @@ class Builder {
           const auto [x, y] = FromStreet(along + length / 2, side * (half_width_ + set_back + 1.5));
           const Footprint f{x, y, length, 3.0, street_yaw_};
           taken_.push_back(f);
-          AddPart(Primitive::Shape::kBox, f, 0, 0, f.dx, f.dy, -1, height, reflectivity, -1);
+          AddParts({{Primitive::Shape::kBox, 0, 0, f.dx, f.dy, -1, height, reflectivity}}, f, -1);
         }
         along += length;
       }
@@ -131,11 +122,7 @@ class Builder {
     const Footprint f{x, y, l, w, yaw};
     const double paint = rng_.Uniform(0.08, 0.8), cabin_shift = rng_.Uniform(-0.12, -0.02);
     if (!Place(f)) return;
-    const int object = AddObject(f, h, kCar);
-    AddPart(Primitive::Shape::kBox, f, 0, 0, l, w, 0.25, 0.58 * h, paint, object);
-    AddPart(Primitive::Shape::kBox, f, cabin_shift * l, 0, 0.52 * l, 0.86 * w, 0.58 * h, h, 0.05, object);
-    AddPart(Primitive::Shape::kBox, f, 0.3 * l, 0, 0.15 * l, 0.96 * w, 0.0, 0.3, 0.1, object);
-    AddPart(Primitive::Shape::kBox, f, -0.3 * l, 0, 0.15 * l, 0.96 * w, 0.0, 0.3, 0.1, object);
+    AddParts(CarParts({l, w, h}, paint, cabin_shift), f, AddObject(f, h, kCar));
   }
 
   void AddParkedCars() {
@@ -156,15 +143,6 @@ class Builder {
     AddCar(rng_.Uniform(4, 40), rng_.Uniform(-0.6, 0.6) * half_width_, yaw);
   }
 
-  void AddPerson(const Footprint& f, double height, int object) {
-    const double clothes = rng_.Uniform(0.1, 0.7), stride = rng_.Uniform(-0.25, 0.25) * f.dx;
-    const auto cylinder = Primitive::Shape::kCylinder;
-    AddPart(cylinder, f, 0, 0, 0.55 * f.dx, 0.85 * f.dy, 0.48 * height, 0.86 * height, clothes, object);
-    AddPart(cylinder, f, 0, 0, 0.22, 0.22, 0.86 * height, height, 0.4, object);
-    AddPart(cylinder, f, stride, 0.11, 0.18, 0.18, 0, 0.48 * height, 0.8 * clothes, object);
-    AddPart(cylinder, f, -stride, -0.11, 0.18, 0.18, 0, 0.48 * height, 0.8 * clothes, object);
-  }
-
   int AddPedestrianGroup(int wanted) {
     const int size = std::min<int>(wanted, 1 + static_cast<int>(rng_.Below(3)));
     const bool pavement = rng_.Uniform() < 0.8;
@@ -177,7 +155,8 @@ class Builder {
       const double l = 0.65 + 0.1 * rng_.Normal(), w = 0.62 + 0.08 * rng_.Normal(), h = 1.7 + 0.13 * rng_.Normal();
       const Footprint f{x, y, std::max(l, 0.35), std::max(w, 0.35), heading + 0.3 * rng_.Normal()};
       if (!Place(f)) continue;
-      AddPerson(f, h, AddObject(f, h, kPedestrian));
+      const double clothes = rng_.Uniform(0.1, 0.7), stride = rng_.Uniform(-0.25, 0.25) * f.dx;
+      AddParts(PersonParts({f.dx, f.dy, h}, clothes, stride), f, AddObject(f, h, kPedestrian));
     }
     return size;
   }
@@ -190,17 +169,7 @@ class Builder {
     const Footprint f{x, y, l, w, yaw};
     const double clothes = rng_.Uniform(0.1, 0.7), metal = rng_.Uniform(0.2, 0.6);
     if (!Place(f)) return;
-    const int object = AddObject(f, h, kCyclist);
-    const auto box = Primitive::Shape::kBox;
-    const auto cylinder = Primitive::Shape::kCylinder;
-    AddPart(box, f, 0, 0, 0.6 * l, 0.06, 0.4, 0.65, metal, object);
-    AddPart(box, f, 0.33 * l, 0, 0.34 * l, 0.06, 0, 0.65, 0.15, object);
-    AddPart(box, f, -0.33 * l, 0, 0.34 * l, 0.06, 0, 0.65, 0.15, object);
-    AddPart(box, f, 0.22 * l, 0, 0.08, w, 0.95, 1.05, metal, object);
-    AddPart(cylinder, f, -0.05 * l, 0, 0.32, 0.75 * w, 0.5 * h, 0.87 * h, clothes, object);
-    AddPart(cylinder, f, 0, 0, 0.22, 0.22, 0.87 * h, h, 0.4, object);
-    AddPart(cylinder, f, 0, 0.12, 0.18, 0.16, 0.15 * h, 0.52 * h, 0.8 * clothes, object);
-    AddPart(cylinder, f, 0, -0.12, 0.18, 0.16, 0.15 * h, 0.52 * h, 0.8 * clothes, object);
+    AddParts(CyclistParts({l, w, h}, clothes, metal), f, AddObject(f, h, kCyclist));
   }
 
   struct Distractor {
@@ -225,7 +194,7 @@ class Builder {
         const auto [x, y] = FromStreet(rng_.Uniform(2, 42), rng_.Uniform(-1, 1) * (half_width_ + 2.5));
         const Footprint f{x, y, rng_.Uniform(kind.min_l, kind.max_l), rng_.Uniform(kind.min_w, kind.max_w), rng_.Uniform(-M_PI, M_PI)};
         const double height = rng_.Uniform(kind.min_h, kind.max_h), reflectivity = rng_.Uniform(0.05, 0.7);
-        if (Place(f)) AddPart(kind.shape, f, 0, 0, f.dx, f.dy, 0, height, reflectivity, -1);
+        if (Place(f)) AddParts({{kind.shape, 0, 0, f.dx, f.dy, 0, height, reflectivity}}, f, -1);
       }
     }
   }
