@@ -40,6 +40,30 @@ ObjectParts MotorcyclistParts(const ObjectSize& size, double clothes, double met
 ObjectParts TrafficConeParts(const ObjectSize& size);
 ObjectParts BarrierParts(const ObjectSize& size, double paint);
 
+// Things that are no objects but have their sizes, so that only shape tells them apart: `mean` of them in 40 m of street.
+struct Distractor {
+  double mean;
+  Primitive::Shape shape;
+  double min_l, max_l, min_w, max_w, min_h, max_h;
+  Surface surface;
+};
+inline constexpr Distractor kDistractors[] = {
+    // Car-sized boxes.
+    {2.5, Primitive::Shape::kBox, 3.6, 5.0, 1.6, 2.1, 1.2, 2.0, Surface::kFacade},
+    // Hedges.
+    {2, Primitive::Shape::kBox, 2.0, 5.0, 0.6, 1.0, 0.9, 1.5, Surface::kLeaves},
+    // Poles.
+    {4, Primitive::Shape::kCylinder, 0.12, 0.3, 0.12, 0.3, 3.0, 6.0, Surface::kDark},
+    // Bollards and columns.
+    {4, Primitive::Shape::kCylinder, 0.3, 0.7, 0.3, 0.7, 0.9, 1.9, Surface::kFacade},
+    // Bins.
+    {3, Primitive::Shape::kBox, 0.5, 0.8, 0.5, 0.8, 1.0, 1.4, Surface::kDark},
+    // Shrubs.
+    {3, Primitive::Shape::kCylinder, 0.6, 1.4, 0.6, 1.4, 0.9, 1.9, Surface::kLeaves},
+    // Cyclist-sized boxes and bushes.
+    {2.5, Primitive::Shape::kBox, 1.5, 2.2, 0.5, 0.9, 1.3, 1.8, Surface::kLeaves},
+};
+
 // A part of the object with its centre over (x, y), heading `yaw`, on ground of height `ground`.
 Primitive PlacePart(const ObjectPart& part, double x, double y, double yaw, double ground, int object);
 

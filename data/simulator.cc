@@ -162,23 +162,29 @@ absl::Status WriteFrame(const std::string& root, const std::string& name, const 
 
 }  // namespace
 
-absl::Status WriteSimulatedKitti(const SimulatorOptions& options,
-                                 const std::function<void(uint32_t, uint32_t)>& progress) {
-  const std::string note = absl::StrCat("kdfleet simulator 1: train ", options.train_frames, " val ", options.val_frames,
-                                        " seed ", options.seed, "\n");
+absl::Status ClaimSimulatorFolder(const SimulatorOptions& options, const std::string& layout, const std::string& part) {
+  const std::string note = absl::StrCat("kdfleet simulator 1: ", layout, layout.empty() ? "" : " ", "train ",
+                                        options.train_frames, " val ", options.val_frames, " seed ", options.seed, "\n");
   const std::string note_path = options.root + "/simulator.txt";
   const absl::StatusOr<std::string> existing = ReadFile(note_path);
   if (existing.ok() && *existing != note) {
-    return absl::FailedPreconditionError(absl::StrCat(options.root, " holds other simulated frames (", existing->substr(0, 80),
+    return absl::FailedPreconditionError(absl::StrCat(options.root, " holds other simulated frames (",
+                                                      existing->substr(0, 80),
                                                       "); choose another folder or delete it"));
   }
-  if (!existing.ok() && std::filesystem::exists(options.root + "/training")) {
-    return absl::FailedPreconditionError(absl::StrCat(options.root, " holds a data set already; choose another folder"));
+  if (!existing.ok() && std::filesystem::exists(absl::StrCat(options.root, "/", part))) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(options.root, " holds a data set already; choose another folder"));
   }
+  KD_RETURN_IF_ERROR(CreateFolders(options.root));
+  return WriteFileAtomically(note_path, note);
+}
+
+absl::Status WriteSimulatedKitti(const SimulatorOptions& options, const SimulatorProgress& progress) {
+  KD_RETURN_IF_ERROR(ClaimSimulatorFolder(options, "", "training"));
   for (const char* part : {"/ImageSets", "/training/velodyne", "/training/calib", "/training/label_2"}) {
     KD_RETURN_IF_ERROR(CreateFolders(options.root + part));
   }
-  KD_RETURN_IF_ERROR(WriteFileAtomically(note_path, note));
 
   const uint32_t total = options.train_frames + options.val_frames;
   std::string train, val;

@@ -5,44 +5,13 @@
 #include <cmath>
 #include <utility>
 
+#include "data/footprint.h"
 #include "data/object_shapes.h"
 
 namespace kd {
 namespace {
 
 constexpr int kCar = 0, kPedestrian = 1, kCyclist = 2;
-
-struct Footprint {
-  double x, y, dx, dy, yaw;
-};
-
-std::array<std::array<double, 2>, 4> Corners(const Footprint& f) {
-  const double c = std::cos(f.yaw), s = std::sin(f.yaw);
-  std::array<std::array<double, 2>, 4> corners;
-  for (int i = 0; i < 4; ++i) {
-    const double u = (i == 0 || i == 3 ? 0.5 : -0.5) * f.dx, v = (i < 2 ? 0.5 : -0.5) * f.dy;
-    corners[i] = {f.x + c * u - s * v, f.y + s * u + c * v};
-  }
-  return corners;
-}
-
-// Separating axes of two rectangles.
-bool Overlap(const Footprint& a, const Footprint& b) {
-  const auto ca = Corners(a), cb = Corners(b);
-  for (const double yaw : {a.yaw, a.yaw + M_PI / 2, b.yaw, b.yaw + M_PI / 2}) {
-    const double ax = std::cos(yaw), ay = std::sin(yaw);
-    double min_a = 1e9, max_a = -1e9, min_b = 1e9, max_b = -1e9;
-    for (int i = 0; i < 4; ++i) {
-      const double pa = ax * ca[i][0] + ay * ca[i][1], pb = ax * cb[i][0] + ay * cb[i][1];
-      min_a = std::min(min_a, pa);
-      max_a = std::max(max_a, pa);
-      min_b = std::min(min_b, pb);
-      max_b = std::max(max_b, pb);
-    }
-    if (max_a < min_b || max_b < min_a) return false;
-  }
-  return true;
-}
 
 class Builder {
  public:
@@ -172,29 +141,13 @@ class Builder {
     AddParts(CyclistParts({l, w, h}, clothes, metal), f, AddObject(f, h, kCyclist));
   }
 
-  struct Distractor {
-    double mean;
-    Primitive::Shape shape;
-    double min_l, max_l, min_w, max_w, min_h, max_h;
-  };
-
   void AddDistractors() {
-    using Shape = Primitive::Shape;
-    const Distractor kinds[] = {
-        {2.5, Shape::kBox, 3.6, 5.0, 1.6, 2.1, 1.2, 2.0},       // car-sized boxes
-        {2, Shape::kBox, 2.0, 5.0, 0.6, 1.0, 0.9, 1.5},         // hedges
-        {4, Shape::kCylinder, 0.12, 0.3, 0.12, 0.3, 3.0, 6.0},  // poles
-        {4, Shape::kCylinder, 0.3, 0.7, 0.3, 0.7, 0.9, 1.9},    // bollards and columns
-        {3, Shape::kBox, 0.5, 0.8, 0.5, 0.8, 1.0, 1.4},         // bins
-        {3, Shape::kCylinder, 0.6, 1.4, 0.6, 1.4, 0.9, 1.9},    // shrubs
-        {2.5, Shape::kBox, 1.5, 2.2, 0.5, 0.9, 1.3, 1.8},       // cyclist-sized boxes and bushes
-    };
-    for (const Distractor& kind : kinds) {
+    for (const Distractor& kind : kDistractors) {
       for (int i = rng_.Poisson(kind.mean); i > 0; --i) {
         const auto [x, y] = FromStreet(rng_.Uniform(2, 42), rng_.Uniform(-1, 1) * (half_width_ + 2.5));
         const Footprint f{x, y, rng_.Uniform(kind.min_l, kind.max_l), rng_.Uniform(kind.min_w, kind.max_w), rng_.Uniform(-M_PI, M_PI)};
         const double height = rng_.Uniform(kind.min_h, kind.max_h), reflectivity = rng_.Uniform(0.05, 0.7);
-        if (Place(f)) AddParts({{kind.shape, 0, 0, f.dx, f.dy, 0, height, reflectivity}}, f, -1);
+        if (Place(f)) AddParts({{kind.shape, 0, 0, f.dx, f.dy, 0, height, reflectivity, kind.surface}}, f, -1);
       }
     }
   }
