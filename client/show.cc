@@ -242,7 +242,7 @@ void TurnAhead(Frame& frame) {
 
 absl::Status AddNuscenesCameras(const NuscenesDataset& dataset, const std::string& sample, Scene& scene) {
   KD_ASSIGN_OR_RETURN(const std::vector<NuscenesCamera> cameras, dataset.Cameras(sample));
-  // Seen from the driver's seat, then from it backwards, so that left is left in both rows.
+  // The left of the vehicle is left in both rows.
   const std::vector<std::vector<std::string>> rows = {{"CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT"},
                                                       {"CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT"}};
   for (const std::vector<std::string>& row : rows) {
