@@ -1,4 +1,6 @@
 // Simulated sequences: every number that a reader gives is compared with the scene that was written.
+#include <zlib.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -23,8 +25,11 @@
 #include "data/nuscenes_dataset.h"
 #include "data/simulated_nuscenes.h"
 #include "data/simulated_waymo.h"
+#include "data/tfrecord.h"
+#include "data/waymo.pb.h"
 #include "data/waymo_dataset.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace kd {
 namespace {
@@ -369,6 +374,64 @@ TEST_F(SimulatedNuscenesTest, PointsOfABoxAreThoseOfItsKeyFrameInside) {
   }
 }
 
+// The share of a fine lattice of rays through the box that meet the object before anything else, of those that meet it.
+double VisibleShare(const DriveScene& drive, double second, size_t object, const Vec3& eye) {
+  const std::vector<Primitive> solids = drive.SolidsAt(second, eye[0], eye[1], 80);
+  const RigidTransform box = drive.objects[object].BoxAt(second);
+  const double distance = std::hypot(box.translation[0] - eye[0], box.translation[1] - eye[1]);
+  const double middle = std::atan2(box.translation[1] - eye[1], box.translation[0] - eye[0]);
+  const ObjectSize& size = drive.objects[object].size;
+  const double radius = std::hypot(size.l, size.w) / 2, half = std::asin(std::min(radius / distance, 1.0));
+  const double low = std::atan2(-eye[2], distance - radius), high = std::atan2(size.h - eye[2], distance - radius);
+  const std::vector<RayTarget> targets = TargetsOf(solids);
+  int alone = 0, first = 0;
+  for (int i = 0; i < 60; ++i) {
+    for (int j = 0; j < 60; ++j) {
+      const double azimuth = middle + half * (i - 29.5) / 30, inclination = low + (high - low) * (j + 0.5) / 60;
+      const Vec3 direction = {std::cos(inclination) * std::cos(azimuth), std::cos(inclination) * std::sin(azimuth),
+                              std::sin(inclination)};
+      double on_object = 1e9, on_others = direction[2] < 0 ? -eye[2] / direction[2] : 1e9;
+      for (size_t k = 0; k < targets.size(); ++k) {
+        const double range = targets[k].Hit(eye, direction);
+        if (range < 0) continue;
+        double& nearest = solids[k].object == static_cast<int>(object) ? on_object : on_others;
+        nearest = std::min(nearest, range);
+      }
+      alone += on_object < 1e9;
+      first += on_object < 1e9 && on_object < on_others;
+    }
+  }
+  return static_cast<double>(first) / alone;
+}
+
+TEST_F(SimulatedNuscenesTest, VisibilityIsTheShareOfTheObjectThatNothingHides) {
+  const nlohmann::json rows =
+      nlohmann::json::parse(*ReadFile(options_->root + "/v1.0-mini/sample_annotation.json"));
+  const std::map<std::string, std::pair<double, double>> levels = {
+      {"1", {0, 0.4}}, {"2", {0.4, 0.6}}, {"3", {0.6, 0.8}}, {"4", {0.8, 1}}};
+  std::map<std::string, int> counts;
+  for (const nlohmann::json& row : rows) {
+    const auto [scene, number] = PlaceOf(row["sample_token"]);
+    const double second = SimulatedKeyFrameSecond(number);
+    const Vec3 eye = (scene->drive.VehicleAt(second) * kLidarToVehicle).translation;
+    const Vec3 centre = {row["translation"][0], row["translation"][1], row["translation"][2]};
+    for (size_t i = 0; i < scene->drive.objects.size(); ++i) {
+      const Vec3 at = scene->drive.objects[i].BoxAt(second).translation;
+      if (Distance((scene->drive.street_to_map).Apply(at), centre) > 1e-3) continue;
+      // Farther away the beams are too few to tell.
+      const double distance = Distance(at, eye);
+      if (distance > 15 || distance < 5 || scene->drive.objects[i].size.h < 1.4) continue;
+      const std::string level = row["visibility_token"];
+      const double share = VisibleShare(scene->drive, second, i, eye);
+      EXPECT_GE(share, levels.at(level).first - 0.2);
+      EXPECT_LE(share, levels.at(level).second + 0.2);
+      ++counts[level];
+    }
+  }
+  EXPECT_GT(counts["1"], 2);
+  EXPECT_GT(counts["4"], 20);
+}
+
 TEST_F(SimulatedNuscenesTest, CamerasHavePicturesAndTheVehiclesPoseOfTheirTime) {
   const std::string sample = dataset_->Split("mini_train")->front();
   const auto [scene, number] = PlaceOf(sample);
@@ -403,6 +466,14 @@ TEST_F(SimulatedNuscenesTest, AFinishedFolderIsLeftAsItIsAndOthersAreRefused) {
   EXPECT_THAT(WriteSimulatedWaymo(*options_, nullptr),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("other simulated frames")));
   EXPECT_THAT(WriteSimulatedKitti(*options_, nullptr), StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(SimulatedNuscenesTest, AStreetHasAnEnd) {
+  EXPECT_THAT(WriteSimulatedNuscenes({.root = *folder_ / "long", .train_frames = 3201, .val_frames = 1}, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 3200")));
+  EXPECT_THAT(WriteSimulatedNuscenes({.root = *folder_ / "long", .train_frames = 1, .val_frames = 801}, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 800")));
+  EXPECT_FALSE(std::filesystem::exists(*folder_ / "long"));
 }
 
 // Waymo.
@@ -556,6 +627,48 @@ TEST_F(SimulatedWaymoTest, FirstReturnsLieOnTheSceneAndSecondOnesBehindThem) {
   EXPECT_GT(near, 100);
   EXPECT_GT(second_returns, 5);
   EXPECT_LT(off, checked / 50);
+}
+
+std::string Inflated(const std::string& stream, size_t size) {
+  std::string bytes(size, '\0');
+  uLongf length = size;
+  EXPECT_EQ(uncompress(reinterpret_cast<Bytef*>(bytes.data()), &length, reinterpret_cast<const Bytef*>(stream.data()),
+                       stream.size()),
+            Z_OK);
+  bytes.resize(length);
+  return bytes;
+}
+
+TEST_F(SimulatedWaymoTest, ProjectionsNameACameraThatLooksThatWay) {
+  const auto file = TfRecordFile::Open(
+      options_->root + "/validation/segment-simulated_val_000000_with_camera_labels.tfrecord");
+  ASSERT_THAT(file, IsOk());
+  waymo::Frame frame;
+  ASSERT_TRUE(frame.ParseFromString(*file->Read(0)));
+  const waymo::RangeImage& image = frame.lasers(0).return_1();
+  waymo::MatrixFloat ranges;
+  waymo::MatrixInt32 projection;
+  ASSERT_TRUE(ranges.ParseFromString(Inflated(image.range_image_compressed(), 64 << 20)));
+  ASSERT_TRUE(projection.ParseFromString(Inflated(image.camera_projection_compressed(), 64 << 20)));
+  const int rows = ranges.shape().dims(0), columns = ranges.shape().dims(1);
+  ASSERT_EQ(projection.data_size(), rows * columns * 6);
+  // Directions of cameras 1 to 5, in degrees; with 480 pixels at a focal length of 514 they see 25 to each side.
+  const double gaze[] = {0, 45, -45, 90, -90};
+  int seen = 0, unseen = 0;
+  for (int i = 0; i < rows * columns; ++i) {
+    if (ranges.data(4 * i) < 10) continue;
+    const double degrees = 180 - 360 * (i % columns + 0.5) / columns;
+    const int camera = projection.data(6 * i);
+    ++(camera == 0 ? unseen : seen);
+    if (camera == 0) continue;
+    ASSERT_LE(camera, 5);
+    const double aside = degrees - gaze[camera - 1];
+    ASSERT_LT(std::abs(aside), 32) << "seen by camera " << camera;
+    // Left is left; the cameras stand up to 1.5 m from the laser, which is 9 degrees at 10 m.
+    EXPECT_NEAR(projection.data(6 * i + 1), 240 - 514 * std::tan(aside * M_PI / 180), 100);
+  }
+  EXPECT_GT(seen, 1000);
+  EXPECT_GT(unseen, 1000);
 }
 
 TEST_F(SimulatedWaymoTest, SegmentsThatAreThereAreKept) {

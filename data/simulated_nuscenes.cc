@@ -25,6 +25,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr char kVersion[] = "v1.0-mini";
 constexpr int kSweepsPerKeyFrame = 10;
+// Of a scene: a street of two kilometres.
+constexpr size_t kMostKeyFrames = 400;
 constexpr double kSweepSeconds = 0.05;
 constexpr int64_t kFirstTimestamp = 1'500'000'000'000'000, kSceneGap = 1'000'000'000;
 
@@ -424,6 +426,14 @@ std::vector<SimulatedNuscenesScene> DrawNuscenesScenes(const SimulatorOptions& o
 }
 
 absl::Status WriteSimulatedNuscenes(const SimulatorOptions& options, const SimulatorProgress& progress) {
+  const auto check = [](const char* split, uint32_t frames) -> absl::Status {
+    const size_t most = NuscenesSplitScenes(split)->size() * kMostKeyFrames;
+    if (frames <= most) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(frames, " key frames for the scenes of ", split, ", at most ", most,
+                                                   " are possible (", kMostKeyFrames, " a scene)"));
+  };
+  KD_RETURN_IF_ERROR(check("mini_train", options.train_frames));
+  KD_RETURN_IF_ERROR(check("mini_val", options.val_frames));
   KD_RETURN_IF_ERROR(ClaimSimulatorFolder(options, "nuscenes", kVersion));
   if (std::filesystem::exists(absl::StrCat(options.root, "/", kVersion, "/scene.json"))) return absl::OkStatus();
   return NuscenesWriter(options, progress).Write();

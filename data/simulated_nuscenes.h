@@ -29,7 +29,7 @@ double SimulatedKeyFrameSecond(int key_frame);
 // order (see SimulateFrame). Six cameras take pictures of 400 x 225 pixels at key frames. All ten detection classes
 // occur; an object is annotated where at least one point of the key frame lies in its box. Visibility is the share of
 // the object's rays that nothing nearer stops. A finished folder is left as it is; an unfinished one is written anew.
-// Errors as of WriteSimulatedKitti().
+// Errors as of WriteSimulatedKitti(); INVALID_ARGUMENT: more than 400 key frames a scene.
 absl::Status WriteSimulatedNuscenes(const SimulatorOptions& options, const SimulatorProgress& progress);
 
 }  // namespace kd

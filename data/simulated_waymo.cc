@@ -26,7 +26,7 @@ constexpr uint32_t kFramesPerSegment = 10;
 constexpr double kTurnSeconds = 0.1;
 constexpr int64_t kFirstTimestamp = 1'500'000'000'000'000, kSegmentGap = 100'000'000;
 
-constexpr int kPixelChannels = 4, kPoseChannels = 6;
+constexpr int kPixelChannels = 4, kPoseChannels = 6, kProjectionChannels = 6;
 constexpr double kTopRange = 75, kNearRange = 20;
 // Up to so many points an object is hard.
 constexpr int kHardPoints = 5;
@@ -62,6 +62,9 @@ constexpr CameraMount kCameras[] = {{1, {1.54, -0.02, 2.11}, 0, 320},
                                     {3, {1.50, -0.1, 2.11}, -45, 320},
                                     {4, {1.43, 0.12, 2.11}, 90, 222},
                                     {5, {1.43, -0.12, 2.11}, -90, 222}};
+
+// Waymo's cameras look along x, with y to the left; optical ones along z, with x to the right.
+constexpr RigidTransform kOptical{.rotation = {0, 0, 1, -1, 0, 0, 0, -1, 0}};
 
 template <typename Mount>
 RigidTransform ToVehicle(const Mount& mount) {
@@ -123,8 +126,9 @@ absl::StatusOr<std::string> Deflate(const std::string& bytes) {
   return result;
 }
 
-absl::StatusOr<std::string> DeflateMatrix(int rows, int columns, int channels, const std::vector<float>& data) {
-  waymo::MatrixFloat matrix;
+template <typename Matrix, typename T>
+absl::StatusOr<std::string> DeflateMatrix(int rows, int columns, int channels, const std::vector<T>& data) {
+  Matrix matrix;
   for (const int dim : {rows, columns, channels}) matrix.mutable_shape()->add_dims(dim);
   matrix.mutable_data()->Add(data.begin(), data.end());
   return Deflate(matrix.SerializeAsString());
@@ -144,6 +148,7 @@ class FrameBuilder {
         drive_(segment.drive),
         second_(SimulatedWaymoSecond(number)),
         vehicle_(drive_.VehicleAt(second_)),
+        street_to_vehicle_(vehicle_.Inverse()),
         rng_(RngKeyBuilder().Add("Waymo frame").Add(options.seed).Add(segment.context).Add(number).key()) {}
 
   absl::StatusOr<std::string> Build(int64_t segment_start) {
@@ -191,6 +196,8 @@ class FrameBuilder {
     const std::vector<Primitive> solids = drive_.SolidsAt(second_, at[0], at[1], mount.max_range + 2);
     const LaserView view = CastRays(solids, pattern, laser_poses, drive_.objects.size());
     std::array<std::vector<float>, 2> images = {EmptyImage(mount), EmptyImage(mount)};
+    const std::vector<int32_t> unseen(view.rays.size() * kProjectionChannels);
+    std::array<std::vector<int32_t>, 2> projections = {unseen, unseen};
     for (int row = 0; row < mount.rows; ++row) {
       for (int column = 0; column < mount.columns; ++column) {
         const size_t pixel = static_cast<size_t>(mount.rows - 1 - row) * mount.columns + column;
@@ -200,7 +207,9 @@ class FrameBuilder {
                                   static_cast<float>(elongation), -1};
           std::copy(std::begin(values), std::end(values), &images[ret][kPixelChannels * pixel]);
           const Vec3 direction = pattern.DirectionOf(row, column);
-          points_.push_back(pose.Apply({values[0] * direction[0], values[0] * direction[1], values[0] * direction[2]}));
+          const Vec3 point = pose.Apply({values[0] * direction[0], values[0] * direction[1], values[0] * direction[2]});
+          points_.push_back(street_to_vehicle_.Apply(point));
+          Project(points_.back(), &projections[ret][kProjectionChannels * pixel]);
         };
         AddEchoes(view.rays[static_cast<size_t>(row) * mount.columns + column], solids, mount.max_range, put);
       }
@@ -210,7 +219,10 @@ class FrameBuilder {
     waymo::RangeImage* const returns[] = {laser.mutable_return_1(), laser.mutable_return_2()};
     for (int i = 0; i < 2; ++i) {
       KD_ASSIGN_OR_RETURN(*returns[i]->mutable_range_image_compressed(),
-                          DeflateMatrix(mount.rows, mount.columns, kPixelChannels, images[i]));
+                          DeflateMatrix<waymo::MatrixFloat>(mount.rows, mount.columns, kPixelChannels, images[i]));
+      KD_ASSIGN_OR_RETURN(
+          *returns[i]->mutable_camera_projection_compressed(),
+          DeflateMatrix<waymo::MatrixInt32>(mount.rows, mount.columns, kProjectionChannels, projections[i]));
     }
     if (mount.laser != kWaymoTopLaser) return absl::OkStatus();
     std::vector<float> row_of_poses, poses;
@@ -222,7 +234,7 @@ class FrameBuilder {
     }
     for (int row = 0; row < mount.rows; ++row) poses.insert(poses.end(), row_of_poses.begin(), row_of_poses.end());
     KD_ASSIGN_OR_RETURN(*returns[0]->mutable_range_image_pose_compressed(),
-                        DeflateMatrix(mount.rows, mount.columns, kPoseChannels, poses));
+                        DeflateMatrix<waymo::MatrixFloat>(mount.rows, mount.columns, kPoseChannels, poses));
     return absl::OkStatus();
   }
 
@@ -242,6 +254,20 @@ class FrameBuilder {
     }
   }
 
+  // Writes the first two cameras that see a point of the vehicle's frame, and where.
+  static void Project(const Vec3& point, int32_t* projection) {
+    int seen = 0;
+    for (const CameraMount& mount : kCameras) {
+      const Vec3 p = (ToVehicle(mount) * kOptical).Inverse().Apply(point);
+      if (p[2] <= 0) continue;
+      const double u = kFocalLength * p[0] / p[2] + kImageWidth / 2.0;
+      const double v = kFocalLength * p[1] / p[2] + mount.height / 2.0;
+      if (!(u >= 0 && u < kImageWidth && v >= 0 && v < mount.height)) continue;
+      for (const double value : {static_cast<double>(mount.camera), u, v}) *projection++ = static_cast<int32_t>(value);
+      if (++seen == 2) return;
+    }
+  }
+
   void AddCamera(const CameraMount& mount) {
     const RigidTransform extrinsic = ToVehicle(mount);
     waymo::CameraCalibration& calibration = *frame_.mutable_context()->add_camera_calibrations();
@@ -255,27 +281,22 @@ class FrameBuilder {
     calibration.set_height(mount.height);
     waymo::CameraImage& image = *frame_.add_images();
     image.set_name(mount.camera);
-    // Waymo's cameras look along x, with y to the left.
-    const RigidTransform optical = vehicle_ * extrinsic * RigidTransform{.rotation = {0, 0, 1, -1, 0, 0, 0, -1, 0}};
     const PictureCamera camera{.width = kImageWidth,
                                .height = mount.height,
                                .intrinsic = {kFocalLength, 0, middle_u, 0, kFocalLength, middle_v, 0, 0, 1},
-                               .camera_to_street = optical};
+                               .camera_to_street = vehicle_ * extrinsic * kOptical};
     image.set_image(EncodeJpeg(DrawPicture(drive_, second_, camera), kImageWidth, mount.height));
   }
 
   void AddLabels() {
-    const RigidTransform street_to_vehicle = vehicle_.Inverse();
-    std::vector<Vec3> points;
-    for (const Vec3& point : points_) points.push_back(street_to_vehicle.Apply(point));
     for (size_t i = 0; i < drive_.objects.size(); ++i) {
       const DriveObject& object = drive_.objects[i];
       if (TypeOf(object.kind) == kWaymoUnknown) continue;
       // Upright in the vehicle's frame, as all labels.
-      RigidTransform box = street_to_vehicle * object.BoxAt(second_);
+      RigidTransform box = street_to_vehicle_ * object.BoxAt(second_);
       const double heading = box.Yaw();
       box.rotation = RotationOfAngles(0, 0, heading);
-      const int inside = PointsInBox(points, box, object.size);
+      const int inside = PointsInBox(points_, box, object.size);
       if (inside == 0) continue;
       waymo::Label& label = *frame_.add_laser_labels();
       label.set_type(TypeOf(object.kind));
@@ -301,10 +322,10 @@ class FrameBuilder {
   const DriveScene& drive_;
   const double second_;
   // To the street.
-  const RigidTransform vehicle_;
+  const RigidTransform vehicle_, street_to_vehicle_;
   CounterRng rng_;
   waymo::Frame frame_;
-  // Of all lasers and returns, on the street.
+  // Of all lasers and returns, in the vehicle's frame.
   std::vector<Vec3> points_;
 };
 
