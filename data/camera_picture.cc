@@ -44,7 +44,8 @@ std::optional<PixelRect> RectOf(const Box3d& box, const PictureCamera& camera, c
   const PixelRect all{0, 0, camera.width - 1, camera.height - 1};
   if (behind) return all;
   const auto bound = [](double v, int most) { return static_cast<int>(std::clamp<double>(v, -1, most)); };
-  return PixelRect{std::max(bound(std::floor(left), camera.width), 0), std::max(bound(std::floor(top), camera.height), 0),
+  return PixelRect{std::max(bound(std::floor(left), camera.width), 0),
+                   std::max(bound(std::floor(top), camera.height), 0),
                    std::min(bound(std::ceil(right), camera.width), all.right),
                    std::min(bound(std::ceil(bottom), camera.height), all.bottom)};
 }

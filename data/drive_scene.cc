@@ -396,7 +396,8 @@ int PointsInBox(const std::vector<Vec3>& points, const RigidTransform& box, cons
   const RigidTransform to_box = box.Inverse();
   const double reach = std::hypot(size.l, size.w, size.h) / 2;
   return static_cast<int>(std::count_if(points.begin(), points.end(), [&](const Vec3& point) {
-    if (std::abs(point[0] - box.translation[0]) > reach || std::abs(point[1] - box.translation[1]) > reach) return false;
+    if (std::abs(point[0] - box.translation[0]) > reach) return false;
+    if (std::abs(point[1] - box.translation[1]) > reach) return false;
     const Vec3 own = to_box.Apply(point);
     return std::abs(own[0]) <= size.l / 2 && std::abs(own[1]) <= size.w / 2 && std::abs(own[2]) <= size.h / 2;
   }));

@@ -8,8 +8,8 @@
 
 namespace kd {
 
-// A primitive in its object's axes: (u, v) its centre along and across the heading, dx and dy its sizes along them, from
-// `low` to `high` above the ground.
+// A primitive in its object's axes: (u, v) its centre along and across the heading, dx and dy its sizes along them,
+// from `low` to `high` above the ground.
 struct ObjectPart {
   Primitive::Shape shape = Primitive::Shape::kBox;
   double u = 0, v = 0, dx = 0, dy = 0, low = 0, high = 0;
@@ -40,7 +40,7 @@ ObjectParts MotorcyclistParts(const ObjectSize& size, double clothes, double met
 ObjectParts TrafficConeParts(const ObjectSize& size);
 ObjectParts BarrierParts(const ObjectSize& size, double paint);
 
-// Things that are no objects but have their sizes, so that only shape tells them apart: `mean` of them in 40 m of street.
+// Things that are no objects but have their sizes, so that only shape tells them apart: `mean` in 40 m of street.
 struct Distractor {
   double mean;
   Primitive::Shape shape;

@@ -75,7 +75,9 @@ std::array<double, 9> RotationOfAngles(double roll, double pitch, double yaw) {
 }
 
 Angles AnglesOfRotation(const std::array<double, 9>& r) {
-  return {.roll = std::atan2(r[7], r[8]), .pitch = -std::asin(std::clamp(r[6], -1.0, 1.0)), .yaw = std::atan2(r[3], r[0])};
+  return {.roll = std::atan2(r[7], r[8]),
+          .pitch = -std::asin(std::clamp(r[6], -1.0, 1.0)),
+          .yaw = std::atan2(r[3], r[0])};
 }
 
 }  // namespace kd

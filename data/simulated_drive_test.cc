@@ -73,7 +73,9 @@ TEST(DriveSceneTest, NothingDrivesIntoAnything) {
         all.push_back({o.XAt(time), o.YAt(time), o.size.l, o.size.w, o.yaw});
       }
       for (size_t i = 0; i < all.size(); ++i) {
-        for (size_t j = 0; j < i; ++j) ASSERT_FALSE(Overlap(all[i], all[j])) << seed << " " << time << " " << i << " " << j;
+        for (size_t j = 0; j < i; ++j) {
+          ASSERT_FALSE(Overlap(all[i], all[j])) << seed << " " << time << " " << i << " " << j;
+        }
       }
     }
   }
@@ -89,7 +91,8 @@ TEST(DriveSceneTest, EveryKindOccursAndAllOfItLiesInItsBox) {
       ++kinds[object.kind];
       moving += object.speed > 0;
       for (const ObjectPart& part : object.parts) {
-        const std::string place = absl::StrCat("kind ", static_cast<int>(object.kind), " part ", &part - object.parts.data());
+        const std::string place = absl::StrCat("kind ", static_cast<int>(object.kind), " part ",
+                                               &part - object.parts.data());
         EXPECT_LE(std::abs(part.u) + part.dx / 2, object.size.l / 2 - kBoxMargin + 1e-9) << place;
         EXPECT_LE(std::abs(part.v) + part.dy / 2, object.size.w / 2 - kBoxMargin + 1e-9) << place;
         EXPECT_LE(part.high, object.size.h - kBoxMargin + 1e-9) << place;
@@ -151,7 +154,9 @@ TEST(LaserScanTest, RaysMeetWhatTheyMeetWithoutWindows) {
     }
   }
   EXPECT_GT(on_solids, 300);
-  for (size_t i = 0; i < on_object.size(); ++i) EXPECT_EQ(view.rays_on_object[i], static_cast<int>(on_object[i].size()));
+  for (size_t i = 0; i < on_object.size(); ++i) {
+    EXPECT_EQ(view.rays_on_object[i], static_cast<int>(on_object[i].size()));
+  }
 }
 
 TEST(CameraPictureTest, ABoxAheadIsDrawnWhereItProjectsTo) {
@@ -376,7 +381,8 @@ TEST_F(SimulatedNuscenesTest, PointsOfABoxAreThoseOfItsKeyFrameInside) {
 
 // The share of a fine lattice of rays through the box that meet the object before anything else, of those that meet it.
 double VisibleShare(const DriveScene& drive, double second, size_t object, const Vec3& eye) {
-  const std::vector<Primitive> solids = drive.SolidsAt(second, eye[0], eye[1], 80);
+  // Nothing behind the object can hide it.
+  const std::vector<Primitive> solids = drive.SolidsAt(second, eye[0], eye[1], 20);
   const RigidTransform box = drive.objects[object].BoxAt(second);
   const double distance = std::hypot(box.translation[0] - eye[0], box.translation[1] - eye[1]);
   const double middle = std::atan2(box.translation[1] - eye[1], box.translation[0] - eye[0]);
@@ -385,9 +391,9 @@ double VisibleShare(const DriveScene& drive, double second, size_t object, const
   const double low = std::atan2(-eye[2], distance - radius), high = std::atan2(size.h - eye[2], distance - radius);
   const std::vector<RayTarget> targets = TargetsOf(solids);
   int alone = 0, first = 0;
-  for (int i = 0; i < 60; ++i) {
-    for (int j = 0; j < 60; ++j) {
-      const double azimuth = middle + half * (i - 29.5) / 30, inclination = low + (high - low) * (j + 0.5) / 60;
+  for (int i = 0; i < 40; ++i) {
+    for (int j = 0; j < 40; ++j) {
+      const double azimuth = middle + half * (i - 19.5) / 20, inclination = low + (high - low) * (j + 0.5) / 40;
       const Vec3 direction = {std::cos(inclination) * std::cos(azimuth), std::cos(inclination) * std::sin(azimuth),
                               std::sin(inclination)};
       double on_object = 1e9, on_others = direction[2] < 0 ? -eye[2] / direction[2] : 1e9;

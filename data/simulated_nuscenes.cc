@@ -147,7 +147,8 @@ class NuscenesWriter {
 
   absl::Status Write() {
     for (const char* folder : {"samples", "sweeps"}) {
-      KD_RETURN_IF_ERROR(CreateFolders(absl::StrCat(options_.root, "/", folder, "/", kNuscenesChannels[kNuscenesLidar])));
+      KD_RETURN_IF_ERROR(
+          CreateFolders(absl::StrCat(options_.root, "/", folder, "/", kNuscenesChannels[kNuscenesLidar])));
     }
     for (const CameraMount& camera : kCameras) {
       KD_RETURN_IF_ERROR(CreateFolders(absl::StrCat(options_.root, "/samples/", camera.channel)));
@@ -327,7 +328,8 @@ class NuscenesWriter {
         const RayHits& hits = sweep.view.rays[static_cast<size_t>(row) * kColumns + column];
         const int solid = hits.first_solid;
         if (solid >= 0 && solids[solid].object >= 0) ++sweep.rays_seen[solids[solid].object];
-        const Echo echo = Measure(rng, hits.first, solid >= 0 ? solids[solid].reflectivity : kGroundReflectivity, kMaxRange);
+        const double reflectivity = solid >= 0 ? solids[solid].reflectivity : kGroundReflectivity;
+        const Echo echo = Measure(rng, hits.first, reflectivity, kMaxRange);
         if (!echo.returned) continue;
         const Vec3 direction = pattern.DirectionOf(row, column);
         for (const double v : direction) sweep.points.push_back(static_cast<float>(v * echo.range));
@@ -379,13 +381,14 @@ class NuscenesWriter {
     for (Annotation& annotation : annotations) tracks[annotation.object].push_back(&annotation.record);
     for (auto& [object, track] : tracks) {
       const std::string instance = NewToken("instance");
+      const char* const category = kCategories[static_cast<int>(drive.objects[object].kind)];
       for (size_t i = 0; i < track.size(); ++i) {
         (*track[i])["instance_token"] = instance;
         if (i > 0) (*track[i])["prev"] = (*track[i - 1])["token"];
         if (i + 1 < track.size()) (*track[i])["next"] = (*track[i + 1])["token"];
       }
       tables_["instance"].Add({{"token", instance},
-                               {"category_token", category_tokens_[kCategories[static_cast<int>(drive.objects[object].kind)]]},
+                               {"category_token", category_tokens_[category]},
                                {"nbr_annotations", track.size()},
                                {"first_annotation_token", (*track.front())["token"]},
                                {"last_annotation_token", (*track.back())["token"]}});

@@ -24,8 +24,8 @@ std::vector<SimulatedNuscenesScene> DrawNuscenesScenes(const SimulatorOptions& o
 // Seconds of a key frame, counted from 0, in its scene.
 double SimulatedKeyFrameSecond(int key_frame);
 
-// Writes samples/, sweeps/, maps/ and v1.0-mini/ below `options.root`: train_frames and val_frames are key frames, two a
-// second. LIDAR_TOP turns 20 times a second, from nine sweeps before a scene's first key frame on; points in random
+// Writes samples/, sweeps/, maps/ and v1.0-mini/ below `options.root`: train_frames and val_frames are key frames, two
+// a second. LIDAR_TOP turns 20 times a second, from nine sweeps before a scene's first key frame on; points in random
 // order (see SimulateFrame). Six cameras take pictures of 400 x 225 pixels at key frames. All ten detection classes
 // occur; an object is annotated where at least one point of the key frame lies in its box. Visibility is the share of
 // the object's rays that nothing nearer stops. A finished folder is left as it is; an unfinished one is written anew.
