@@ -1,23 +1,22 @@
 #!/usr/bin/env python3
-"""What our kernels cost against the packages that people take from PyPI otherwise.
+"""What our kernels, metrics and detectors cost against the packages that people take from PyPI otherwise.
 
-    scripts/bench ops [--rounds 5] [--only sparse-conv,voxelize,boxes,scaling,gpu]
+    scripts/bench ops [SECTION ...] [--rounds 5]
 
-Both sides take turns on the same data, each with two threads at most; results are compared before anything is timed. Ratios are
-their time / ours. The peers are installed into .deps/bench on first use (bench/peers.txt); LibTorch comes from .deps/wheels.
+Both sides take turns on the same data, each with two threads at most (metrics with one); results are compared before or while they
+are timed. Ratios are their time / ours. The peers are installed into .deps/bench and .deps/bench-nuscenes on first use; LibTorch
+comes from .deps/wheels.
 """
 import argparse
-import json
 import math
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PEERS = os.path.join(ROOT, ".deps", "bench")
+sys.dont_write_bytecode = True
+from peers import evaluation
+from peers.harness import ROOT, THREADS, Ours, environment, report, report_nothing, say, timed
+
 SHAPE = (41, 1504, 1504)
 RANGE = (-75.2, -75.2, -2.0, 75.2, 75.2, 4.0)
 VOXEL = (0.1, 0.1, 0.15)
@@ -25,64 +24,11 @@ VOXEL = (0.1, 0.1, 0.15)
 
 def enter_peers():
     """Runs this script again in the peers' environment."""
-    python = os.path.join(PEERS, "bin", "python")
-    if sys.prefix == PEERS:
+    python = environment("bench", "peers.txt")
+    if sys.prefix == os.path.dirname(os.path.dirname(python)):
         return
-    stamp = os.path.join(PEERS, "installed")
-    wanted = open(os.path.join(ROOT, "bench", "peers.txt")).read()
-    if not os.path.exists(stamp) or open(stamp).read() != wanted:
-        say("installing the peers into .deps/bench")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", PEERS], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r",
-                        os.path.join(ROOT, "bench", "peers.txt")], check=True)
-        with open(stamp, "w") as file:
-            file.write(wanted)
-    environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, ".deps", "wheels"), OMP_NUM_THREADS="2")
-    os.execve(python, [python, os.path.abspath(__file__)] + sys.argv[1:], environment)
-
-
-def say(text):
-    print(f"[ops] {text}", file=sys.stderr, flush=True)
-
-
-def report(name, values, goal, better="higher", **more):
-    print(json.dumps({"name": f"ops.{name}", "value": round(statistics.median(values), 3), "goal": goal, "better": better,
-                      "unit": "ratio", "median_of": len(values), "min": round(min(values), 3), "max": round(max(values), 3),
-                      **more}), flush=True)
-
-
-class Ours:
-    """The other half, in a process of its own."""
-
-    def __init__(self):
-        program = os.path.join(ROOT, "build", "release", "bench", "ops_bench")
-        if not os.path.exists(program):
-            sys.exit("ops: build/release/bench/ops_bench is missing; run scripts/build")
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().split()
-
-    def load(self, tensors):
-        from safetensors.torch import save_file
-        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-            save_file(tensors, file.name)
-            answer = self.ask(f"load {file.name}")
-        if answer != ["loaded"]:
-            sys.exit(f"ops: {' '.join(answer)}")
-
-    def seconds(self, line):
-        """Seconds and the numbers that tell the result."""
-        answer = self.ask(line)
-        return float(answer[0]), [float(number) for number in answer[1:]]
-
-
-def timed(call):
-    start = time.perf_counter()
-    result = call()
-    return time.perf_counter() - start, result
+    variables = dict(os.environ, PYTHONPATH=os.path.join(ROOT, ".deps", "wheels"), OMP_NUM_THREADS=str(THREADS))
+    os.execve(python, [python, os.path.abspath(__file__)] + sys.argv[1:], variables)
 
 
 def scan(beams=64, columns=2650, seed=0):
@@ -403,26 +349,26 @@ def scaling(ours, rounds):
 
 def gpu(ours, rounds):
     import torch
-    note = "nothing is measured on a GPU yet" if torch.cuda.is_available() else "no GPU"
-    print(json.dumps({"name": "ops.gpu", "value": None, "goal": None, "better": "higher", "unit": "ratio", "note": note}))
+    report_nothing("gpu", "nothing is measured on a GPU yet" if torch.cuda.is_available() else "no GPU")
 
 
-SECTIONS = {"sparse-conv": sparse_conv, "voxelize": voxelize, "boxes": boxes, "scaling": scaling, "gpu": gpu}
+SECTIONS = {"sparse-conv": sparse_conv, "voxelize": voxelize, "boxes": boxes, "nuscenes": evaluation.nuscenes,
+            "kitti": evaluation.kitti, "waymo": evaluation.waymo, "scaling": scaling, "gpu": gpu}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"default: all of {', '.join(SECTIONS)}")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.only.split(",") if name not in SECTIONS]
+    unknown = [name for name in arguments.sections if name not in SECTIONS]
     if unknown:
         parser.error(f"unknown section \"{unknown[0]}\"; there are {', '.join(SECTIONS)}")
     enter_peers()
     import torch
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
     ours = Ours()
-    for name in arguments.only.split(","):
+    for name in arguments.sections or SECTIONS:
         SECTIONS[name](ours, arguments.rounds)
 
 
