@@ -11,6 +11,7 @@ import argparse
 import math
 import os
 import statistics
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
@@ -72,79 +73,25 @@ def voxels_of(points):
     return torch.from_numpy(coords), torch.from_numpy(rng.normal(size=(len(coords), 5)).astype(np.float32))
 
 
-def peer_backbone():
-    """VoxelResBackBone8x of spconv's layers. Its CPU convolutions take no bias: it is added by hand."""
-    from functools import partial
-
-    import spconv.pytorch as spconv
-    import spconv.pytorch.ops as spconv_ops
-    import torch
-    # Asked for on the way back even where no CUDA is.
-    spconv_ops.get_current_stream = lambda: 0
-    norm = partial(torch.nn.BatchNorm1d, eps=1e-3, momentum=0.01)
-
-    class Block(spconv.SparseModule):
-        def __init__(self, width, key):
-            super().__init__()
-            self.conv1 = spconv.SubMConv3d(width, width, 3, padding=1, bias=False, indice_key=key)
-            self.bn1 = norm(width)
-            self.conv2 = spconv.SubMConv3d(width, width, 3, padding=1, bias=False, indice_key=key)
-            self.bn2 = norm(width)
-            self.bias1 = torch.nn.Parameter(torch.zeros(width))
-            self.bias2 = torch.nn.Parameter(torch.zeros(width))
-
-        def forward(self, x):
-            y = self.conv1(x)
-            y = self.conv2(y.replace_feature(torch.relu(self.bn1(y.features + self.bias1))))
-            return y.replace_feature(torch.relu(self.bn2(y.features + self.bias2) + x.features))
-
-    def layer(conv, width):
-        return spconv.SparseSequential(conv, norm(width), torch.nn.ReLU())
-
-    def down(width_in, width, key, padding=1, kernel=3, stride=2):
-        return layer(spconv.SparseConv3d(width_in, width, kernel, stride, padding, bias=False, indice_key=key), width)
-
-    class Backbone(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv_input = layer(spconv.SubMConv3d(5, 16, 3, padding=1, bias=False, indice_key="subm1"), 16)
-            self.conv1 = spconv.SparseSequential(Block(16, "res1"), Block(16, "res1"))
-            self.conv2 = spconv.SparseSequential(down(16, 32, "spconv2"), Block(32, "res2"), Block(32, "res2"))
-            self.conv3 = spconv.SparseSequential(down(32, 64, "spconv3"), Block(64, "res3"), Block(64, "res3"))
-            self.conv4 = spconv.SparseSequential(down(64, 128, "spconv4", (0, 1, 1)), Block(128, "res4"), Block(128, "res4"))
-            self.conv_out = down(128, 128, "spconv_down2", 0, (3, 1, 1), (2, 1, 1))
-
-        def forward(self, features, coords):
-            x = spconv.SparseConvTensor(features, coords, list(SHAPE), 1)
-            for stage in (self.conv_input, self.conv1, self.conv2, self.conv3, self.conv4, self.conv_out):
-                x = stage(x)
-            return x.features
-
-    torch.manual_seed(0)
-    return Backbone()
-
-
 def sparse_conv(ours, rounds):
     import torch
+    from peers.detectors import voxel_backbone, weights
     coords, features = voxels_of(scan())
     say(f"sparse convolution: {len(coords)} voxels")
-    net = peer_backbone()
-    weights = {}
-    for name, tensor in net.state_dict().items():
-        name = name.replace(".bias1", ".conv1.bias").replace(".bias2", ".conv2.bias")
-        weights[f"param.{name}"] = tensor.contiguous()
-    ours.load({**weights, "features": features, "coords": coords, "shape": torch.tensor(SHAPE)})
+    net = voxel_backbone()
+    parameters = {f"param.{name}": tensor for name, tensor in weights(net).items()}
+    ours.load({**parameters, "features": features, "coords": coords, "shape": torch.tensor(SHAPE)})
     coords = coords.int()
 
     def forward():
         net.eval()
         with torch.no_grad():
-            return net(features, coords)
+            return net(features, coords).features
 
     def backward():
         net.train()
         net.zero_grad()
-        loss = (net(features.clone().requires_grad_(), coords) ** 2).mean()
+        loss = (net(features.clone().requires_grad_(), coords).features ** 2).mean()
         return timed(loss.backward)[0]
 
     # spconv's CPU convolutions race now and then; one of a few runs must agree closely.
@@ -298,6 +245,7 @@ def exponent(sizes, seconds):
 def scaling(ours, rounds):
     import numpy as np
     import torch
+    from peers.detectors import PointPillars, settled, voxel_backbone, weights
     factors = (1, 4, 16)
 
     def fit(name, load, command, sizes):
@@ -305,9 +253,10 @@ def scaling(ours, rounds):
         times = {factor: [] for factor in factors}
         for factor in factors:
             load(factor)
-            ours.seconds(command)
+            line = command(factor) if callable(command) else command
+            ours.seconds(line)
             for _ in range(rounds):
-                times[factor].append(min(ours.seconds(command)[0] for _ in range(3)))
+                times[factor].append(min(ours.seconds(line)[0] for _ in range(3)))
         for i in range(rounds):
             fits.append(exponent([sizes(factor) for factor in factors], [times[factor][i] for factor in factors]))
         report(f"scaling.{name}", fits, 1.1, better="lower")
@@ -325,9 +274,7 @@ def scaling(ours, rounds):
     fit("points", load_points, "voxelize 0.2,0.2,0.3 5 1000000", lambda factor: factor * len(base))
 
     coords, features = voxels_of(base)
-    net = peer_backbone()
-    weights = {f"param.{name.replace('.bias1', '.conv1.bias').replace('.bias2', '.conv2.bias')}": tensor.contiguous()
-               for name, tensor in net.state_dict().items()}
+    parameters = {f"param.{name}": tensor for name, tensor in weights(voxel_backbone()).items()}
 
     def load_voxels(factor):
         shifted = []
@@ -335,7 +282,7 @@ def scaling(ours, rounds):
             more = coords.clone()
             more[:, 3] += i * SHAPE[2]
             shifted.append(more)
-        ours.load({**weights, "features": features.repeat(factor, 1), "coords": torch.cat(shifted),
+        ours.load({**parameters, "features": features.repeat(factor, 1), "coords": torch.cat(shifted),
                    "shape": torch.tensor([SHAPE[0], SHAPE[1], SHAPE[2] * factor])})
 
     fit("voxels", load_voxels, "backbone forward", lambda factor: factor * len(coords))
@@ -346,13 +293,87 @@ def scaling(ours, rounds):
 
     fit("boxes", load_boxes, "nms 0.1", lambda factor: 1000 * factor)
 
+    # Frames of one batch, from points to boxes.
+    front = kitti_scan()
+    load_detector(ours, settled(PointPillars(), front, CANDIDATES), front)
+    fit("frames", lambda factor: None, lambda factor: f"detect {factor}", lambda factor: factor)
+
+
+# Boxes that pass the score threshold, as many as a trained detector of a street finds before suppression.
+CANDIDATES = 400
+
+
+def kitti_scan():
+    """What lies before the camera, with KITTI's density: N x 4."""
+    import numpy as np
+    points = scan(columns=2083, seed=2)
+    return np.ascontiguousarray(points[np.abs(np.arctan2(points[:, 1], points[:, 0])) < np.deg2rad(40)][:, :4])
+
+
+def load_detector(ours, model, points):
+    import torch
+    from peers.detectors import weights
+    ours.load(weights(model), f"detector {model.name}")
+    ours.load({"points": torch.from_numpy(points)})
+
+
+def box_difference(theirs, numbers):
+    """The largest difference of boxes (m, rad) or scores that belong together; infinite unless each has a partner."""
+    import torch
+    boxes, scores, labels = theirs
+    mine = torch.tensor(numbers).view(-1, 9)
+    rows = torch.cat([labels.view(-1, 1).float(), scores.view(-1, 1), boxes[:, :7]], 1)
+    if len(mine) != len(rows):
+        return math.inf
+    # Boxes far apart in label, score and place cannot be partners.
+    difference = (mine.unsqueeze(1) - rows.unsqueeze(0)).abs()
+    turn = difference[..., 8]
+    difference[..., 8] = torch.minimum(turn, (turn - 2 * math.pi).abs())
+    nearest, partner = difference.max(2)[0].min(1)
+    return nearest.max().item() if len(partner.unique()) == len(rows) else math.inf
+
+
+def detectors(ours, rounds):
+    import torch
+    from peers.detectors import CenterPointVoxel, PointPillars, settled
+    for name, kind, points in (("pointpillars", PointPillars, kitti_scan()), ("centerpoint-voxel", CenterPointVoxel, scan())):
+        torch.manual_seed(0)
+        model = settled(kind(), points, CANDIDATES)
+        load_detector(ours, model, points)
+
+        def peer():
+            with torch.inference_mode():
+                return model(points)
+
+        # With one thread, and more than once, as spconv's CPU convolutions race now and then.
+        _, boxes = ours.seconds("detect 1")
+        torch.set_num_threads(1)
+        difference = min(box_difference(peer(), boxes) for _ in range(3))
+        torch.set_num_threads(THREADS)
+        say(f"{name}: {len(points)} points, {len(boxes) // 9} boxes, which differ by at most {difference:.2g}")
+        if not boxes or difference > 1e-2:
+            sys.exit(f"ops: {name}: boxes differ by {difference:.2g}")
+        ratios, mine_s, peer_s = [], [], []
+        for _ in range(rounds):
+            mine_s.append(ours.seconds("detect 1")[0])
+            peer_s.append(timed(peer)[0])
+            ratios.append(peer_s[-1] / mine_s[-1])
+        report(f"inference.{name}", ratios, 1.2, peer="PyTorch 2.11.0, spconv 2.3.8, OpenCV 5.0.0", threads=THREADS, boxes=len(boxes) // 9,
+               difference=difference, ours_seconds=round(statistics.median(mine_s), 4), peer_seconds=round(statistics.median(peer_s), 4))
+
 
 def gpu(ours, rounds):
     import torch
-    report_nothing("gpu", "nothing is measured on a GPU yet" if torch.cuda.is_available() else "no GPU")
+    if not torch.cuda.is_available():
+        report_nothing("gpu", "no GPU")
+        return
+    # spconv for CUDA stands where spconv for CPUs does, so it has an environment of its own.
+    variables = dict(os.environ, PYTHONPATH=os.pathsep.join([os.path.join(ROOT, ".deps", "wheels"), os.path.join(ROOT, "bench")]))
+    subprocess.run([environment("bench-cuda", "peers-cuda.txt"), "-B", os.path.join(ROOT, "bench", "peers", "gpu.py"), str(rounds)],
+                   env=variables, check=True)
 
 
-SECTIONS = {"sparse-conv": sparse_conv, "voxelize": voxelize, "boxes": boxes, "nuscenes": evaluation.nuscenes,
+SECTIONS = {"sparse-conv": sparse_conv, "voxelize": voxelize, "boxes": boxes, "detectors": detectors, "nuscenes": evaluation.nuscenes,
             "kitti": evaluation.kitti, "waymo": evaluation.waymo, "scaling": scaling, "gpu": gpu}
 
 
