@@ -21,13 +21,8 @@ constexpr uint64_t kOutside = ~uint64_t{0};
 constexpr uint64_t kMaxDenseCells = uint64_t{1} << 21;
 
 // Memory of one thread that calls reuse: fresh pages would cost more than the work.
-struct Entry {
-  uint64_t cell;
-  int32_t number;
-};
 struct Scratch {
   std::vector<uint64_t> flat, opened;
-  std::vector<Entry> entries;
   std::vector<int64_t> slots;
   std::vector<int32_t> numbers;
 };
@@ -66,31 +61,31 @@ class DenseNumbers {
 
 class HashedNumbers {
  public:
-  HashedNumbers(size_t num_points, uint64_t, Scratch& scratch) {
+  HashedNumbers(size_t num_points, uint64_t, Scratch& scratch) : opened_(scratch.opened) {
     int bits = 4;
     // Room for a cell per point, and some more.
     while ((size_t{1} << bits) < num_points + num_points / 4) ++bits;
-    scratch.entries.assign(size_t{1} << bits, {kOutside, -1});
-    entries_ = scratch.entries.data();
+    scratch.numbers.assign(size_t{1} << bits, -1);
+    numbers_ = scratch.numbers.data();
     mask_ = (size_t{1} << bits) - 1;
-    shift_ = 66 - bits;
+    shift_ = 64 + kTogether - bits;
   }
   // Neighbours along x stand together, so that points of one place share a cache line.
-  size_t Place(uint64_t cell) const { return ((((cell >> 2) * 0x9E3779B97F4A7C15u) >> shift_) << 2 | (cell & 3)) & mask_; }
-  void Prefetch(size_t place) const { __builtin_prefetch(&entries_[place]); }
+  size_t Place(uint64_t cell) const {
+    constexpr uint64_t kWithin = (1 << kTogether) - 1;
+    return (((cell >> kTogether) * 0x9E3779B97F4A7C15u) >> shift_ << kTogether | (cell & kWithin)) & mask_;
+  }
+  void Prefetch(size_t place) const { __builtin_prefetch(&numbers_[place]); }
   int32_t& Number(uint64_t cell, size_t place) {
-    while (entries_[place].cell != cell) {
-      if (entries_[place].cell == kOutside) {
-        entries_[place].cell = cell;
-        break;
-      }
-      place = (place + 1) & mask_;
-    }
-    return entries_[place].number;
+    while (numbers_[place] >= 0 && opened_[numbers_[place]] != cell) place = (place + 1) & mask_;
+    return numbers_[place];
   }
 
  private:
-  Entry* entries_;
+  static constexpr int kTogether = 3;
+  // Cells by number: the table holds numbers alone, so that more of it stays in the cache.
+  const std::vector<uint64_t>& opened_;
+  int32_t* numbers_;
   size_t mask_;
   int shift_;
 };
