@@ -15,7 +15,6 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True
-from peers import evaluation
 from peers.harness import ROOT, THREADS, Ours, environment, report, report_nothing, say, timed
 
 SHAPE = (41, 1504, 1504)
@@ -248,55 +247,53 @@ def scaling(ours, rounds):
     from peers.detectors import PointPillars, settled, voxel_backbone, weights
     factors = (1, 4, 16)
 
-    def fit(name, load, command, sizes):
-        fits = []
-        times = {factor: [] for factor in factors}
+    # Every round has data of its own, as frames have: what runs again and again is learnt by heart when it is small.
+    def fit(name, load, command):
         for factor in factors:
-            load(factor)
-            line = command(factor) if callable(command) else command
-            ours.seconds(line)
-            for _ in range(rounds):
-                times[factor].append(min(ours.seconds(line)[0] for _ in range(3)))
-        for i in range(rounds):
-            fits.append(exponent([sizes(factor) for factor in factors], [times[factor][i] for factor in factors]))
-        report(f"scaling.{name}", fits, 1.1, better="lower")
+            load(factor, 100)
+            ours.seconds(command(factor))
+        fits = []
+        for seed in range(rounds):
+            seconds = []
+            for factor in factors:
+                load(factor, seed)
+                seconds.append(ours.seconds(command(factor))[0])
+            fits.append(exponent(factors, seconds))
+        report(f"scaling.{name}", fits, 1.1, better="lower", unit="exponent")
 
-    # Points: the same road with more columns a turn would fill the same cells, so roads stand side by side instead.
-    base = scan(columns=600)
+    # The same road with more columns a turn would fill the same cells, so roads stand side by side instead. The smallest has the
+    # points of a sweep of nuScenes.
+    def roads(factor, seed):
+        sweep = scan(columns=600, seed=seed)
+        return np.concatenate([sweep + np.array([160.0 * i, 0, 0, 0, 0], np.float32) for i in range(factor)]).astype(np.float32)
 
-    def roads(factor):
-        return np.concatenate([base + np.array([160.0 * i, 0, 0, 0, 0], np.float32) for i in range(factor)]).astype(np.float32)
-
-    def load_points(factor):
-        ours.load({"points": torch.from_numpy(roads(factor)),
+    def load_points(factor, seed):
+        ours.load({"points": torch.from_numpy(roads(factor, seed)),
                    "range": torch.tensor([RANGE[0], RANGE[1], RANGE[2], 160.0 * factor - 80, RANGE[4], RANGE[5]], dtype=torch.float32)})
 
-    fit("points", load_points, "voxelize 0.2,0.2,0.3 5 1000000", lambda factor: factor * len(base))
+    fit("points", load_points, lambda factor: "voxelize 0.2,0.2,0.3 5 1000000")
 
-    coords, features = voxels_of(base)
     parameters = {f"param.{name}": tensor for name, tensor in weights(voxel_backbone()).items()}
 
-    def load_voxels(factor):
-        shifted = []
-        for i in range(factor):
-            more = coords.clone()
-            more[:, 3] += i * SHAPE[2]
-            shifted.append(more)
+    def load_voxels(factor, seed):
+        coords, features = voxels_of(scan(columns=600, seed=seed))
+        shifted = [coords + torch.tensor([0, 0, 0, i * SHAPE[2]]) for i in range(factor)]
         ours.load({**parameters, "features": features.repeat(factor, 1), "coords": torch.cat(shifted),
                    "shape": torch.tensor([SHAPE[0], SHAPE[1], SHAPE[2] * factor])})
 
-    fit("voxels", load_voxels, "backbone forward", lambda factor: factor * len(coords))
+    fit("voxels", load_voxels, lambda factor: "backbone forward")
 
-    def load_boxes(factor):
-        boxes_of, scores = scene(1000 * factor)
+    # As many boxes as detectors let take part, and more.
+    def load_boxes(factor, seed):
+        boxes_of, scores = scene(4096 * factor, seed)
         ours.load({"boxes": boxes_of, "scores": scores})
 
-    fit("boxes", load_boxes, "nms 0.1", lambda factor: 1000 * factor)
+    fit("boxes", load_boxes, lambda factor: "nms 0.1")
 
     # Frames of one batch, from points to boxes.
     front = kitti_scan()
     load_detector(ours, settled(PointPillars(), front, CANDIDATES), front)
-    fit("frames", lambda factor: None, lambda factor: f"detect {factor}", lambda factor: factor)
+    fit("frames", lambda factor, seed: None, lambda factor: f"detect {factor}")
 
 
 # Boxes that pass the score threshold, as many as a trained detector of a street finds before suppression.
@@ -373,8 +370,14 @@ def gpu(ours, rounds):
                    env=variables, check=True)
 
 
-SECTIONS = {"sparse-conv": sparse_conv, "voxelize": voxelize, "boxes": boxes, "detectors": detectors, "nuscenes": evaluation.nuscenes,
-            "kitti": evaluation.kitti, "waymo": evaluation.waymo, "scaling": scaling, "gpu": gpu}
+def evaluation(ours, rounds):
+    from peers.evaluation import kitti, nuscenes, waymo
+    for section in (nuscenes, kitti, waymo):
+        section(rounds)
+
+
+SECTIONS = {"sparse-conv": sparse_conv, "voxelize": voxelize, "boxes": boxes, "detectors": detectors, "evaluation": evaluation,
+            "scaling": scaling, "gpu": gpu}
 
 
 def main():

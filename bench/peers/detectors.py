@@ -89,6 +89,7 @@ class PointPillars(nn.Module):
         self.backbone_2d = BevBackbone(64, (3, 5, 5), (2, 2, 2), (64, 128, 256), (1, 2, 4), (128, 128, 128))
         head = nn.Module()
         head.conv_cls, head.conv_box, head.conv_dir_cls = nn.Conv2d(384, 18, 1), nn.Conv2d(384, 42, 1), nn.Conv2d(384, 12, 1)
+        nn.init.normal_(head.conv_box.weight, std=0.01)
         self.dense_head = head
         self.anchors = self.make_anchors(248, 216)
 
@@ -200,6 +201,9 @@ class CenterPointVoxel(nn.Module):
         head.heads_list = nn.ModuleList([nn.ModuleDict({
             name: nn.Sequential(conv(64, 64), nn.Conv2d(64, width, 3, padding=1))
             for name, width in (("center", 2), ("center_z", 1), ("dim", 3), ("rot", 2), ("hm", 3))})])
+        # Boxes of random weights stay of this world.
+        for name in ("center", "center_z", "dim", "rot"):
+            head.heads_list[0][name][1].weight.data *= 0.1
         head.heads_list[0]["dim"][1].bias.data = torch.tensor([4.6, 2.0, 1.7]).log()
         self.dense_head = head
 

@@ -1,4 +1,4 @@
-"""Sections nuscenes, kitti and waymo: official metrics from the start of a process to its scores.
+"""Section evaluation: official metrics from the start of a process to its scores.
 
 The files are made by seed: a street's objects, and detections that find most of them, miss some and see others that are not there.
 """
@@ -9,6 +9,8 @@ import struct
 import subprocess
 import sys
 import tempfile
+
+import numpy as np
 
 from peers.harness import environment, program, report, say, timed
 
@@ -48,13 +50,12 @@ def yaw_quaternion(yaw):
 def make_nuscenes(root):
     """Writes the tables and a submission below `root`; returns the number of samples."""
     import cv2
-    import numpy as np
     rng = np.random.default_rng(7)
     os.makedirs(os.path.join(root, VERSION))
     os.makedirs(os.path.join(root, "maps"))
     cv2.imwrite(os.path.join(root, "maps", "street.png"), np.zeros((8, 8), np.uint8))
-    attribute_names = ["vehicle.moving", "vehicle.parked", "vehicle.stopped", "cycle.with_rider", "cycle.without_rider", "pedestrian.moving",
-                       "pedestrian.standing", "pedestrian.sitting_lying_down"]
+    attribute_names = ["vehicle.moving", "vehicle.parked", "vehicle.stopped", "cycle.with_rider", "cycle.without_rider",
+                       "pedestrian.moving", "pedestrian.standing", "pedestrian.sitting_lying_down"]
     categories, shares = list(CLASSES), np.array([c[1] for c in CLASSES.values()])
     shares = shares / shares.sum()
     tables = {name: [] for name in ("instance", "ego_pose", "log", "scene", "sample", "sample_data", "sample_annotation")}
@@ -64,9 +65,9 @@ def make_nuscenes(root):
                             for i, level in enumerate(("v0-40", "v40-60", "v60-80", "v80-100"))]
     tables["sensor"] = [{"token": token(3, i), "channel": name, "modality": {"L": "lidar", "C": "camera", "R": "radar"}[name[0]]}
                         for i, name in enumerate(SENSORS)]
+    intrinsic = [[1266.4, 0.0, 816.3], [0.0, 1266.4, 491.5], [0.0, 0.0, 1.0]]
     tables["calibrated_sensor"] = [{"token": token(4, i), "sensor_token": token(3, i), "translation": [0.94, 0.0, 1.84],
-                                    "rotation": yaw_quaternion(0.3 * i),
-                                    "camera_intrinsic": [[1266.4, 0.0, 816.3], [0.0, 1266.4, 491.5], [0.0, 0.0, 1.0]] if name[0] == "C" else []}
+                                    "rotation": yaw_quaternion(0.3 * i), "camera_intrinsic": intrinsic if name[0] == "C" else []}
                                    for i, name in enumerate(SENSORS)]
     results = {}
 
@@ -87,9 +88,12 @@ def make_nuscenes(root):
                 tables["ego_pose"].append({"token": name, "timestamp": at, "rotation": yaw_quaternion(heading),
                                            "translation": [ego[0] + 0.1 * sweep, ego[1], 0.0]})
 
+    def floats(values):
+        return [float(value) for value in values]
+
     def detection(sample, name, center, size, yaw, velocity, attribute, score):
-        return {"sample_token": sample, "translation": center, "size": size, "rotation": yaw_quaternion(yaw), "velocity": velocity,
-                "detection_name": name, "detection_score": score, "attribute_name": attribute}
+        return {"sample_token": sample, "translation": floats(center), "size": floats(size), "rotation": yaw_quaternion(yaw),
+                "velocity": floats(velocity), "detection_name": name, "detection_score": score, "attribute_name": attribute}
 
     for scene, scene_name in enumerate(NUSCENES_SCENES):
         tables["log"].append({"token": token(6, scene), "logfile": f"n000-{scene}", "vehicle": "n000", "date_captured": "2026-01-01",
@@ -104,7 +108,7 @@ def make_nuscenes(root):
         places = start + rng.uniform(-70, 70, (100, 2)) + speed * 10 * np.array([math.cos(heading), math.sin(heading)])
         yaws = rng.uniform(-3.1, 3.1, 100)
         speeds = np.array([rng.choice([0, 0.3, 1]) * CLASSES[categories[k]][3] for k in kinds])
-        sizes = [[float(v) for v in np.array(CLASSES[categories[k]][2]) * rng.uniform(0.85, 1.15, 3)] for k in kinds]
+        sizes = [floats(np.array(CLASSES[categories[k]][2]) * rng.uniform(0.85, 1.15, 3)) for k in kinds]
         tracks = {}
         previous = {}
         for step in range(SAMPLES_PER_SCENE):
@@ -112,7 +116,7 @@ def make_nuscenes(root):
             sample, time = token(8, number), 1500000000000000 + scene * 10**9 + step * 500000
             tables["sample"].append({"token": sample, "timestamp": time, "prev": token(8, number - 1) if step else "",
                                      "next": token(8, number + 1) if step + 1 < SAMPLES_PER_SCENE else "", "scene_token": token(7, scene)})
-            ego = [float(v) for v in start + speed * step * 0.5 * np.array([math.cos(heading), math.sin(heading)])]
+            ego = floats(start + speed * step * 0.5 * np.array([math.cos(heading), math.sin(heading)]))
             add_recordings(sample, time, ego, heading, previous, tables["sample_data"])
             found = []
             for i, kind in enumerate(kinds):
@@ -122,24 +126,24 @@ def make_nuscenes(root):
                 name, _, _, _, attributes = CLASSES[categories[kind]]
                 attribute = "" if not attributes else attributes[0] if speeds[i] > 0 else attributes[-1]
                 row = {"token": token(9, len(tables["sample_annotation"])), "sample_token": sample, "instance_token": "",
-                       "visibility_token": str(rng.integers(1, 5)), "attribute_tokens": [token(2, attribute_names.index(attribute))] if attribute else [],
-                       "translation": [float(moved[0]), float(moved[1]), sizes[i][2] / 2], "size": sizes[i], "rotation": yaw_quaternion(yaws[i]),
+                       "visibility_token": str(rng.integers(1, 5)),
+                       "attribute_tokens": [token(2, attribute_names.index(attribute))] if attribute else [],
+                       "translation": floats([*moved, sizes[i][2] / 2]), "size": sizes[i], "rotation": yaw_quaternion(yaws[i]),
                        "prev": "", "next": "", "num_lidar_pts": int(rng.geometric(0.03) - 1), "num_radar_pts": 0}
                 tables["sample_annotation"].append(row)
                 tracks.setdefault(i, []).append(row)
                 if name is None or rng.random() > 0.85:
                     continue
-                noise = rng.normal(0, 0.3, 3)
                 told = attribute if not attributes or rng.random() < 0.8 else str(rng.choice(attributes))
-                velocity = [float(speeds[i] * math.cos(yaws[i]) + rng.normal(0, 0.4)), float(speeds[i] * math.sin(yaws[i]) + rng.normal(0, 0.4))]
-                found.append(detection(sample, name, [row["translation"][0] + noise[0], row["translation"][1] + noise[1], row["translation"][2] + noise[2]],
-                                       [float(v) for v in np.array(sizes[i]) * rng.uniform(0.9, 1.1, 3)],
-                                       yaws[i] + rng.normal(0, 0.15) + (math.pi if rng.random() < 0.1 else 0), velocity, told, rng.beta(4, 2)))
+                yaw = yaws[i] + rng.normal(0, 0.15) + (math.pi if rng.random() < 0.1 else 0)
+                velocity = speeds[i] * np.array([math.cos(yaws[i]), math.sin(yaws[i])]) + rng.normal(0, 0.4, 2)
+                found.append(detection(sample, name, row["translation"] + rng.normal(0, 0.3, 3), sizes[i] * rng.uniform(0.9, 1.1, 3),
+                                       yaw, velocity, told, rng.beta(4, 2)))
             while len(found) < BOXES_PER_SAMPLE:
-                name, _, size, _, attributes = CLASSES[categories[rng.choice(len(categories) - 1, p=shares[:-1] / shares[:-1].sum())]]
-                at = np.array(ego) + rng.uniform(-55, 55, 2)
-                found.append(detection(sample, name, [float(at[0]), float(at[1]), size[2] / 2], [float(v) for v in np.array(size) * rng.uniform(0.8, 1.2, 3)],
-                                       rng.uniform(-3.1, 3.1), [float(v) for v in rng.normal(0, 1, 2)], str(rng.choice(attributes)) if attributes else "",
+                kind = rng.choice(len(categories) - 1, p=shares[:-1] / shares[:-1].sum())
+                name, _, size, _, attributes = CLASSES[categories[kind]]
+                found.append(detection(sample, name, [*(ego + rng.uniform(-55, 55, 2)), size[2] / 2], size * rng.uniform(0.8, 1.2, 3),
+                                       rng.uniform(-3.1, 3.1), rng.normal(0, 1, 2), str(rng.choice(attributes)) if attributes else "",
                                        rng.beta(1, 8)))
             results[sample] = found
         for i, rows in tracks.items():
@@ -185,7 +189,7 @@ def quiet(command, **more):
     return result.stdout
 
 
-def nuscenes(ours, rounds):
+def nuscenes(rounds):
     python = environment("bench-nuscenes", "peers-nuscenes.txt")
     kdctl = program("release", "bin", "kdctl")
     with tempfile.TemporaryDirectory() as root:
@@ -195,7 +199,8 @@ def nuscenes(ours, rounds):
         peer = [python, "-m", "nuscenes.eval.detection.evaluate", submission, "--output_dir", os.path.join(root, "devkit"), "--eval_set", "val",
                 "--dataroot", root, "--version", VERSION, "--plot_examples", "0", "--render_curves", "0", "--verbose", "0"]
         mine = [kdctl, "eval", "nuscenes", "--root", root, "--split", "val", "--detections", submission, "-o", "json"]
-        single = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONPATH="")
+        single = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        single.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
         ratios, mine_s, peer_s = [], [], []
         worst = (0.0, "")
         for _ in range(rounds):
@@ -221,13 +226,13 @@ KITTI_CLASSES = (("Car", 0.75, (1.5, 1.6, 3.9)), ("Pedestrian", 0.18, (1.7, 0.6,
 
 
 def make_kitti(root):
-    import numpy as np
     rng = np.random.default_rng(8)
 
     def line(name, box, size, at, yaw, score=None):
         alpha = yaw - math.atan2(at[0], at[2])
         numbers = [*box, *size, *at, yaw] + ([score] if score is not None else [])
-        return f"{name} {0.0 if score is None else -1:.2f} {rng.integers(0, 3) if score is None else -1} {alpha:.2f} " + " ".join(f"{n:.4f}" for n in numbers)
+        hidden = f"0.00 {rng.integers(0, 3)}" if score is None else "-1 -1"
+        return f"{name} {hidden} {alpha:.2f} " + " ".join(f"{n:.4f}" for n in numbers)
 
     def picture(size, at):
         scale = 720 / at[2]
@@ -249,7 +254,7 @@ def make_kitti(root):
                 size, at = size * rng.uniform(0.95, 1.05, 3), at + rng.normal(0, 0.12, 3)
                 found.append(line(name, picture(size, at), size, at, yaw + rng.normal(0, 0.08), rng.beta(4, 2)))
         for _ in range(rng.integers(0, 4)):
-            labels.append("DontCare -1 -1 -10 " + " ".join(f"{v:.2f}" for v in (500, 170, 560, 190)) + " -1 -1 -1 -1000 -1000 -1000 -10")
+            labels.append("DontCare -1 -1 -10 500.00 170.00 560.00 190.00 -1 -1 -1 -1000 -1000 -1000 -10")
         for kind in rng.choice(3, rng.integers(4, 16), p=shares):
             name, _, size = KITTI_CLASSES[kind]
             at = np.array([rng.uniform(-15, 15), 1.65, rng.uniform(5, 65)])
@@ -264,7 +269,7 @@ def frames_per_second(name, command, frames, rounds):
     report(name, [frames / s for s in seconds], unit="frames/s", frames=frames, threads=1)
 
 
-def kitti(ours, rounds):
+def kitti(rounds):
     with tempfile.TemporaryDirectory() as root:
         make_kitti(root)
         frames_per_second("eval.kitti", [program("release", "bin", "kdctl"), "eval", "kitti", "--labels", os.path.join(root, "labels"),
@@ -293,31 +298,34 @@ def doubles(values):
 
 
 def waymo_object(frame, kind, at, size, yaw, score=None, points=0, speed=(0, 0)):
-    label = field(1, doubles([at[0], at[1], at[2], size[1], size[0], size[2], yaw])) + field(2, doubles(speed)) + varint(3 << 3) + varint(kind)
-    label += varint(7 << 3) + varint(points)
+    label = field(1, doubles([at[0], at[1], at[2], size[1], size[0], size[2], yaw])) + field(2, doubles(speed))
+    label += varint(3 << 3) + varint(kind) + varint(7 << 3) + varint(points)
     message = field(1, label) + (b"" if score is None else varint(2 << 3 | 5) + struct.pack("<f", score))
-    return field(1, message + field(4, f"segment-{frame // 198:03d}".encode()) + varint(5 << 3) + varint(1500000000000000 + frame * 100000))
+    message += field(4, f"segment-{frame // 198:03d}".encode()) + varint(5 << 3) + varint(1500000000000000 + frame * 100000)
+    return field(1, message)
 
 
 def make_waymo(root):
-    import numpy as np
     rng = np.random.default_rng(9)
     shares = np.array([t[1] for t in WAYMO_TYPES])
     with open(os.path.join(root, "labels.bin"), "wb") as labels, open(os.path.join(root, "detections.bin"), "wb") as detections:
         for frame in range(WAYMO_FRAMES):
             for kind in rng.choice(3, 50, p=shares):
                 number, _, size = WAYMO_TYPES[kind]
-                size, at, yaw = np.array(size) * rng.uniform(0.9, 1.1, 3), rng.uniform(-70, 70, 3) * [1, 1, 0.01], rng.uniform(-3.1, 3.1)
-                labels.write(waymo_object(frame, number, at, size, yaw, points=int(rng.geometric(0.01)), speed=rng.normal(0, 3, 2)))
+                size, yaw = np.array(size) * rng.uniform(0.9, 1.1, 3), rng.uniform(-3.1, 3.1)
+                at = rng.uniform(-70, 70, 3) * [1, 1, 0.01]
+                points, speed = int(rng.geometric(0.01)), rng.normal(0, 3, 2)
+                labels.write(waymo_object(frame, number, at, size, yaw, points=points, speed=speed))
                 if rng.random() < 0.8:
                     detections.write(waymo_object(frame, number, at + rng.normal(0, 0.1, 3), size * rng.uniform(0.95, 1.05, 3),
                                                   yaw + rng.normal(0, 0.1), score=rng.beta(4, 2)))
             for kind in rng.choice(3, 110, p=shares):
                 number, _, size = WAYMO_TYPES[kind]
-                detections.write(waymo_object(frame, number, rng.uniform(-70, 70, 3) * [1, 1, 0.01], size, rng.uniform(-3.1, 3.1), score=rng.beta(1, 8)))
+                detections.write(waymo_object(frame, number, rng.uniform(-70, 70, 3) * [1, 1, 0.01], size, rng.uniform(-3.1, 3.1),
+                                              score=rng.beta(1, 8)))
 
 
-def waymo(ours, rounds):
+def waymo(rounds):
     with tempfile.TemporaryDirectory() as root:
         make_waymo(root)
         frames_per_second("eval.waymo", [program("release", "bin", "kdctl"), "eval", "waymo", "--ground-truths", os.path.join(root, "labels.bin"),
