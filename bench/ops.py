@@ -94,7 +94,7 @@ def sparse_conv(ours, rounds):
         return timed(loss.backward)[0]
 
     # spconv's CPU convolutions race now and then; one of a few runs must agree closely.
-    _, (rows, total) = ours.seconds("backbone forward")
+    _, (rows, total) = ours.seconds("backbone forward cpu")
     differences = []
     for _ in range(5):
         out = forward()
@@ -105,9 +105,9 @@ def sparse_conv(ours, rounds):
         sys.exit(f"ops: spconv's features differ by {min(differences):.2g} of their sum")
     ratios = {"forward": [], "backward": []}
     for _ in range(rounds):
-        mine = ours.seconds("backbone forward")[0]
+        mine = ours.seconds("backbone forward cpu")[0]
         ratios["forward"].append(timed(forward)[0] / mine)
-        mine = ours.seconds("backbone train")[0]
+        mine = ours.seconds("backbone train cpu")[0]
         ratios["backward"].append(backward() / mine)
     report("sparse-conv.forward", ratios["forward"], 1.5, peer="spconv 2.3.8, CPU")
     report("sparse-conv.backward", ratios["backward"], 1.5, peer="spconv 2.3.8, CPU")
@@ -281,7 +281,7 @@ def scaling(ours, rounds):
         ours.load({**parameters, "features": features.repeat(factor, 1), "coords": torch.cat(shifted),
                    "shape": torch.tensor([SHAPE[0], SHAPE[1], SHAPE[2] * factor])})
 
-    fit("voxels", load_voxels, lambda factor: "backbone forward")
+    fit("voxels", load_voxels, lambda factor: "backbone forward cpu")
 
     # As many boxes as detectors let take part, and more.
     def load_boxes(factor, seed):

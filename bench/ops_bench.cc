@@ -1,7 +1,7 @@
 // Our half of `scripts/bench ops`: answers one command a line from standard input with the seconds that it took.
 //
 //   load FILE                     a safetensors file whose tensors the other commands name
-//   backbone forward|train        VoxelResBackBone8x: "features", "coords", "shape" (z, y, x), weights "param.*"
+//   backbone forward|train DEVICE VoxelResBackBone8x: "features", "coords", "shape" (z, y, x), weights "param.*"
 //   voxelize CELL MAX_POINTS MAX_VOXELS   "points" in "range", voxels of CELL "x,y,z" m
 //   iou                           BEV IoU of every pair of "a" and "b"
 //   nms THRESHOLD                 "boxes" by "scores"
@@ -39,7 +39,7 @@ class Bench {
  public:
   std::string Answer(const std::vector<std::string>& words) {
     if (words[0] == "load") return Load(words.at(1));
-    if (words[0] == "backbone") return Backbone(words.at(1) == "train");
+    if (words[0] == "backbone") return Backbone(words.at(1) == "train", torch::Device(words.at(2)));
     if (words[0] == "voxelize") return VoxelizePoints(words);
     if (words[0] == "iou") return Iou();
     if (words[0] == "nms") return Nms(words.at(1));
@@ -74,16 +74,19 @@ class Bench {
     return "loaded";
   }
 
-  std::string Backbone(bool training) {
+  std::string Backbone(bool training, const torch::Device& device) {
     const auto* shape = tensors_.at("shape").data_ptr<int64_t>();
     const SparseShape cells = {static_cast<int32_t>(shape[0]), static_cast<int32_t>(shape[1]), static_cast<int32_t>(shape[2])};
+    backbone_->to(device);
     backbone_->train(training);
     backbone_->zero_grad();
-    const auto features = tensors_.at("features").clone().set_requires_grad(training);
+    const torch::Tensor features = tensors_.at("features").to(device, /*non_blocking=*/false, /*copy=*/true);
+    features.set_requires_grad(training);
     const torch::AutoGradMode grad(training);
     const double start = Now();
     const SparseTensor input = MakeSparseTensor(features, tensors_.at("coords"), 1, cells);
     const torch::Tensor out = backbone_->forward(input).encoded.features;
+    if (device.is_cuda()) torch::cuda::synchronize();
     const double between = Now();
     if (training) (out * out).mean().backward();
     const double end = Now();
@@ -146,7 +149,8 @@ class Bench {
   Frame PointFrame() const {
     const torch::Tensor& points = tensors_.at("points");
     const float* const first = points.data_ptr<float>();
-    return {.points = std::vector<float>(first, first + points.numel()), .num_features = static_cast<int>(points.size(1))};
+    return {.points = std::vector<float>(first, first + points.numel()),
+            .num_features = static_cast<int>(points.size(1))};
   }
 
   std::vector<std::vector<Detection>> FinalBoxes(const std::vector<const Frame*>& frames, bool bf16) {
@@ -161,7 +165,8 @@ class Bench {
     for (HeadOutputs& head : predictions.heads) {
       for (auto& [name, map] : head) map = map.to(torch::kFloat32);
     }
-    for (torch::Tensor* map : {&predictions.anchors.cls_preds, &predictions.anchors.box_preds, &predictions.anchors.dir_cls_preds,
+    AnchorOutputs& anchors = predictions.anchors;
+    for (torch::Tensor* map : {&anchors.cls_preds, &anchors.box_preds, &anchors.dir_cls_preds,
                                &predictions.refinement.cls, &predictions.refinement.reg}) {
       if (map->defined()) *map = map->to(torch::kFloat32);
     }
@@ -177,7 +182,8 @@ class Bench {
     const double end = Now();
     std::vector<double> numbers;
     for (const Detection& d : boxes[0]) {
-      for (const float value : {static_cast<float>(d.label), d.score, d.box.x, d.box.y, d.box.z, d.box.dx, d.box.dy, d.box.dz, d.box.yaw}) {
+      const Box3d& b = d.box;
+      for (const float value : {static_cast<float>(d.label), d.score, b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw}) {
         numbers.push_back(value);
       }
     }

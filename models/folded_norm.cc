@@ -28,7 +28,8 @@ Tensor ForwardFolded(const nn::Module& layers, Tensor x) {
     if (const auto* conv = children[i]->as<nn::Conv2dImpl>()) {
       const auto& padding = std::get<torch::ExpandingArray<2>>(conv->options.padding());
       x = Convolve(*conv, norm, 0, [&](const Tensor& weight, const Tensor& bias) {
-        return torch::conv2d(x, weight, bias, conv->options.stride(), padding, conv->options.dilation(), conv->options.groups());
+        return torch::conv2d(x, weight, bias, conv->options.stride(), padding, conv->options.dilation(),
+                             conv->options.groups());
       });
     } else if (const auto* up = children[i]->as<nn::ConvTranspose2dImpl>()) {
       x = Convolve(*up, norm, 1, [&](const Tensor& weight, const Tensor& bias) {

@@ -1,4 +1,4 @@
-// Batch norm folded into the convolution before it, where nothing is learnt: a map is then written once instead of three times.
+// Batch norm folded into the convolution before it, where nothing is learnt: a map is written once instead of thrice.
 #ifndef KD_MODELS_FOLDED_NORM_H_
 #define KD_MODELS_FOLDED_NORM_H_
 
@@ -9,8 +9,8 @@ namespace kd {
 // In evaluation mode and without gradients.
 bool MayFold(const torch::nn::Module& module);
 
-// A layer's weight and bias, and those of the norm after it, as one layer. `outputs`: the axis of the weight that counts
-// output channels; `bias` may be undefined.
+// A layer's weight and bias with the norm after it, as one layer. `outputs`: the axis of the weight that counts output
+// channels; `bias` may be undefined.
 struct FoldedLayer {
   torch::Tensor weight, bias;
 };

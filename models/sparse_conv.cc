@@ -130,12 +130,14 @@ SparseConv3dImpl::SparseConv3dImpl(const SparseConvOptions& options) : options_(
 SparseTensor SparseConv3dImpl::forward(const SparseTensor& input) { return Convolved(input, weight_, bias_); }
 
 SparseTensor SparseConv3dImpl::ForwardFolded(const SparseTensor& input, const torch::nn::BatchNorm1dImpl& norm) {
-  TORCH_CHECK(options_.kernel != (std::array<int32_t, 3>{1, 1, 1}), "the memory of a 1x1x1 kernel has no axis of outputs to fold a norm into");
+  TORCH_CHECK(options_.kernel != (std::array<int32_t, 3>{1, 1, 1}),
+              "the memory of a 1x1x1 kernel has no axis of outputs to fold a norm into");
   const FoldedLayer folded = FoldNorm(weight_, bias_.value_or(Tensor()), norm, 0);
   return Convolved(input, folded.weight, folded.bias);
 }
 
-SparseTensor SparseConv3dImpl::Convolved(const SparseTensor& input, const Tensor& weight, const std::optional<Tensor>& bias) {
+SparseTensor SparseConv3dImpl::Convolved(const SparseTensor& input, const Tensor& weight,
+                                         const std::optional<Tensor>& bias) {
   using Kind = SparseConvOptions::Kind;
   TORCH_CHECK(input.features.size(1) == options_.in_channels, "sparse convolution \"", options_.indice_key, "\": the input has ",
               input.features.size(1), " channels, expected ", options_.in_channels);

@@ -15,10 +15,11 @@ bool IsBounded(const float* box) {
   return std::abs(box[0]) < kMost && std::abs(box[1]) < kMost && std::abs(box[3]) < kMost && std::abs(box[4]) < kMost;
 }
 
-// Bounded candidates by where they lie, so that each meets only those that it can touch: a cell is as large as the largest box,
-// whose neighbours are then in the cells around it. The grid is about as large as there are candidates and is laid out again and
-// again over the ground, so that its size does not depend on where boxes lie: cells of different places that share one only cost
-// time. Boxes stand in memory by cell, row after row, since candidates come by score, from all over the place.
+// Bounded candidates by where they lie, so that each meets only those that it can touch: a cell is as large as the
+// largest box, whose neighbours are then in the cells around it. The grid has about as many cells as there are
+// candidates and is laid out again and again over the ground, so that its size does not depend on where boxes lie:
+// places that share a cell only cost time. Boxes stand in memory by cell, row after row, since candidates come by
+// score, from all over the place.
 class CandidateGrid {
  public:
   // `candidates` are rows of `boxes`, all bounded.
@@ -30,7 +31,9 @@ class CandidateGrid {
     cells_.reserve(count);
     starts_.resize(side() * side() + 1);
     for (const int64_t row : candidates) {
-      const auto wrapped = [&](float place) { return static_cast<size_t>(static_cast<int64_t>(std::floor(place / cell))) & (side() - 1); };
+      const auto wrapped = [&](float place) {
+        return static_cast<size_t>(static_cast<int64_t>(std::floor(place / cell))) & (side() - 1);
+      };
       cells_.push_back(static_cast<uint32_t>(wrapped(boxes[row * 7 + 1]) << bits_ | wrapped(boxes[row * 7])));
       ++starts_[cells_.back() + 1];
     }
@@ -119,11 +122,14 @@ std::vector<int64_t> RotatedNms(const float* boxes, const float* scores, size_t 
   if (order.size() > options.pre_max) order.resize(options.pre_max);
 
   std::vector<int64_t> bounded, kept, kept_unbounded;
-  std::copy_if(order.begin(), order.end(), std::back_inserter(bounded), [&](int64_t row) { return IsBounded(boxes + row * 7); });
+  for (const int64_t row : order) {
+    if (IsBounded(boxes + row * 7)) bounded.push_back(row);
+  }
   CandidateGrid grid(boxes, bounded);
   const auto overlaps_any_of = [&](int64_t row, const std::vector<int64_t>& others) {
-    return std::any_of(others.begin(), others.end(),
-                       [&](int64_t other) { return BevIou(boxes + row * 7, boxes + other * 7) > options.iou_threshold; });
+    return std::any_of(others.begin(), others.end(), [&](int64_t other) {
+      return BevIou(boxes + row * 7, boxes + other * 7) > options.iou_threshold;
+    });
   };
   size_t next = 0;  // Of `bounded`.
   for (const int64_t row : order) {

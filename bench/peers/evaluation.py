@@ -79,7 +79,7 @@ def make_nuscenes(root):
                 row = {"token": name, "sample_token": sample, "ego_pose_token": name, "calibrated_sensor_token": token(4, i),
                        "timestamp": at, "fileformat": "jpg" if channel[0] == "C" else "pcd", "is_key_frame": sweep == 0,
                        "height": 900 if channel[0] == "C" else 0, "width": 1600 if channel[0] == "C" else 0,
-                       "filename": f"{'sweeps' if sweep else 'samples'}/{channel}/n000-2026-01-01-00-00-00+0800__{channel}__{at}",
+                       "filename": f"{'sweeps' if sweep else 'samples'}/{channel}/n000-2026-01-01__{channel}__{at}",
                        "prev": previous.get(channel, ""), "next": ""}
                 if row["prev"]:
                     rows[int(row["prev"][4:], 16)]["next"] = name
@@ -161,8 +161,8 @@ def make_nuscenes(root):
         with open(os.path.join(root, VERSION, f"{name}.json"), "w") as file:
             file.write(json.dumps(rows, indent=0))
     with open(os.path.join(root, "submission.json"), "w") as file:
-        file.write(json.dumps({"meta": {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False},
-                               "results": results}))
+        meta = {f"use_{source}": source == "lidar" for source in ("camera", "lidar", "radar", "map", "external")}
+        file.write(json.dumps({"meta": meta, "results": results}))
     say(f"nuScenes: {len(tables['sample'])} samples, {len(tables['sample_annotation'])} labels, {len(tables['sample_data'])} recordings, "
         f"{sum(map(len, results.values()))} detections")
     return len(tables["sample"])
@@ -196,8 +196,9 @@ def nuscenes(rounds):
         samples = make_nuscenes(root)
         submission = os.path.join(root, "submission.json")
         # The devkit's own command, without its pictures.
-        peer = [python, "-m", "nuscenes.eval.detection.evaluate", submission, "--output_dir", os.path.join(root, "devkit"), "--eval_set", "val",
-                "--dataroot", root, "--version", VERSION, "--plot_examples", "0", "--render_curves", "0", "--verbose", "0"]
+        peer = [python, "-m", "nuscenes.eval.detection.evaluate", submission, "--output_dir", os.path.join(root, "devkit"),
+                "--eval_set", "val", "--dataroot", root, "--version", VERSION, "--plot_examples", "0", "--render_curves", "0",
+                "--verbose", "0"]
         mine = [kdctl, "eval", "nuscenes", "--root", root, "--split", "val", "--detections", submission, "-o", "json"]
         single = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         single.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
@@ -213,7 +214,7 @@ def nuscenes(rounds):
                 theirs = json.load(file)
             scores = json.loads(text)
             shared = ("label_aps", "mean_dist_aps", "mean_ap", "label_tp_errors", "tp_errors", "tp_scores", "nd_score")
-            worst = max(worst, max(differences({key: scores[key] for key in shared}, {key: theirs[key] for key in shared})))
+            worst = max(worst, *differences({key: scores[key] for key in shared}, {key: theirs[key] for key in shared}))
         say(f"nuScenes: results differ by at most {worst[0]:.3g}{' at ' + worst[1] if worst[0] else ''}; NDS {scores['nd_score']:.4f}")
         if worst[0] > 1e-9:
             sys.exit(f"ops: nuScenes: {worst[1]} differs by {worst[0]:.3g}")
@@ -272,8 +273,8 @@ def frames_per_second(name, command, frames, rounds):
 def kitti(rounds):
     with tempfile.TemporaryDirectory() as root:
         make_kitti(root)
-        frames_per_second("eval.kitti", [program("release", "bin", "kdctl"), "eval", "kitti", "--labels", os.path.join(root, "labels"),
-                                         "--detections", os.path.join(root, "detections"), "-o", "json"], KITTI_FRAMES, rounds)
+        command = ["eval", "kitti", "--labels", os.path.join(root, "labels"), "--detections", os.path.join(root, "detections")]
+        frames_per_second("eval.kitti", [program("release", "bin", "kdctl"), *command], KITTI_FRAMES, rounds)
 
 
 WAYMO_FRAMES = 1980  # Ten segments of 198.
@@ -328,5 +329,6 @@ def make_waymo(root):
 def waymo(rounds):
     with tempfile.TemporaryDirectory() as root:
         make_waymo(root)
-        frames_per_second("eval.waymo", [program("release", "bin", "kdctl"), "eval", "waymo", "--ground-truths", os.path.join(root, "labels.bin"),
-                                         "--detections", os.path.join(root, "detections.bin"), "-o", "json"], WAYMO_FRAMES, rounds)
+        command = ["eval", "waymo", "--ground-truths", os.path.join(root, "labels.bin"),
+                   "--detections", os.path.join(root, "detections.bin")]
+        frames_per_second("eval.waymo", [program("release", "bin", "kdctl"), *command], WAYMO_FRAMES, rounds)
