@@ -11,7 +11,7 @@ using torch::Tensor;
 
 // Calls convolve(weight, bias) with the convolution's own or, where a norm follows, with both in one.
 template <typename Conv, typename Call>
-Tensor Convolve(const Conv& conv, const nn::BatchNorm2dImpl* norm, int64_t outputs, const Call& convolve) {
+Tensor RunLayer(const Conv& conv, const nn::BatchNorm2dImpl* norm, int64_t outputs, const Call& convolve) {
   if (norm == nullptr) return convolve(conv.weight, conv.bias);
   const FoldedLayer folded = FoldNorm(conv.weight, conv.bias, *norm, outputs);
   return convolve(folded.weight, folded.bias);
@@ -27,12 +27,12 @@ Tensor ForwardFolded(const nn::Module& layers, Tensor x) {
     const auto* norm = i + 1 < children.size() ? children[i + 1]->as<nn::BatchNorm2dImpl>() : nullptr;
     if (const auto* conv = children[i]->as<nn::Conv2dImpl>()) {
       const auto& padding = std::get<torch::ExpandingArray<2>>(conv->options.padding());
-      x = Convolve(*conv, norm, 0, [&](const Tensor& weight, const Tensor& bias) {
+      x = RunLayer(*conv, norm, 0, [&](const Tensor& weight, const Tensor& bias) {
         return torch::conv2d(x, weight, bias, conv->options.stride(), padding, conv->options.dilation(),
                              conv->options.groups());
       });
     } else if (const auto* up = children[i]->as<nn::ConvTranspose2dImpl>()) {
-      x = Convolve(*up, norm, 1, [&](const Tensor& weight, const Tensor& bias) {
+      x = RunLayer(*up, norm, 1, [&](const Tensor& weight, const Tensor& bias) {
         return torch::conv_transpose2d(x, weight, bias, up->options.stride());
       });
     } else if (children[i]->as<nn::ReLUImpl>() != nullptr) {

@@ -29,7 +29,7 @@ struct ConvBlockImpl : SubModuleImpl {
   SparseTensor forward(const SparseTensor& input) override {
     if (MayFold(*this)) {
       const SparseTensor x = conv->ForwardFolded(input, *norm);
-      return x.With(torch::relu_(x.features));
+      return x.With(x.features.relu_());
     }
     const SparseTensor x = conv->forward(input);
     return x.With(torch::relu(norm->forward(x.features)));
@@ -48,8 +48,8 @@ struct ResidualBlockImpl : SubModuleImpl {
   SparseTensor forward(const SparseTensor& input) override {
     if (MayFold(*this)) {
       SparseTensor x = conv1->ForwardFolded(input, *bn1);
-      x = conv2->ForwardFolded(x.With(torch::relu_(x.features)), *bn2);
-      return x.With(torch::relu_(x.features.add_(input.features)));
+      x = conv2->ForwardFolded(x.With(x.features.relu_()), *bn2);
+      return x.With(x.features.add_(input.features).relu_());
     }
     SparseTensor x = conv1->forward(input);
     x = conv2->forward(x.With(torch::relu(bn1->forward(x.features))));
