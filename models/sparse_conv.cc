@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "models/folded_norm.h"
 #include "models/sparse_product.h"
 
 namespace kd {
@@ -126,7 +127,17 @@ SparseConv3dImpl::SparseConv3dImpl(const SparseConvOptions& options) : options_(
   torch::nn::init::uniform_(*bias_, -bound, bound);
 }
 
-SparseTensor SparseConv3dImpl::forward(const SparseTensor& input) {
+SparseTensor SparseConv3dImpl::forward(const SparseTensor& input) { return Convolved(input, weight_, bias_); }
+
+SparseTensor SparseConv3dImpl::ForwardFolded(const SparseTensor& input, const torch::nn::BatchNorm1dImpl& norm) {
+  TORCH_CHECK(options_.kernel != (std::array<int32_t, 3>{1, 1, 1}),
+              "the memory of a 1x1x1 kernel has no axis of outputs to fold a norm into");
+  const FoldedLayer folded = FoldNorm(weight_, bias_.value_or(Tensor()), norm, 0);
+  return Convolved(input, folded.weight, folded.bias);
+}
+
+SparseTensor SparseConv3dImpl::Convolved(const SparseTensor& input, const Tensor& weight,
+                                         const std::optional<Tensor>& bias) {
   using Kind = SparseConvOptions::Kind;
   TORCH_CHECK(input.features.size(1) == options_.in_channels, "sparse convolution \"", options_.indice_key, "\": the input has ",
               input.features.size(1), " channels, expected ", options_.in_channels);
@@ -148,7 +159,7 @@ SparseTensor SparseConv3dImpl::forward(const SparseTensor& input) {
   const auto& from = back ? indices->output : indices->input;
   TORCH_CHECK(from == input.sites, "sparse convolution \"", options_.indice_key, "\": its key belongs to other sites");
   const auto holder = c10::make_intrusive<CallHolder>(indices, options_);
-  return {.features = Convolve::apply(input.features, weight_, bias_, holder),
+  return {.features = Convolve::apply(input.features, weight, bias, holder),
           .sites = back ? indices->input : indices->output,
           .indices = input.indices};
 }

@@ -56,8 +56,12 @@ class SparseConv3dImpl : public torch::nn::Module {
  public:
   explicit SparseConv3dImpl(const SparseConvOptions& options);
   SparseTensor forward(const SparseTensor& input);
+  // The same with `norm`, in evaluation mode, after it. Not of a 1x1x1 kernel.
+  SparseTensor ForwardFolded(const SparseTensor& input, const torch::nn::BatchNorm1dImpl& norm);
 
  private:
+  SparseTensor Convolved(const SparseTensor& input, const torch::Tensor& weight, const std::optional<torch::Tensor>& bias);
+
   const SparseConvOptions options_;
   torch::Tensor weight_;
   std::optional<torch::Tensor> bias_;

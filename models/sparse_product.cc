@@ -60,7 +60,9 @@ PositionRows RowsOf(const Rulebook& pairs, const torch::Device& device) {
 // of additions is fixed.
 void AddProducts(const std::vector<Tensor>& from, const std::vector<Tensor>& to, const Tensor& input, const Tensor& weights, Tensor& output) {
   for (size_t position = 0; position < from.size(); ++position) {
-    output.index_add_(0, to[position], input.index_select(0, from[position]).matmul(weights[static_cast<int64_t>(position)]));
+    // Autocast may have narrowed the product.
+    const Tensor product = input.index_select(0, from[position]).matmul(weights[static_cast<int64_t>(position)]);
+    output.index_add_(0, to[position], product.to(output.scalar_type()));
   }
 }
 
