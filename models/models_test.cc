@@ -186,7 +186,9 @@ TEST_P(EveryDetectorTest, FoldedNormsChangeNothingButRounding) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, EveryDetectorTest, testing::Values("centerpoint_pillar_kitti", "centerpoint_voxel_kitti", "pointpillar_kitti", "second_kitti"),
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryDetectorTest,
+                         testing::Values("centerpoint_pillar_kitti", "centerpoint_voxel", "centerpoint_voxel_kitti",
+                                         "pointpillar_kitti", "second_kitti"),
                          [](const auto& info) { return std::string(info.param); });
 
 class TwoStageDetectorTest : public testing::TestWithParam<const char*> {

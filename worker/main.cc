@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "core/pair.h"
 #include "data/nuscenes_dataset.h"
+#include "models/device.h"
 #include "models/torch_status.h"
 #include "nlohmann/json.hpp"
 #include "torch/torch.h"
@@ -57,6 +58,7 @@ absl::Status RunTrainAlone(const std::string& pair_path, const std::string& fold
 }
 
 int Main(int argc, char** argv) {
+  KeepFreedMemory();
 #ifdef KD_CUDA
   // A collective that fails is then an error of the rank that waits for it; otherwise a thread of NCCL's ends the process
   // before it has told why.
