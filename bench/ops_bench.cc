@@ -25,6 +25,7 @@
 #include "core/detector_config.h"
 #include "core/safetensors.h"
 #include "models/detector.h"
+#include "models/device.h"
 #include "models/voxel_backbone.h"
 #include "ops/nms.h"
 #include "ops/rotated_iou.h"
@@ -223,6 +224,7 @@ class Bench {
 
 int main() {
   torch::set_num_threads(2);
+  kd::KeepFreedMemory();  // As workers and teachers do.
   kd::Bench bench;
   for (std::string line; std::getline(std::cin, line);) {
     const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());

@@ -105,6 +105,7 @@ v1::Detector Small(const std::string& name) {
   set(d.mutable_point_cloud_range(), std::vector<float>{0, -19.2f, -3, 38.4f, 19.2f, 2});
   const bool voxels = d.has_backbone_3d();
   set(d.mutable_voxel_size(), voxels ? std::vector<float>{0.15f, 0.15f, 0.125f} : std::vector<float>{0.3f, 0.3f, 5});
+  d.set_num_point_features(4);
   d.mutable_post_processing()->clear_post_center_limit_range();
   if (voxels) set(d.mutable_backbone_3d()->mutable_num_filters(), std::vector<uint32_t>{8, 8, 8, 16, 16, 16});
   if (!voxels) set(d.mutable_vfe()->mutable_num_filters(), std::vector<uint32_t>{16});
@@ -186,7 +187,9 @@ TEST_P(EveryDetectorTest, FoldedNormsChangeNothingButRounding) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, EveryDetectorTest, testing::Values("centerpoint_pillar_kitti", "centerpoint_voxel_kitti", "pointpillar_kitti", "second_kitti"),
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryDetectorTest,
+                         testing::Values("centerpoint_pillar_kitti", "centerpoint_voxel", "centerpoint_voxel_kitti",
+                                         "pointpillar_kitti", "second_kitti"),
                          [](const auto& info) { return std::string(info.param); });
 
 class TwoStageDetectorTest : public testing::TestWithParam<const char*> {

@@ -15,6 +15,7 @@
 #include "core/pcdet_config.h"
 #include "core/torch_checkpoint.h"
 #include "data/nuscenes_dataset.h"
+#include "models/device.h"
 #include "models/torch_status.h"
 #include "nlohmann/json.hpp"
 #include "torch/torch.h"
@@ -97,6 +98,7 @@ absl::StatusOr<bool> RunImport(const ImportFlags& flags) {
 }
 
 int Main(int argc, char** argv) {
+  KeepFreedMemory();
 #ifdef KD_CUDA
   // A collective that fails is then an error of the rank that waits for it; otherwise a thread of NCCL's ends the process
   // before it has told why.
