@@ -136,5 +136,15 @@ TEST_F(PcdetConfigTest, ABaseThatNamesItselfEnds) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nested deeper")));
 }
 
+// 3^7 files without a loop.
+TEST_F(PcdetConfigTest, BasesThatNameOthersManyTimesEnd) {
+  for (int i = 0; i < 7; ++i) {
+    const std::string next = "{_BASE_CONFIG_: cfgs/" + std::to_string(i + 1) + ".yaml}";
+    Write("cfgs/" + std::to_string(i) + ".yaml", "A: " + next + "\nB: " + next + "\nC: " + next + "\n");
+  }
+  EXPECT_THAT(ReadPcdetConfig(Write("cfgs/7.yaml", "A: 1\n").replace(folder_.path().size() + 6, 1, "0"), "MODEL").status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("more than 64 files")));
+}
+
 }  // namespace
 }  // namespace kd

@@ -226,7 +226,7 @@ absl::StatusOr<DecodedRecord> DecodeRecord(absl::string_view bytes) {
       }
       for (size_t i = 0; i < record.values.size(); ++i) {
         const int c = static_cast<int>(layout->channel_of(i));
-        record.values[i] = view.header.scale(c) * static_cast<float>(static_cast<int8_t>(data[i]) - view.header.zero_point(c));
+        record.values[i] = view.header.scale(c) * static_cast<float>(int64_t{static_cast<int8_t>(data[i])} - view.header.zero_point(c));
       }
       break;
     }

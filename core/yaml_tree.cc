@@ -158,6 +158,8 @@ absl::Status At(absl::string_view file_name, const YAML::Mark& mark, absl::strin
 
 }  // namespace
 
+YamlNode::~YamlNode() = default;
+
 std::string YamlNode::Describe() const {
   switch (kind) {
     case Kind::kNull:

@@ -270,8 +270,10 @@ class NuscenesTableReader {
       const auto check = [&]() -> absl::Status {
         KD_ASSIGN_OR_RETURN(int32_t at, sample_tokens_.Find("first_sample_token", scene.first));
         KD_ASSIGN_OR_RETURN(const int32_t last, sample_tokens_.Find("last_sample_token", scene.last));
+        // Links may lead in a circle, and the number is the file's: no list is longer than the table.
+        const auto longest = std::min<int64_t>(scene.num_samples, tables_.samples_.size());
         int64_t count = 1;
-        for (; at != last && count < scene.num_samples && at >= 0; ++count) at = tables_.samples_[at].next;
+        for (; at != last && count < longest && at >= 0; ++count) at = tables_.samples_[at].next;
         if (at == last && count == scene.num_samples) return absl::OkStatus();
         return Invalid("nbr_samples", absl::StrCat("is ", scene.num_samples,
                                                    ", but so many samples do not lead from the first to the last"));

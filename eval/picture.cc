@@ -14,6 +14,8 @@ namespace kd {
 namespace {
 
 constexpr int kMaxSide = 20000;
+// Of all sides together, as of JPEGs: a header of a few bytes must not take more memory than any camera's picture.
+constexpr uint64_t kMaxPixels = uint64_t{1} << 27;
 constexpr double kShade = 0.65;
 
 }  // namespace
@@ -60,9 +62,10 @@ absl::StatusOr<Image> Image::ReadPng(const std::string& path) {
   if (!png_image_begin_read_from_memory(&png, bytes.data(), bytes.size())) {
     return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" cannot be read as PNG: ", png.message));
   }
-  if (png.width > kMaxSide || png.height > kMaxSide) {
+  if (png.width > kMaxSide || png.height > kMaxSide || uint64_t{png.width} * png.height > kMaxPixels) {
     png_image_free(&png);
-    return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" is larger than ", kMaxSide, " pixels"));
+    return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" cannot be read as PNG: ", png.width, " x ", png.height,
+                                                   " pixels are too many; copy it anew"));
   }
   png.format = PNG_FORMAT_RGB;
   Image image(static_cast<int>(png.width), static_cast<int>(png.height));
