@@ -205,12 +205,13 @@ absl::StatusOr<DecodedRecord> DecodeRecord(absl::string_view bytes) {
   }
   DecodedRecord record;
   record.indices.resize(index_bytes / sizeof(uint32_t));
-  std::memcpy(record.indices.data(), view.payload.data(), index_bytes);
+  // An empty vector has no address, which memcpy must not get.
+  if (index_bytes > 0) std::memcpy(record.indices.data(), view.payload.data(), index_bytes);
   const char* data = view.payload.data() + index_bytes;
   record.values.resize(layout->elements());
   switch (view.header.dtype()) {
     case v1::DATA_TYPE_FLOAT32:
-      std::memcpy(record.values.data(), data, record.values.size() * sizeof(float));
+      if (!record.values.empty()) std::memcpy(record.values.data(), data, record.values.size() * sizeof(float));
       break;
     case v1::DATA_TYPE_FLOAT16:
       for (size_t i = 0; i < record.values.size(); ++i) {
