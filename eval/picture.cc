@@ -50,8 +50,11 @@ Image::Image(int width, int height, Color fill)
     : width_(width),
       height_(height),
       pixels_(static_cast<size_t>(width) * height * 3) {
-  for (int y = 0; y < height; ++y) {
-    for (int x = 0; x < width; ++x) Set(x, y, fill);
+  if (fill == Color{}) return;
+  for (size_t i = 0; i < pixels_.size(); i += 3) {
+    pixels_[i] = fill.r;
+    pixels_[i + 1] = fill.g;
+    pixels_[i + 2] = fill.b;
   }
 }
 
