@@ -14,8 +14,10 @@
 #include "client/session.h"
 #include "client/show.h"
 #include "core/detector_config.h"
+#include "core/pair.h"
 #include "core/safetensors.h"
 #include "data/dataset.h"
+#include "data/nuscenes_dataset.h"
 #include "data/simulator.h"
 #include "eval/kitti.h"
 
@@ -49,39 +51,42 @@ int EvalKitti(const KittiFlags& flags) {
   return kExitOk;
 }
 
+struct ModelFlags {
+  std::string weights, format = "kitti", root, split = "val";
+  bool fov_crop = true;
+  uint32_t sweeps = kNuscenesSweeps;
+};
+
 // What can be told before the network is loaded.
-absl::Status CheckModel(const std::string& weights, const std::string& format, const std::string& root, const std::string& split) {
+absl::Status CheckModel(const std::string& weights, const ModelFlags& flags) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(weights));
   const absl::StatusOr<SafeTensorsFile> file = ParseSafeTensors(bytes);
   if (!file.ok()) return Annotate(file.status(), weights);
   const absl::StatusOr<v1::Detector> detector = DetectorOf(*file);
   if (!detector.ok()) return Annotate(detector.status(), weights);
   v1::Data data;
-  data.set_format(format);
-  data.set_root(root);
+  data.set_format(flags.format);
+  data.set_root(flags.root);
+  data.set_point_columns(detector->num_point_features());
   *data.mutable_class_names() = detector->class_names();
+  KD_RETURN_IF_ERROR(CheckDetectorData(weights, *detector, data));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
-  return dataset->Split(split).status();
+  return dataset->Split(flags.split).status();
 }
 
 // The worker beside this program runs the network: kdctl itself is free of LibTorch.
-struct ModelFlags {
-  std::string weights, format = "kitti", root, split = "val";
-  bool fov_crop = true;
-};
-
 int EvalModel(const ModelFlags& flags) {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::string worker = (self.parent_path() / "kd-worker").string();
   std::string file = flags.weights;
   if (std::filesystem::is_directory(file)) file += "/model.safetensors";
-  if (const absl::Status status = CheckModel(file, flags.format, flags.root, flags.split); !status.ok()) {
+  if (const absl::Status status = CheckModel(file, flags); !status.ok()) {
     return ReportError(status, "name a model.safetensors or a folder that kdctl pull made, and a data set with --data and --split");
   }
   std::vector<std::string> arguments = {
       worker, "evaluate", "--weights", file, "--format", flags.format, "--data", flags.root, "--split", flags.split,
-      flags.fov_crop ? "--fov-crop" : "--no-fov-crop"};
+      flags.fov_crop ? "--fov-crop" : "--no-fov-crop", "--sweeps", absl::StrCat(flags.sweeps)};
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
@@ -127,9 +132,14 @@ void AddEvalCommands(CLI::App& app, Session& session) {
   CLI::App* model = eval->add_subcommand("model", "Run a model over a split and score it; prints JSON");
   model->add_option("MODEL", model_flags->weights, "model.safetensors, or a folder that holds it")->required();
   model->add_option("--data", model_flags->root, "Folder of the data set")->required();
-  model->add_option("--format", model_flags->format, "Layout of the data set")->check(CLI::IsMember({"kitti", "waymo"}))->capture_default_str();
-  model->add_option("--split", model_flags->split, "Name of a file in ImageSets; of Waymo train, val or test")->capture_default_str();
+  model->add_option("--format", model_flags->format, "Layout of the data set")
+      ->check(CLI::IsMember({"kitti", "nuscenes", "waymo", "custom"}))
+      ->capture_default_str();
+  model->add_option("--split", model_flags->split, "Name of a file in ImageSets; of Waymo train, val or test; of nuScenes an official split")->capture_default_str();
   model->add_flag("--fov-crop,!--no-fov-crop", model_flags->fov_crop, "Keep only points that the left colour image shows (data.fov_crop of its job)");
+  model->add_option("--sweeps", model_flags->sweeps, "Of nuScenes: clouds a frame is made of (data.sweeps of its job)")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 40));
   model->callback([&session, model_flags] {
     session.exit_code = EvalModel(*model_flags);
   });

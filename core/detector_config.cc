@@ -623,9 +623,6 @@ absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const
   if (d.has_roi_head()) {
     return Annotate(Invalid(absl::StrCat("model ", d.model(), " has two stages and serves as a teacher only; name another student.model")), "student");
   }
-  if (d.dense_head().with_velocity()) {
-    return Annotate(Invalid("dense_head.with_velocity is true, but no data set here has velocities; leave it out"), "student");
-  }
   return d;
 }
 

@@ -346,6 +346,20 @@ void FillPairDefaults(v1::Pair& pair) {
   FillZeros(pair);
 }
 
+absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detector, const v1::Data& data) {
+  const std::string& format = data.format();
+  if (const uint32_t columns = ColumnsOf(data); detector.num_point_features() != columns) {
+    return Invalid(path, absl::StrCat("takes ", detector.num_point_features(), " columns a point, and format ", format,
+                                      " has ", columns, "; use another model, or detector: {num_point_features: ",
+                                      columns, "}"));
+  }
+  if (detector.dense_head().with_velocity() && format != "nuscenes" && format != "waymo") {
+    return Invalid(Join(path, "dense_head.with_velocity"),
+                   absl::StrCat("is true, and labels of format ", format, " have no velocity; leave it out"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidatePair(const v1::Pair& pair) {
   if (pair.api_version() != "kd/v1") return Invalid("apiVersion", absl::StrCat("is \"", pair.api_version(), "\", expected kd/v1"));
   if (pair.kind() != "Pair") return Invalid("kind", absl::StrCat("is \"", pair.kind(), "\", expected Pair"));
@@ -377,10 +391,7 @@ absl::Status ValidatePair(const v1::Pair& pair) {
     KD_ASSIGN_OR_RETURN(v1::Detector base, BuiltInDetector(pair.student().model()));
     *base.mutable_class_names() = pair.data().class_names();
     KD_ASSIGN_OR_RETURN(const v1::Detector student, MakeStudentDetector(base, pair.student()));
-    if (const uint32_t columns = ColumnsOf(pair.data()); student.num_point_features() != columns) {
-      return Invalid("student", absl::StrCat("takes ", student.num_point_features(), " columns a point, and format ", pair.data().format(), " has ", columns,
-                                             "; use another model, or detector: {num_point_features: ", columns, "}"));
-    }
+    KD_RETURN_IF_ERROR(CheckDetectorData("student", student, pair.data()));
   }
   const std::string &name = pair.output().name(), &tag = pair.output().tag();
   if (!name.empty() && !IsRepositoryName(name)) {

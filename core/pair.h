@@ -29,6 +29,10 @@ void FillPairDefaults(v1::Pair& pair);
 // INVALID_ARGUMENT naming the field path and a legal value.
 absl::Status ValidatePair(const v1::Pair& pair);
 
+// INVALID_ARGUMENT, beginning with `path`: the detector takes other columns a point than `data` has, or learns velocities
+// that its labels don't tell.
+absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detector, const v1::Data& data);
+
 // The pair as YAML with all values, in schema order; ParsePair of it gives the same message.
 std::string PairToYaml(const v1::Pair& pair);
 

@@ -132,7 +132,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"columns", With("student:\n", "student:\n  model: centerpoint_pillar\n"), "takes 5 columns a point, and format kitti has 4"},
         BadFile{"other_classes", With("student:\n", "student:\n  model: centerpoint_pillar_sim\n  detector: {class_names: [Car, Cyclist, Pedestrian]}\n"),
                 "student.detector.class_names: differs from data.class_names"},
-        BadFile{"velocity", With("student:\n", "student:\n  model: centerpoint_pillar_sim\n  detector: {dense_head: {with_velocity: true}}\n"), "no data set here has velocities"},
+        BadFile{"velocity", With("student:\n", "student:\n  model: centerpoint_pillar_sim\n  detector: {dense_head: {with_velocity: true}}\n"), "student.dense_head.with_velocity: is true, and labels of format kitti have no velocity; leave it out"},
         BadFile{"every", std::string(kGood) + "eval: {every: 2}\n", "eval.every is 2, expected at most 0"},
         BadFile{"name", With("name: half", "name: Half"), "is not a job name"}),
     [](const auto& info) { return info.param.name; });

@@ -35,6 +35,8 @@ struct Detection {
   Box3d box;
   int32_t label = 0;
   float score = 0;
+  // Along x and y, m/s; 0 of detectors that tell none.
+  float vx = 0, vy = 0;
 };
 
 struct Frame {

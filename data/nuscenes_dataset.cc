@@ -254,7 +254,8 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenNuscenesDataset(const v1::Data& dat
     tables /= versions.front();
   }
   return NuscenesDataset::Open(tables.parent_path().string(), tables.filename().string(),
-                               {data.class_names().begin(), data.class_names().end()});
+                               {data.class_names().begin(), data.class_names().end()},
+                               data.sweeps() > 0 ? static_cast<int>(data.sweeps()) : kNuscenesSweeps);
 }
 
 }  // namespace kd

@@ -66,7 +66,8 @@ void FrameSurvey::Add(const Frame& frame) {
     for (size_t k = 0; k < features; ++k) columns[k].Add(frame.points[i * features + k]);
   }
   std::vector<bool> taken(count);
-  for (const auto& [box, label] : frame.boxes) {
+  for (const LabeledBox& labelled : frame.boxes) {
+    const Box3d& box = labelled.box;
     const BoxFrame own(box);
     const double radius = std::hypot(box.dx, box.dy) / 2;
     uint64_t inside = 0;
@@ -77,7 +78,7 @@ void FrameSurvey::Add(const Frame& frame) {
       points_in_boxes += !taken[i];
       taken[i] = true;
     }
-    ClassSurvey& survey = classes.at(label);
+    ClassSurvey& survey = classes.at(labelled.label);
     survey.length.Add(box.dx);
     survey.width.Add(box.dy);
     survey.height.Add(box.dz);

@@ -21,11 +21,7 @@ class FrameEncoder {
  public:
   FrameEncoder(DetectorModelImpl& teacher, const Predictions& predictions, int64_t frame, const Frame& view, uint32_t crc)
       : teacher_(teacher), predictions_(predictions), frame_(frame), crc_(crc) {
-    boxes_ = torch::zeros({1, std::max<int64_t>(1, static_cast<int64_t>(view.boxes.size())), 8});
-    for (size_t i = 0; i < view.boxes.size(); ++i) {
-      const Box3d& b = view.boxes[i].box;
-      boxes_[0][static_cast<int64_t>(i)] = torch::tensor({b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw, static_cast<float>(view.boxes[i].label + 1)});
-    }
+    boxes_ = BoxTensor({&view});
     if (teacher.config().has_dense_head()) targets_ = AssignTargets(teacher.config(), boxes_);
   }
 
@@ -86,13 +82,16 @@ class FrameEncoder {
       HeadOutputs& outputs = one.heads.emplace_back();
       for (const auto& [name, map] : head) outputs[name] = map.slice(0, frame_, frame_ + 1);
     }
+    const bool with_velocity = teacher_.config().dense_head().with_velocity();
     std::vector<float> rows;
     const std::vector<Detection> detections = teacher_.Decode(one, /*nms=*/false)[0];
     for (const Detection& d : detections) {
-      rows.insert(rows.end(), {d.box.x, d.box.y, d.box.z, d.box.dx, d.box.dy, d.box.dz, d.box.yaw, d.score, static_cast<float>(d.label)});
+      rows.insert(rows.end(), {d.box.x, d.box.y, d.box.z, d.box.dx, d.box.dy, d.box.dz, d.box.yaw, d.score,
+                               static_cast<float>(d.label)});
+      if (with_velocity) rows.insert(rows.end(), {d.vx, d.vy});
     }
     header.add_shape(static_cast<uint32_t>(detections.size()));
-    header.add_shape(9);
+    header.add_shape(with_velocity ? 11 : 9);
     return EncodeRecord(std::move(header), {}, rows);
   }
 

@@ -36,7 +36,9 @@ MergedLabels MergeLabels(const std::vector<LabeledBox>& ground_truth, const std:
     double score = detection.score;
     if (options.score == Score::kIou) score = BestIou(detection.box, truth, -1);
     if (options.score == Score::kMixed && detection.label == 0) score = BestIou(detection.box, truth, 0);
-    if (score > options.thresholds[detection.label]) passed.push_back({.box = detection.box, .label = detection.label});
+    if (score > options.thresholds[detection.label]) {
+      passed.push_back({.box = detection.box, .label = detection.label, .vx = detection.vx, .vy = detection.vy});
+    }
   }
   MergedLabels merged;
   merged.num_teacher_boxes = static_cast<int>(passed.size());

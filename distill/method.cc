@@ -284,12 +284,20 @@ class FeatureForeground : public FeatureMethod {
 
 }  // namespace
 
+// Columns of a "boxes" record.
+constexpr size_t kBoxColumns = 9, kBoxColumnsWithVelocity = 11;
+
 std::vector<Detection> DetectionsOf(const DecodedRecord& boxes) {
-  constexpr size_t kColumns = 9;
+  const size_t columns = boxes.header.shape_size() == 2 ? boxes.header.shape(1) : 0;
   std::vector<Detection> detections;
-  for (size_t i = 0; i + kColumns <= boxes.values.size(); i += kColumns) {
+  if (columns < kBoxColumns) return detections;
+  for (size_t i = 0; i + columns <= boxes.values.size(); i += columns) {
     const float* v = &boxes.values[i];
-    detections.push_back({.box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]}, .label = static_cast<int32_t>(v[8]), .score = v[7]});
+    Detection& detection = detections.emplace_back(
+        Detection{.box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]}, .label = static_cast<int32_t>(v[8]), .score = v[7]});
+    if (columns < kBoxColumnsWithVelocity) continue;
+    detection.vx = v[9];
+    detection.vy = v[10];
   }
   return detections;
 }
@@ -313,6 +321,9 @@ absl::StatusOr<std::shared_ptr<DistillationMethod>> MakeMethod(const v1::Distill
   if (spec.method() == "pivotal_logits") {
     if (spec.reg_weight() > 0 && MapSize(teacher) != MapSize(student)) {
       return refuse("reg_weight needs maps of equal size; set reg_weight: 0 or student.compress.resolution: 1");
+    }
+    if (spec.reg_weight() > 0 && teacher.dense_head().with_velocity() != student.dense_head().with_velocity()) {
+      return refuse("reg_weight needs dense_head.with_velocity alike in teacher and student; set reg_weight: 0");
     }
     return std::make_shared<PivotalLogits>(spec, teacher);
   }

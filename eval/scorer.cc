@@ -7,9 +7,13 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "data/kitti_dataset.h"
+#include "data/nuscenes_dataset.h"
 #include "data/waymo_frame.h"
 #include "eval/center_distance.h"
 #include "eval/kitti.h"
+#include "eval/lidar_ap.h"
+#include "eval/nuscenes.h"
+#include "eval/nuscenes_boxes.h"
 #include "eval/waymo.h"
 
 namespace kd {
@@ -25,7 +29,10 @@ class CenterDistanceScorer : public Scorer {
     return absl::OkStatus();
   }
 
-  std::map<std::string, double> Metrics() const override {
+  absl::StatusOr<std::map<std::string, double>> Metrics() const override { return CenterDistances(); }
+
+ protected:
+  std::map<std::string, double> CenterDistances() const {
     const CenterDistanceResult result = EvaluateCenterDistance(detections_, truth_, static_cast<int>(class_names_.size()));
     std::map<std::string, double> metrics = {{"center_distance/mAP", result.mean_ap}};
     for (size_t c = 0; c < class_names_.size(); ++c) {
@@ -36,10 +43,7 @@ class CenterDistanceScorer : public Scorer {
     return metrics;
   }
 
- protected:
   const std::vector<std::string> class_names_;
-
- private:
   std::vector<std::vector<Detection>> detections_;
   std::vector<std::vector<LabeledBox>> truth_;
 };
@@ -68,8 +72,8 @@ class KittiScorer : public CenterDistanceScorer {
     return WriteFileAtomically(absl::StrCat(detections_folder_, "/", frame.sample, ".txt"), text);
   }
 
-  std::map<std::string, double> Metrics() const override {
-    std::map<std::string, double> metrics = CenterDistanceScorer::Metrics();
+  absl::StatusOr<std::map<std::string, double>> Metrics() const override {
+    std::map<std::string, double> metrics = CenterDistances();
     const KittiResult result = EvaluateKitti(frames_);
     const auto strict = result.find("strict");
     if (strict == result.end()) return metrics;
@@ -109,8 +113,8 @@ class WaymoScorer : public CenterDistanceScorer {
     return absl::OkStatus();
   }
 
-  std::map<std::string, double> Metrics() const override {
-    std::map<std::string, double> metrics = CenterDistanceScorer::Metrics();
+  absl::StatusOr<std::map<std::string, double>> Metrics() const override {
+    std::map<std::string, double> metrics = CenterDistances();
     for (const WaymoScore& score : EvaluateWaymo(frames_, {.breakdowns = {WaymoBreakdown::kObjectType}})) {
       for (const std::string& name : class_names_) {
         if (score.name != absl::StrCat("OBJECT_TYPE_TYPE_", absl::AsciiStrToUpper(name), "_LEVEL_", score.level)) continue;
@@ -135,9 +139,67 @@ class WaymoScorer : public CenterDistanceScorer {
   std::vector<WaymoEvalFrame> frames_;
 };
 
+class NuscenesScorer : public CenterDistanceScorer {
+ public:
+  NuscenesScorer(const v1::Data& data, const NuscenesTables& tables) : CenterDistanceScorer(data), tables_(tables) {}
+
+  absl::Status Add(const Frame& frame, const std::vector<Detection>& detections) override {
+    KD_RETURN_IF_ERROR(CenterDistanceScorer::Add(frame, detections));
+    KD_ASSIGN_OR_RETURN(samples_.emplace_back(), ToNuscenesDetections(tables_, frame.sample, class_names_, detections));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::map<std::string, double>> Metrics() const override {
+    KD_ASSIGN_OR_RETURN(const NuscenesScores scores, EvaluateNuscenes(tables_, samples_));
+    std::map<std::string, double> metrics = CenterDistances();
+    metrics["nuscenes/NDS"] = 100 * scores.nds;
+    metrics["nuscenes/mAP"] = 100 * scores.mean_ap;
+    for (size_t e = 0; e < kNuscenesErrors.size(); ++e) {
+      if (!std::isnan(scores.errors[e])) metrics[absl::StrCat("nuscenes/", kNuscenesErrors[e])] = scores.errors[e];
+    }
+    for (const std::string& name : class_names_) {
+      metrics[absl::StrCat("nuscenes/", name, "/AP")] = 100 * scores.classes[NuscenesClassIndex(name)].mean_ap;
+    }
+    return metrics;
+  }
+
+ private:
+  const NuscenesTables& tables_;
+  std::vector<NuscenesDetections> samples_;
+};
+
+class CustomScorer : public CenterDistanceScorer {
+ public:
+  using CenterDistanceScorer::CenterDistanceScorer;
+
+  absl::StatusOr<std::map<std::string, double>> Metrics() const override {
+    std::map<std::string, double> metrics = CenterDistances();
+    const int num_classes = static_cast<int>(class_names_.size());
+    const std::vector<LidarClassScores> scores = EvaluateLidarAp(detections_, truth_, num_classes);
+    double sum = 0;
+    int present = 0;
+    for (int c = 0; c < num_classes; ++c) {
+      for (size_t bin = 0; bin < kLidarRangeNames.size(); ++bin) {
+        for (size_t o = 0; o < kLidarOverlaps.size(); ++o) {
+          const std::string place = absl::StrCat("@", kLidarOverlaps[o], "/", kLidarRangeNames[bin]);
+          if (std::isnan(scores[c].box3d[bin][o])) continue;
+          metrics[absl::StrCat("lidar/", class_names_[c], "/3d", place)] = scores[c].box3d[bin][o];
+          metrics[absl::StrCat("lidar/", class_names_[c], "/bev", place)] = scores[c].bev[bin][o];
+        }
+      }
+      if (std::isnan(scores[c].box3d[0][0])) continue;
+      sum += scores[c].box3d[0][0];
+      ++present;
+    }
+    if (present > 0) metrics["lidar/mAP"] = sum / present;
+    return metrics;
+  }
+};
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const std::string& detections_folder) {
+absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const Dataset& dataset,
+                                                  const std::string& detections_folder) {
   if (data.format() == "kitti") {
     if (!detections_folder.empty()) KD_RETURN_IF_ERROR(CreateFolders(detections_folder));
     return std::make_unique<KittiScorer>(data, detections_folder);
@@ -146,7 +208,10 @@ absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const st
     return absl::InvalidArgumentError(absl::StrCat("format ", data.format(), " has no result files; evaluate without --detections-out"));
   }
   if (data.format() == "waymo") return std::make_unique<WaymoScorer>(data);
-  return std::make_unique<CenterDistanceScorer>(data);
+  if (const auto* nuscenes = dynamic_cast<const NuscenesDataset*>(&dataset)) {
+    return std::make_unique<NuscenesScorer>(data, nuscenes->tables());
+  }
+  return std::make_unique<CustomScorer>(data);
 }
 
 }  // namespace kd

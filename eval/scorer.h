@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "data/dataset.h"
 #include "data/frame.h"
 #include "kd/v1/view.pb.h"
 
@@ -24,13 +25,19 @@ class Scorer {
 
   // Percent by name. "center_distance/mAP", "center_distance/Car", ... of every data set;
   // "kitti/Car/3d/moderate/R40", ... (strict overlaps) of KITTI;
-  // "waymo/Vehicle/L2/AP", ".../APH", ... and "waymo/mAPH/L2" (mean over the classes) of Waymo.
-  virtual std::map<std::string, double> Metrics() const = 0;
+  // "nuscenes/NDS", "nuscenes/mAP", "nuscenes/car/AP", ... of nuScenes, and its errors as they are, "nuscenes/trans_err";
+  // "waymo/Vehicle/L2/AP", ".../APH", ... and "waymo/mAPH/L2" (mean over the classes) of Waymo;
+  // "lidar/Car/3d@0.7/30-50m", "lidar/Car/bev@0.5/all", ... and "lidar/mAP" (3d@0.5/all, mean over the classes that are
+  // there) of own data.
+  // INTERNAL or codes of the data set's files.
+  virtual absl::StatusOr<std::map<std::string, double>> Metrics() const = 0;
 };
 
 // With a folder, KITTI's result files SAMPLE.txt are written into it.
 // INVALID_ARGUMENT: a folder for a format that has no such files.
-absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const std::string& detections_folder);
+// `dataset` is of `data` and must outlive the scorer.
+absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const Dataset& dataset,
+                                                  const std::string& detections_folder);
 
 }  // namespace kd
 

@@ -239,8 +239,10 @@ Predictions DetectorModelImpl::Forward(const Batch& batch) {
 
 DetectionTargets DetectorModelImpl::Targets(const torch::Tensor& gt_boxes) const {
   if (!parts_->anchor) return {.heads = AssignTargets(config_, gt_boxes)};
+  // Anchors have no velocity.
+  const torch::Tensor boxes = torch::cat({gt_boxes.slice(2, 0, 7), gt_boxes.slice(2, -1)}, 2).cpu();
   AnchorBatchTargets targets =
-      AssignAnchorTargets(*parts_->anchors, gt_boxes.cpu(), {.match_height = config_.anchor_head().match_height()});
+      AssignAnchorTargets(*parts_->anchors, boxes, {.match_height = config_.anchor_head().match_height()});
   return {.anchors = {.labels = targets.labels.to(device()), .codes = targets.codes.to(device())}};
 }
 
@@ -317,15 +319,18 @@ DetectorModelImpl::Loss DetectorModelImpl::DetectionLoss(const Predictions& pred
 
 namespace {
 
-// Final boxes of one frame, labels from 1.
+// Final boxes of one frame, N x 7 or N x 9 with velocity; labels from 1.
 std::vector<Detection> ToDetections(const torch::Tensor& boxes, const torch::Tensor& scores, const torch::Tensor& labels) {
   const torch::Tensor rows = boxes.cpu().contiguous(), score = scores.cpu(), label = labels.cpu();
+  const bool with_velocity = rows.size(1) > 7;
   std::vector<Detection> detections;
   for (int64_t i = 0; i < rows.size(0); ++i) {
     const float* v = rows.data_ptr<float>() + i * rows.size(1);
     detections.push_back({.box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]},
                           .label = static_cast<int32_t>(label[i].item<int64_t>() - 1),
-                          .score = score[i].item<float>()});
+                          .score = score[i].item<float>(),
+                          .vx = with_velocity ? v[7] : 0,
+                          .vy = with_velocity ? v[8] : 0});
   }
   return detections;
 }
@@ -409,14 +414,18 @@ std::vector<std::vector<Detection>> DetectorModelImpl::Decode(const Predictions&
 }
 
 torch::Tensor BoxTensor(const std::vector<const Frame*>& views) {
+  constexpr int64_t kBoxColumns = 10;
   size_t most = 1;
   for (const Frame* view : views) most = std::max(most, view->boxes.size());
-  torch::Tensor boxes = torch::zeros({static_cast<int64_t>(views.size()), static_cast<int64_t>(most), 8});
+  torch::Tensor boxes = torch::zeros({static_cast<int64_t>(views.size()), static_cast<int64_t>(most), kBoxColumns});
   for (size_t b = 0; b < views.size(); ++b) {
-    float* row = boxes.data_ptr<float>() + b * most * 8;
+    float* row = boxes.data_ptr<float>() + b * most * kBoxColumns;
     for (const LabeledBox& labeled : views[b]->boxes) {
       const Box3d& box = labeled.box;
-      for (const float value : {box.x, box.y, box.z, box.dx, box.dy, box.dz, box.yaw, static_cast<float>(labeled.label + 1)}) *row++ = value;
+      for (const float value : {box.x, box.y, box.z, box.dx, box.dy, box.dz, box.yaw, labeled.vx, labeled.vy,
+                                static_cast<float>(labeled.label + 1)}) {
+        *row++ = value;
+      }
     }
   }
   return boxes;

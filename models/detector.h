@@ -25,7 +25,7 @@ struct Batch {
   torch::Tensor voxels;      // V x P x F float32
   torch::Tensor coords;      // V x 4 int64: frame, z, y, x
   torch::Tensor num_points;  // V int64
-  torch::Tensor gt_boxes;    // B x M x 8 float32: x y z dx dy dz yaw label (from 1), zero rows pad
+  torch::Tensor gt_boxes;    // B x M x 10 float32: x y z dx dy dz yaw vx vy label (from 1), zero rows pad
   // N x (1 + F): frame, x, y, z, ... in range along x and y. Of detectors with two stages; undefined otherwise.
   torch::Tensor points;
   int64_t batch_size = 0;
@@ -62,7 +62,8 @@ struct HeadTargets {
   torch::Tensor masks;         // B x K int64
 };
 
-// Targets for `gt_boxes` (B x M x 8) on the output map of a detector with a CenterHead.
+// Targets for `gt_boxes` (B x M x (8 or 10), as AssignCenterTargets takes them) on the output map of a detector with a
+// CenterHead.
 std::vector<HeadTargets> AssignTargets(const v1::Detector& detector, const torch::Tensor& gt_boxes);
 
 // Regression branches of a head joined in code order, B x codes x H x W.
@@ -87,7 +88,7 @@ class DetectorModelImpl : public torch::nn::Module {
   // `batch` lies on device().
   Predictions Forward(const Batch& batch);
 
-  // Targets for `gt_boxes` (B x M x 8), in the memory of device().
+  // Targets for `gt_boxes` (B x M x (8 or 10)), in the memory of device().
   DetectionTargets Targets(const torch::Tensor& gt_boxes) const;
 
   // Detection loss and its weighted terms by name: "hm" and "loc", summed over heads, or "cls", "loc" and "dir" of anchors.

@@ -8,7 +8,7 @@ namespace kd {
 absl::StatusOr<Evaluation> Evaluate(DetectorModelImpl& model, const Dataset& dataset, const v1::Data& data,
                                     const std::vector<std::string>& samples, const std::string& detections_folder) {
   torch::NoGradGuard no_grad;
-  KD_ASSIGN_OR_RETURN(const std::unique_ptr<Scorer> scorer, NewScorer(data, detections_folder));
+  KD_ASSIGN_OR_RETURN(const std::unique_ptr<Scorer> scorer, NewScorer(data, dataset, detections_folder));
   const bool was_training = model.is_training();
   model.eval();
   for (const std::string& sample : samples) {
@@ -17,7 +17,9 @@ absl::StatusOr<Evaluation> Evaluate(DetectorModelImpl& model, const Dataset& dat
     KD_RETURN_IF_ERROR(scorer->Add(frame, model.Decode(model.Forward(ToDevice(batch, model.device())))[0]));
   }
   if (was_training) model.train();
-  return Evaluation{.metrics = scorer->Metrics()};
+  Evaluation evaluation;
+  KD_ASSIGN_OR_RETURN(evaluation.metrics, scorer->Metrics());
+  return evaluation;
 }
 
 }  // namespace kd

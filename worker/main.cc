@@ -9,6 +9,7 @@
 #include "base/program.h"
 #include "base/status.h"
 #include "core/pair.h"
+#include "data/nuscenes_dataset.h"
 #include "models/torch_status.h"
 #include "nlohmann/json.hpp"
 #include "torch/torch.h"
@@ -22,6 +23,7 @@ namespace {
 struct EvaluateFlags {
   std::string weights, format = "kitti", root, split = "val", detections_out;
   bool fov_crop = true;
+  uint32_t sweeps = kNuscenesSweeps;
 };
 
 absl::Status RunEvaluate(const EvaluateFlags& flags) {
@@ -31,7 +33,10 @@ absl::Status RunEvaluate(const EvaluateFlags& flags) {
   data.set_format(flags.format);
   data.set_root(flags.root);
   data.set_fov_crop(flags.fov_crop);
+  data.set_sweeps(flags.sweeps);
+  data.set_point_columns(loaded.module->config().num_point_features());
   *data.mutable_class_names() = loaded.module->config().class_names();
+  KD_RETURN_IF_ERROR(CheckDetectorData("the weights", loaded.module->config(), data));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
   KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset->Split(flags.split));
   KD_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(*loaded.module, *dataset, data, samples, flags.detections_out));
@@ -66,7 +71,8 @@ int Main(int argc, char** argv) {
   evaluate_command->add_option("--data", evaluate.root, "Folder of the data set")->required();
   evaluate_command->add_option("--split", evaluate.split, "Name of a file in ImageSets");
   evaluate_command->add_flag("--fov-crop,!--no-fov-crop", evaluate.fov_crop, "Keep only points that the left colour image shows");
-  evaluate_command->add_option("--format", evaluate.format, "Layout of the data set: kitti, waymo")->capture_default_str();
+  evaluate_command->add_option("--format", evaluate.format, "Layout of the data set: kitti, nuscenes, waymo or custom")->capture_default_str();
+  evaluate_command->add_option("--sweeps", evaluate.sweeps, "Of nuScenes: clouds a frame is made of")->capture_default_str()->check(CLI::Range(1, 40));
   evaluate_command->add_option("--detections-out", evaluate.detections_out, "Also write KITTI result files here");
 
   std::string pair_path, folder, teacher_address, registry_url;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "core/detector_config.h"
+#include "core/pair.h"
 #include "core/sampler.h"
 #include "data/dataset.h"
 
@@ -15,11 +16,11 @@ namespace kd {
 namespace {
 
 constexpr uint64_t kObjects = 20;
-// x y z dx dy dz yaw score label
-constexpr uint64_t kBoxColumns = 9;
+// x y z dx dy dz yaw score label vx vy
+constexpr uint64_t kBoxColumns = 11;
 constexpr uint64_t kIndexBytes = 4;
-// Regression codes of CenterHead without velocity.
-constexpr uint64_t kCodes = 8;
+// Regression codes of CenterHead with velocity.
+constexpr uint64_t kCodes = 10;
 
 uint64_t ElementBytes(const std::string& precision) { return precision == "int8" ? 1 : precision == "fp16" ? 2 : 4; }
 
@@ -77,6 +78,7 @@ absl::StatusOr<v1::Estimate> CheckSubmission(const v1::Pair& pair, const std::st
     absl::StatusOr<v1::Detector> detector = DetectorOf(*file);
     if (!detector.ok()) return Annotate(detector.status(), absl::StrCat("teacher.weights \"", pair.teacher().weights(), "\""));
     teacher = *std::move(detector);
+    KD_RETURN_IF_ERROR(CheckDetectorData("teacher", teacher, data));
   }
   if (pair.student().model().empty()) {
     if (teacher_weights == nullptr) {
@@ -86,7 +88,8 @@ absl::StatusOr<v1::Estimate> CheckSubmission(const v1::Pair& pair, const std::st
   } else {
     KD_ASSIGN_OR_RETURN(base, BuiltInDetector(pair.student().model()));
   }
-  KD_RETURN_IF_ERROR(MakeStudentDetector(base, pair.student()).status());
+  KD_ASSIGN_OR_RETURN(const v1::Detector student, MakeStudentDetector(base, pair.student()));
+  KD_RETURN_IF_ERROR(CheckDetectorData("student", student, data));
 
   if (pair.distill_size() > 0 && teacher_weights != nullptr) {
     // Every frame takes its views in turn, one per epoch.
