@@ -322,7 +322,9 @@ constexpr int kMaxFiles = 64;
 
 absl::StatusOr<std::string> FindBase(const std::string& path, const std::string& name) {
   for (fs::path folder = fs::absolute(path).parent_path();; folder = folder.parent_path()) {
-    if (fs::exists(folder / name)) return (folder / name).string();
+    // Without an error code it throws at a name that cannot be one, such as a very long one.
+    std::error_code error;
+    if (fs::is_regular_file(folder / name, error)) return (folder / name).string();
     if (folder == folder.parent_path()) break;
   }
   return absl::NotFoundError(absl::StrCat(path, ": _BASE_CONFIG_ \"", absl::CHexEscape(name.substr(0, 120)),

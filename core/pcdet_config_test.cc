@@ -130,6 +130,13 @@ TEST_F(PcdetConfigTest, RefusesWhatItDoesNotKnow) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("one value per level")));
 }
 
+TEST_F(PcdetConfigTest, ABaseThatCanBeNoFileIsNotFound) {
+  for (const std::string& name : {std::string(5000, 'x'), std::string(5000, '/'), std::string("cfgs")}) {
+    EXPECT_THAT(ReadPcdetConfig(Write("cfgs/a.yaml", "_BASE_CONFIG_: " + name + "\n"), "MODEL").status(),
+                StatusIs(absl::StatusCode::kNotFound, HasSubstr("is neither beside it")));
+  }
+}
+
 TEST_F(PcdetConfigTest, ABaseThatNamesItselfEnds) {
   Write("cfgs/loop.yaml", "_BASE_CONFIG_: cfgs/loop.yaml\n");
   EXPECT_THAT(ReadPcdetConfig(folder_.path() + "/cfgs/loop.yaml", "MODEL").status(),
