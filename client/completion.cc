@@ -11,6 +11,7 @@
 #include "client/session.h"
 #include "client/table.h"
 #include "core/job_state.h"
+#include "core/model_export.h"
 #include "data/nuscenes_splits.h"
 #include "eval/waymo.h"
 
@@ -108,11 +109,13 @@ Place FindPlace(const CLI::App& app, const std::vector<std::string>& words, Flee
 std::vector<std::string> Values(const Place& place) {
   if (place.option->check_name("--for")) return StateNames();
   if (place.option->check_name("--breakdowns")) return WaymoBreakdownNames();
+  if (place.option->check_name("--target")) return ExportTargetNames();
   if (place.option->check_name("--box-type")) return {"2D", "3D"};
   const bool is_eval = place.command->get_parent() != nullptr && place.command->get_parent()->get_name() == "eval";
   if (place.option->check_name("--format")) return {"custom", "kitti", "nuscenes", "waymo"};
   // -o names a file for some commands.
-  if (place.option->check_name("--output")) return is_eval ? std::vector<std::string>{"json", "table"} : ListFormats();
+  const bool two_forms = is_eval || place.command->get_name() == "import";
+  if (place.option->check_name("--output")) return two_forms ? std::vector<std::string>{"json", "table"} : ListFormats();
   if (is_eval && place.command->get_name() == "nuscenes") {
     if (place.option->check_name("--split")) return NuscenesSplitNames();
     if (place.option->check_name("--version")) return {"v1.0-mini", "v1.0-test", "v1.0-trainval"};

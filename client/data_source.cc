@@ -94,6 +94,9 @@ void AddDataFlags(CLI::App& command, DataFlags& flags) {
   command.add_option("--point-columns", flags.point_columns, "Numbers a point of own data")
       ->capture_default_str()
       ->check(CLI::Range(3, 64));
+  command.add_option("--sweeps", flags.sweeps, "Clouds that a frame of nuScenes is made of")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 40));
 }
 
 absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes) {
@@ -106,6 +109,7 @@ absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes) {
     data.set_format(format);
   }
   data.set_point_columns(flags.point_columns);
+  data.set_sweeps(flags.sweeps);
   std::vector<std::string> classes = flags.classes;
   if (classes.empty()) {
     for (const Layout& layout : Layouts()) {

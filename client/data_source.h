@@ -22,10 +22,10 @@ struct DataFlags {
   // Empty: as the folders look; the usual classes of the format, or those that own data's labels name.
   std::string format;
   std::vector<std::string> classes;
-  uint32_t point_columns = 4;
+  uint32_t point_columns = 4, sweeps = 10;
 };
 
-// --data, --format, --split, --classes, --point-columns.
+// --data, --format, --split, --classes, --point-columns, --sweeps.
 void AddDataFlags(CLI::App& command, DataFlags& flags);
 
 struct OpenedData {

@@ -1,6 +1,4 @@
 // kdctl data, eval and show: frames and scores, without a fleet.
-#include <unistd.h>
-
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -13,6 +11,7 @@
 #include "base/status.h"
 #include "client/session.h"
 #include "client/show.h"
+#include "client/worker_program.h"
 #include "core/detector_config.h"
 #include "core/pair.h"
 #include "core/safetensors.h"
@@ -74,26 +73,14 @@ absl::Status CheckModel(const std::string& weights, const ModelFlags& flags) {
   return dataset->Split(flags.split).status();
 }
 
-// The worker beside this program runs the network: kdctl itself is free of LibTorch.
 int EvalModel(const ModelFlags& flags) {
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::string worker = (self.parent_path() / "kd-worker").string();
   std::string file = flags.weights;
   if (std::filesystem::is_directory(file)) file += "/model.safetensors";
   if (const absl::Status status = CheckModel(file, flags); !status.ok()) {
     return ReportError(status, "name a model.safetensors or a folder that kdctl pull made, and a data set with --data and --split");
   }
-  std::vector<std::string> arguments = {
-      worker, "evaluate", "--weights", file, "--format", flags.format, "--data", flags.root, "--split", flags.split,
-      flags.fov_crop ? "--fov-crop" : "--no-fov-crop", "--sweeps", absl::StrCat(flags.sweeps)};
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  std::cout.flush();
-  ::execv(worker.c_str(), argv.data());
-  return ReportError(absl::NotFoundError(absl::StrCat("cannot run ", worker)),
-                     "install kd-worker beside kdctl (scripts/build)");
+  return BecomeWorker({"evaluate", "--weights", file, "--format", flags.format, "--data", flags.root, "--split", flags.split,
+                       flags.fov_crop ? "--fov-crop" : "--no-fov-crop", "--sweeps", absl::StrCat(flags.sweeps)});
 }
 
 int Show(const ShowOptions& options) {

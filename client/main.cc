@@ -86,11 +86,13 @@ int Main(int argc, char** argv) {
   AddJobCommands(app, session);
   AddFollowCommands(app, session);
   AddFileCommands(app, session);
+  AddExportCommand(app, session);
   AddFrameCommands(app, session);
   AddWaymoCommands(app, session);
   AddDataCheckCommands(app, session);
   AddDataPrepareCommand(app, session);
   AddDataViewCommand(app, session);
+  AddWeightsCommands(app, session);
   AddCacheCommands(app, session);
   AddDoctorCommand(app, session);
   AddVersionCommand(app, session);

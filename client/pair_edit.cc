@@ -84,6 +84,9 @@ void MakePathsAbsolute(v1::Pair& pair) {
     return std::filesystem::absolute(path).lexically_normal().string();
   };
   if (!pair.data().root().empty()) pair.mutable_data()->set_root(absolute(pair.data().root()));
+  if (const std::string& objects = pair.data().augmentation().objects(); !objects.empty()) {
+    pair.mutable_data()->mutable_augmentation()->set_objects(absolute(objects));
+  }
   if (pair.has_teacher() && !absl::StartsWith(pair.teacher().weights(), "registry://")) {
     pair.mutable_teacher()->set_weights(absolute(pair.teacher().weights()));
   }

@@ -18,8 +18,8 @@ namespace kd {
 // PATH=VALUE.
 absl::Status SetByPath(absl::string_view assignment, YamlNode& root);
 
-// The data set's folder and a teacher's file, absolute: the coordinator has another current folder. References of the
-// registry stay.
+// The folders of data set and objects and a teacher's file, absolute: the coordinator has another current folder.
+// References of the registry stay.
 void MakePathsAbsolute(v1::Pair& pair);
 
 }  // namespace kd

@@ -90,12 +90,15 @@ TEST(MakePathsAbsoluteTest, FoldersAndFilesButNoReferences) {
   MakePathsAbsolute(pair);
   const std::string here = std::filesystem::current_path().string();
   EXPECT_EQ(pair.data().root(), here + "/sim");
+  EXPECT_FALSE(pair.data().has_augmentation());
   EXPECT_EQ(pair.teacher().weights(), here + "/t.safetensors");
 
   pair.mutable_data()->set_root("/data/kitti");
+  pair.mutable_data()->mutable_augmentation()->set_objects("sim/objects");
   pair.mutable_teacher()->set_weights("registry://teachers/sim:v1");
   MakePathsAbsolute(pair);
   EXPECT_EQ(pair.data().root(), "/data/kitti");
+  EXPECT_EQ(pair.data().augmentation().objects(), here + "/sim/objects");
   EXPECT_EQ(pair.teacher().weights(), "registry://teachers/sim:v1");
 }
 

@@ -23,6 +23,7 @@ void AddCacheCommands(CLI::App& app, Session& session);   // cache stats
 void AddDoctorCommand(CLI::App& app, Session& session);
 void AddVersionCommand(CLI::App& app, Session& session);
 void AddFileCommands(CLI::App& app, Session& session);   // validate, explain, schema, pull
+void AddExportCommand(CLI::App& app, Session& session);
 void AddNuscenesCommand(CLI::App& eval, Session& session);  // eval nuscenes
 void AddFrameCommands(CLI::App& app, Session& session);  // data, eval, show
 // These three after AddFrameCommands.
@@ -30,6 +31,7 @@ void AddDataCheckCommands(CLI::App& app, Session& session);   // data check, dat
 void AddDataPrepareCommand(CLI::App& app, Session& session);  // data prepare
 void AddDataViewCommand(CLI::App& app, Session& session);     // data view
 void AddWaymoCommands(CLI::App& app, Session& session);  // data dump waymo, eval waymo; after AddFrameCommands
+void AddWeightsCommands(CLI::App& app, Session& session);  // teacher import, convert
 void AddCompletionCommands(CLI::App& app, Session& session);
 
 // The remedy for a job file that cannot be opened.

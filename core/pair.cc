@@ -276,6 +276,29 @@ absl::Status ValidateClasses(absl::string_view path, const google::protobuf::Rep
   return absl::OkStatus();
 }
 
+absl::Status ValidatePasting(const v1::Data& data) {
+  const v1::Augmentation& augmentation = data.augmentation();
+  constexpr char kObjects[] = "data.augmentation.objects", kPaste[] = "data.augmentation.paste";
+  if (augmentation.objects().empty() && augmentation.paste().empty()) return absl::OkStatus();
+  if (augmentation.objects().empty()) {
+    return Invalid(kObjects, absl::StrCat("is missing, and ", kPaste, " asks for objects; name the folder that kdctl "
+                                          "data prepare wrote, or leave paste out"));
+  }
+  if (augmentation.paste().empty()) {
+    return Invalid(kPaste, absl::StrCat("is missing, and ", kObjects, " names objects to paste; tell how many of each "
+                                        "class, for example [15, 10, 10], or leave objects out"));
+  }
+  if (augmentation.paste_size() != data.class_names_size()) {
+    return Invalid(kPaste, absl::StrCat("has ", augmentation.paste_size(), " numbers, expected one for each of "
+                                        "data.class_names (", absl::StrJoin(data.class_names(), ", "), ")"));
+  }
+  if (data.views() == 0) {
+    return Invalid("data.views", "is 0, and nothing is pasted into frames as recorded; use at least 1, or leave "
+                                 "data.augmentation.objects and paste out");
+  }
+  return absl::OkStatus();
+}
+
 // Methods that take the same answer of the teacher, or the same one twice.
 absl::Status ValidateMethodsTogether(const v1::Pair& pair) {
   std::set<absl::string_view> seen;
@@ -386,6 +409,7 @@ absl::Status ValidatePair(const v1::Pair& pair) {
   if (!pair.has_teacher() && pair.student().init().from() == "teacher") {
     return Invalid("student.init.from", "is \"teacher\", but there is no teacher; add teacher.weights or use random");
   }
+  KD_RETURN_IF_ERROR(ValidatePasting(pair.data()));
   KD_RETURN_IF_ERROR(ValidateMethods(pair));
   if (!pair.student().model().empty()) {
     KD_ASSIGN_OR_RETURN(v1::Detector base, BuiltInDetector(pair.student().model()));

@@ -75,6 +75,23 @@ TEST(PairTest, AStudentDiffersFromItsModelOnlyInWhatIsWritten) {
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*pair, *again)) << PairToYaml(*pair);
 }
 
+std::string WithAugmentation(const std::string& keys, const std::string& others = "") {
+  return With("root: /data,", "root: /data, " + others + "augmentation: {" + keys + "},");
+}
+
+TEST(PairTest, ObjectsToPasteAreKept) {
+  const auto pair =
+      ParsePair(WithAugmentation("objects: /data/objects, paste: [15, 0, 10]", "train_interval: 5, "), "pair.yaml");
+  ASSERT_THAT(pair, IsOk());
+  EXPECT_EQ(pair->data().augmentation().objects(), "/data/objects");
+  EXPECT_THAT(pair->data().augmentation().paste(), ::testing::ElementsAre(15u, 0u, 10u));
+  EXPECT_EQ(pair->data().train_interval(), 5u);
+  EXPECT_FLOAT_EQ(pair->data().augmentation().rotation(), 0.78539816f);
+  const auto again = ParsePair(PairToYaml(*pair), "again.yaml");
+  ASSERT_THAT(again, IsOk());
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*pair, *again)) << PairToYaml(*pair);
+}
+
 struct BadFile {
   const char* name;
   std::string yaml;
@@ -112,6 +129,25 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"foreign_key", With("weight: 7", "weight: 7, score_thresh: [1]"), "does not know this key; it belongs to label"},
         BadFile{"missing", With("train: {epochs: 2}", "train: {}"), "pair.yaml:11:8: train.epochs is missing"},
         BadFile{"classes", With("[0.6, 0.5, 0.5]", "[0.6]"), "has 1 values, expected one per class (3)"},
+        BadFile{"paste_without_objects", WithAugmentation("paste: [1, 1, 1]"),
+                "data.augmentation.objects: is missing, and data.augmentation.paste asks for objects; name the folder "
+                "that kdctl data prepare wrote"},
+        BadFile{"objects_without_paste", WithAugmentation("objects: /data/objects"),
+                "data.augmentation.paste: is missing, and data.augmentation.objects names objects to paste"},
+        BadFile{"paste_of_other_classes", WithAugmentation("objects: /data/objects, paste: [1, 1]"),
+                "data.augmentation.paste: has 2 numbers, expected one for each of data.class_names (Car, Pedestrian, "
+                "Cyclist)"},
+        BadFile{"too_many_to_paste", WithAugmentation("objects: /data/objects, paste: [1, 1, 201]"),
+                "data.augmentation.paste[2] is 201, expected at most 200 objects"},
+        BadFile{"negative_to_paste", WithAugmentation("objects: /data/objects, paste: [1, -1, 1]"),
+                "data.augmentation.paste[1] is \"-1\", expected"},
+        BadFile{"class_to_paste", WithAugmentation("objects: /data/objects, paste: {Car: 1}"),
+                "data.augmentation.paste is a group of keys, expected a list"},
+        BadFile{"paste_into_frames_as_recorded",
+                WithAugmentation("objects: /data/objects, paste: [1, 1, 1]", "views: 0, "),
+                "data.views: is 0, and nothing is pasted into frames as recorded"},
+        BadFile{"interval", With("root: /data,", "root: /data, train_interval: 0,"),
+                "data.train_interval is 0, expected at least 1 frames"},
         BadFile{"no_teacher", With("teacher: {weights: \"registry://teachers/sim:v1\"}\n", ""), "name a built-in model"},
         BadFile{"second_document", std::string(kGood) + "---\na: 1\n", "a second document"},
         BadFile{"empty", "", "the file is empty"},

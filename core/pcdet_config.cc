@@ -398,6 +398,10 @@ absl::StatusOr<v1::Detector> ReadPcdetConfig(const std::string& path, const std:
   const PcdetData data = ReadData(reader, tree);
   const YamlNode& model = reader.Child(tree, section);
   KD_RETURN_IF_ERROR(reader.status());
+  if (const YamlNode* const stage = Find(model, "ROI_HEAD"); stage != nullptr) {
+    reader.Fail(*stage, "ROI_HEAD: second stages are not read from configurations; pv_rcnn_kitti and voxel_rcnn_kitti are built in");
+    return reader.status();
+  }
   return ReadModel(reader, model, data);
 }
 

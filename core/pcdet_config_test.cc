@@ -126,6 +126,8 @@ TEST_F(PcdetConfigTest, RefusesWhatItDoesNotKnow) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("NUM_FILTERS is \"wide\", expected a number")));
   EXPECT_THAT(refused("cfgs/dataset_configs/kitti_dataset.yaml", "cfgs/dataset_configs/none.yaml"),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("copy the dataset_configs folder")));
+  EXPECT_THAT(refused("  POST_PROCESSING:", "  ROI_HEAD: {NAME: PVRCNNHead}\n  POST_PROCESSING:"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("pv_rcnn_kitti and voxel_rcnn_kitti are built in")));
   EXPECT_THAT(refused("NUM_FILTERS: [128, 256]", "NUM_FILTERS: [128]"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("one value per level")));
 }

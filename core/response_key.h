@@ -13,8 +13,8 @@ namespace kd {
 // the teacher's detector message.
 struct ResponseScope {
   std::string teacher_digest;   // "sha256:..." of the weights file, which holds the detector message
-  std::string dataset_digest;   // Dataset::Digest
-  std::string view_profile;     // digest of the seed and the augmentation ranges
+  std::string dataset_digest;   // ViewMaker::FilesDigest
+  std::string view_profile;     // ViewMaker::Profile
 };
 
 // 32 bytes: SHA-256 over the length-prefixed parts. Same key, same bytes, for ever.

@@ -34,7 +34,14 @@ class Dataset {
   // its name, the size of its points file and the bytes of its labels and calibration; or, where one record holds it all,
   // its length and checksum.
   virtual absl::StatusOr<std::string> Digest(const std::string& split) const = 0;
+
+  // Digest() of the same data opened without crop, as object databases name them.
+  virtual absl::StatusOr<std::string> DigestWithoutCrop(const std::string& split) const { return Digest(split); }
 };
+
+// Samples to train on: every data.train_interval-th of data.train_split, the first one included. Errors: those of
+// Dataset::Split; INVALID_ARGUMENT: the interval is longer than the split.
+absl::StatusOr<std::vector<std::string>> TrainSamples(const Dataset& dataset, const v1::Data& data);
 
 // Opens `data.root` in the layout `data.format`.
 // NOT_FOUND: the folder or one of its parts is missing. INVALID_ARGUMENT: unknown format.

@@ -70,9 +70,17 @@ class KittiDataset : public Dataset {
   }
 
   absl::StatusOr<std::string> Digest(const std::string& split) const override {
+    return DigestOf(split, fov_crop_ ? "fov\n" : "all\n");
+  }
+  absl::StatusOr<std::string> DigestWithoutCrop(const std::string& split) const override {
+    return DigestOf(split, "all\n");
+  }
+
+ private:
+  absl::StatusOr<std::string> DigestOf(const std::string& split, const char* crop) const {
     KD_ASSIGN_OR_RETURN(const std::vector<std::string> names, Split(split));
     Sha256 hasher;
-    hasher.Update(absl::StrCat("kitti\n", fov_crop_ ? "fov\n" : "all\n", absl::StrJoin(class_names_, "\n"), "\n"));
+    hasher.Update(absl::StrCat("kitti\n", crop, absl::StrJoin(class_names_, "\n"), "\n"));
     for (const std::string& name : names) {
       const std::string points = PathOf(root_, "velodyne", name, ".bin");
       std::error_code error;
@@ -90,7 +98,6 @@ class KittiDataset : public Dataset {
     return hasher.Finish();
   }
 
- private:
   absl::StatusOr<std::vector<LabeledBox>> ReadBoxes(const std::string& sample, const KittiCalib& calib) const {
     const std::string path = PathOf(root_, "label_2", sample, ".txt");
     KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxDataTextBytes));

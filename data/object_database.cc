@@ -23,7 +23,7 @@ namespace kd {
 namespace {
 
 // Both files begin with a tag; a block is its payload's length and CRC-32C, then the payload. Little-endian.
-constexpr absl::string_view kObjectsTag = "KDOBJ001", kIndexTag = "KDIDX001";
+constexpr absl::string_view kObjectsTag = "KDOBJ002", kIndexTag = "KDIDX002";
 constexpr size_t kBlockHead = 8;
 constexpr uint32_t kMaxBlockBytes = uint32_t{1} << 30;
 constexpr uint32_t kMaxColumns = 64;
@@ -120,9 +120,25 @@ std::string ObjectBytes(const DatabaseObject& object) {
   out.Text(object.sample);
   out.Number(object.box.label);
   const Box3d& b = object.box.box;
-  for (const float value : {b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw}) out.Number(value);
+  for (const float value : {b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw, object.box.vx, object.box.vy}) out.Number(value);
+  out.Number(object.box.num_points);
+  out.Number(object.box.difficulty);
   out.Floats(object.points.data(), object.points.size());
   return out.bytes();
+}
+
+// All of it but the points.
+bool ReadHead(ByteReader& in, DatabaseObject* object) {
+  std::array<float, 9> b{};
+  LabeledBox& box = object->box;
+  if (!in.Text(&object->sample, 1024) || !in.Number(&box.label) || !in.Floats(b.data(), b.size()) ||
+      !in.Number(&box.num_points) || !in.Number(&box.difficulty)) {
+    return false;
+  }
+  box.box = {.x = b[0], .y = b[1], .z = b[2], .dx = b[3], .dy = b[4], .dz = b[5], .yaw = b[6]};
+  box.vx = b[7];
+  box.vy = b[8];
+  return true;
 }
 
 std::string FrameBlock(const std::vector<DatabaseObject>& objects) {
@@ -131,6 +147,8 @@ std::string FrameBlock(const std::vector<DatabaseObject>& objects) {
   for (const DatabaseObject& object : objects) out.Text(ObjectBytes(object));
   return Block(out.bytes());
 }
+
+}  // namespace
 
 // Positions of a file that may still grow.
 class ObjectsFile {
@@ -195,6 +213,8 @@ class ObjectsFile {
   uint64_t size_ = 0;
 };
 
+namespace {
+
 struct Walk {
   ObjectDatabaseInfo info;
   std::vector<ObjectDatabase::Entry> entries;
@@ -211,17 +231,17 @@ bool ListObjects(absl::string_view payload, uint64_t offset, const ObjectDatabas
   uint32_t count = 0;
   if (!in.Number(&count)) return false;
   for (uint32_t i = 0; i < count; ++i) {
-    std::string object, sample;
+    std::string object;
+    DatabaseObject head;
     if (!in.Text(&object, payload.size())) return false;
     ObjectDatabase::Entry entry{.offset = offset + payload.size() - in.left() - object.size(),
                                 .bytes = static_cast<uint32_t>(object.size()),
                                 .crc = Crc32c(object)};
     ByteReader fields(object);
-    std::array<float, 7> box;
-    if (!fields.Text(&sample, 1024) || !fields.Number(&entry.label) || !fields.Floats(box.data(), box.size()))
-      return false;
-    if (entry.label < 0 || static_cast<size_t>(entry.label) >= info.class_names.size()) return false;
+    if (!ReadHead(fields, &head)) return false;
+    if (head.box.label < 0 || static_cast<size_t>(head.box.label) >= info.class_names.size()) return false;
     if (fields.left() % point_bytes != 0) return false;
+    entry.label = head.box.label;
     entry.points = static_cast<uint32_t>(fields.left() / point_bytes);
     entries->push_back(entry);
   }
@@ -338,10 +358,12 @@ absl::StatusOr<ObjectDatabase> ObjectDatabase::Open(const std::string& folder, c
     if (!whole || !possible) return error(absl::StrCat("object ", i, " cannot be where it says"));
     database.entries_.push_back(entry);
   }
-  KD_ASSIGN_OR_RETURN(const ObjectsFile file, ObjectsFile::Open(database.path_));
+  KD_ASSIGN_OR_RETURN(ObjectsFile file, ObjectsFile::Open(database.path_));
   if (file.size() != file_size) {
     return error(absl::StrCat("it is of a file of ", file_size, " bytes, ", database.path_, " has ", file.size()));
   }
+  database.file_ = std::make_shared<const ObjectsFile>(std::move(file));
+  database.digest_ = Sha256Digest(*bytes);
   return database;
 }
 
@@ -351,17 +373,14 @@ absl::StatusOr<DatabaseObject> ObjectDatabase::Read(size_t index) const {
     return absl::DataLossError(absl::StrCat(path_, ": byte ", entry.offset, ": object ", index, " ", problem,
                                             "; make the database anew with kdctl data prepare"));
   };
-  KD_ASSIGN_OR_RETURN(const ObjectsFile file, ObjectsFile::Open(path_));
-  KD_ASSIGN_OR_RETURN(const std::string bytes, file.ReadAt(entry.offset, entry.bytes));
+  KD_ASSIGN_OR_RETURN(const std::string bytes, file_->ReadAt(entry.offset, entry.bytes));
   if (bytes.size() != entry.bytes || Crc32c(bytes) != entry.crc) return error("has a wrong checksum");
   ByteReader in(bytes);
   DatabaseObject object;
-  std::array<float, 7> b{};
-  if (!in.Text(&object.sample, 1024) || !in.Number(&object.box.label) || !in.Floats(b.data(), b.size()) ||
-      in.left() != uint64_t{entry.points} * info_.point_columns * sizeof(float) || object.box.label != entry.label) {
+  if (!ReadHead(in, &object) || in.left() != uint64_t{entry.points} * info_.point_columns * sizeof(float) ||
+      object.box.label != entry.label) {
     return error("is not what its index says");
   }
-  object.box.box = {.x = b[0], .y = b[1], .z = b[2], .dx = b[3], .dy = b[4], .dz = b[5], .yaw = b[6]};
   object.points.resize(in.left() / sizeof(float));
   in.Floats(object.points.data(), object.points.size());
   return object;

@@ -43,7 +43,9 @@ struct ObjectDatabaseInfo {
 // The objects of `frame` that hold at least `min_points` points. A point in two boxes is in both.
 std::vector<DatabaseObject> CutObjects(const Frame& frame, uint32_t min_points);
 
-// Immutable; every Read opens the file anew, so it is thread-safe.
+class ObjectsFile;
+
+// Immutable and thread-safe. Copies share the open file, which stays what it was when another one takes its name.
 class ObjectDatabase {
  public:
   struct Entry {
@@ -58,6 +60,8 @@ class ObjectDatabase {
   static absl::StatusOr<ObjectDatabase> Open(const std::string& folder, const std::string& split);
 
   const ObjectDatabaseInfo& info() const { return info_; }
+  // Names the content: "sha256:..." over the index, which holds the settings and every object's checksum.
+  const std::string& digest() const { return digest_; }
   // In the order of the split's frames and of their labels.
   const std::vector<Entry>& entries() const { return entries_; }
 
@@ -68,7 +72,9 @@ class ObjectDatabase {
   ObjectDatabase() = default;
 
   std::string path_;
+  std::shared_ptr<const ObjectsFile> file_;
   ObjectDatabaseInfo info_;
+  std::string digest_;
   std::vector<Entry> entries_;
 };
 

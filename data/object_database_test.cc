@@ -25,6 +25,13 @@ constexpr uint32_t kFrames = 6, kMinPoints = 5;
 Frame SimulatedFrameOf(uint32_t number) {
   Frame frame = SimulateFrame(number).frame;
   frame.sample = std::to_string(number);
+  // The simulator knows none of these.
+  for (LabeledBox& box : frame.boxes) {
+    box.vx = static_cast<float>(number) + 0.5f;
+    box.vy = -box.box.x;
+    box.num_points = 3 + static_cast<int32_t>(number);
+    box.difficulty = 2;
+  }
   return frame;
 }
 
@@ -188,6 +195,27 @@ TEST_F(ObjectDatabaseTest, AnyDamageOfTheIndexIsToldInOneLine) {
     ++refused;
   });
   EXPECT_GT(refused, 500);
+}
+
+TEST_F(ObjectDatabaseTest, TheDigestNamesContentNotPlace) {
+  Make("db");
+  Make("copy");
+  const std::string digest = ObjectDatabase::Open(folder_ / "db", "train")->digest();
+  EXPECT_EQ(ObjectDatabase::Open(folder_ / "copy", "train")->digest(), digest);
+  frames_[5][0].points[0] += 1;
+  Make("other");
+  EXPECT_NE(ObjectDatabase::Open(folder_ / "other", "train")->digest(), digest);
+}
+
+TEST_F(ObjectDatabaseTest, AnOpenDatabaseOutlivesItsName) {
+  Make("db");
+  const auto database = ObjectDatabase::Open(folder_ / "db", "train");
+  ASSERT_THAT(database, IsOk());
+  const ObjectDatabase copy = *database;
+  std::filesystem::remove_all(folder_ / "db");
+  const auto object = copy.Read(all_.size() - 1);
+  ASSERT_THAT(object, IsOk());
+  EXPECT_EQ(object->points, all_.back().points);
 }
 
 TEST_F(ObjectDatabaseTest, ADamagedObjectIsToldAndTheOthersStay) {

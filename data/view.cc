@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/rng.h"
+#include "base/status.h"
 
 namespace kd {
 namespace {
@@ -24,11 +27,8 @@ void ShufflePoints(CounterRng& rng, int num_features, std::vector<float>& points
   }
 }
 
-}  // namespace
-
-Frame MakeView(const Frame& frame, const v1::Data& data, uint32_t view) {
-  Frame result = frame;
-  if (view == 0) return result;
+// Flip, rotation, scaling and the order of points.
+void Move(const v1::Data& data, uint32_t view, Frame& frame) {
   const v1::Augmentation& augmentation = data.augmentation();
   CounterRng rng(RngKeyBuilder().Add("view").Add(data.seed()).Add(frame.sample).Add(view).key());
   // All draws are made whatever the ranges are, so that changing one range leaves the others' values alone.
@@ -46,10 +46,10 @@ Frame MakeView(const Frame& frame, const v1::Data& data, uint32_t view) {
     y = s * x0 + c * flipped;
     z *= scale;
   };
-  for (size_t i = 0; i < result.points.size(); i += result.num_features) {
-    move(result.points[i], result.points[i + 1], result.points[i + 2]);
+  for (size_t i = 0; i < frame.points.size(); i += frame.num_features) {
+    move(frame.points[i], frame.points[i + 1], frame.points[i + 2]);
   }
-  for (LabeledBox& labeled : result.boxes) {
+  for (LabeledBox& labeled : frame.boxes) {
     Box3d& box = labeled.box;
     move(box.x, box.y, box.z);
     box.dx *= scale;
@@ -59,8 +59,38 @@ Frame MakeView(const Frame& frame, const v1::Data& data, uint32_t view) {
     float level = 0;
     move(labeled.vx, labeled.vy, level);
   }
-  ShufflePoints(rng, result.num_features, result.points);
-  return result;
+  ShufflePoints(rng, frame.num_features, frame.points);
+}
+
+}  // namespace
+
+ViewMaker::ViewMaker(v1::Data data, std::shared_ptr<const ObjectSampler> objects)
+    : data_(std::move(data)), objects_(std::move(objects)) {}
+
+absl::StatusOr<ViewMaker> ViewMaker::Open(const v1::Data& data, const Dataset& dataset) {
+  if (data.augmentation().objects().empty()) return ViewMaker(data, nullptr);
+  KD_ASSIGN_OR_RETURN(std::shared_ptr<const ObjectSampler> objects, ObjectSampler::Open(data, dataset));
+  return ViewMaker(data, std::move(objects));
+}
+
+absl::StatusOr<Frame> ViewMaker::Make(Frame frame, uint32_t view) const {
+  if (view == 0) return frame;
+  if (objects_ != nullptr) {
+    KD_ASSIGN_OR_RETURN(frame, objects_->Paste(std::move(frame), view));
+  }
+  Move(data_, view, frame);
+  return frame;
+}
+
+std::string ViewMaker::FilesDigest(const std::string& dataset_digest) const {
+  return objects_ == nullptr ? dataset_digest : absl::StrCat(dataset_digest, " with objects ", objects_->digest());
+}
+
+std::string ViewMaker::Profile() const {
+  v1::Augmentation ranges = data_.augmentation();
+  // FilesDigest() tells what is in the folder, wherever it is.
+  ranges.clear_objects();
+  return Sha256Digest(absl::StrCat(kViewVersion, "/", data_.seed(), "/", ranges.SerializeAsString()));
 }
 
 uint32_t ViewChecksum(const Frame& view) {

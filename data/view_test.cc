@@ -5,11 +5,20 @@
 #include <set>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "base/digest.h"
 #include "base/rng.h"
+#include "base/status_matchers.h"
+#include "base/testing.h"
+#include "data/box_frame.h"
+#include "data/fake_dataset.h"
+#include "data/simulator.h"
 #include "gtest/gtest.h"
 
 namespace kd {
 namespace {
+
+using ::testing::HasSubstr;
 
 v1::Data WithDefaults() {
   v1::Data data;
@@ -24,7 +33,13 @@ v1::Data WithDefaults() {
 bool Inside(const float* p, const Box3d& b) {
   const double c = std::cos(b.yaw), s = std::sin(b.yaw);
   const double x = p[0] - b.x, y = p[1] - b.y;
-  return std::abs(c * x + s * y) <= b.dx / 2 && std::abs(-s * x + c * y) <= b.dy / 2 && std::abs(p[2] - b.z) <= b.dz / 2;
+  return std::abs(c * x + s * y) <= b.dx / 2 && std::abs(-s * x + c * y) <= b.dy / 2 &&
+         std::abs(p[2] - b.z) <= b.dz / 2;
+}
+
+// A view without pasted objects.
+Frame MakeView(const Frame& frame, const v1::Data& data, uint32_t view) {
+  return *ViewMaker::Open(data, FakeDataset({}, {}))->Make(frame, view);
 }
 
 Frame RandomFrame() {
@@ -127,6 +142,135 @@ TEST(ViewTest, DrawsCoverTheRanges) {
   EXPECT_GT(largest, 1.04);
   EXPECT_GT(mirrored, 70);
   EXPECT_LT(mirrored, 130);
+}
+
+TEST(ViewTest, AnswersToViewsWithoutObjectsAreFoundUnderTheNamesThatTheyHadBeforeObjectsCouldBePasted) {
+  const v1::Data data = WithDefaults();
+  const auto views = ViewMaker::Open(data, FakeDataset({}, {}));
+  ASSERT_THAT(views, IsOk());
+  EXPECT_EQ(views->Profile(), Sha256Digest(absl::StrCat("1/5/", data.augmentation().SerializeAsString())));
+  EXPECT_EQ(views->FilesDigest("sha256:1"), "sha256:1");
+}
+
+class PastingViewTest : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_THAT(WriteObjectDatabase(dataset_, "train", folder_ / "db"), IsOk()); }
+
+  v1::Data DataWith(const std::string& objects, const std::vector<uint32_t>& paste) const {
+    v1::Data data = WithDefaults();
+    data.set_train_split("train");
+    data.mutable_augmentation()->set_objects(objects);
+    for (const uint32_t count : paste) data.mutable_augmentation()->add_paste(count);
+    return data;
+  }
+  ViewMaker Maker(const v1::Data& data) const {
+    auto views = ViewMaker::Open(data, dataset_);
+    EXPECT_THAT(views, IsOk());
+    return *std::move(views);
+  }
+  static std::vector<Frame> SimulatedFrames() {
+    std::vector<Frame> frames;
+    for (uint32_t i = 0; i < 10; ++i) {
+      frames.push_back(SimulateFrame(i).frame);
+      frames.back().sample = absl::StrCat(i);
+    }
+    return frames;
+  }
+
+  TemporaryFolder folder_;
+  const std::vector<Frame> frames_ = SimulatedFrames();
+  const FakeDataset dataset_{{"Car", "Pedestrian", "Cyclist"}, frames_};
+};
+
+TEST_F(PastingViewTest, ViewZeroIsTheFrameAsRecorded) {
+  const auto view = Maker(DataWith(folder_ / "db", {9, 9, 9})).Make(frames_[0], 0);
+  ASSERT_THAT(view, IsOk());
+  EXPECT_EQ(view->points, frames_[0].points);
+  EXPECT_EQ(view->boxes, frames_[0].boxes);
+}
+
+TEST_F(PastingViewTest, PastingNothingLeavesViewsAsTheyWere) {
+  const ViewMaker views = Maker(DataWith(folder_ / "db", {0, 0, 0}));
+  for (uint32_t view = 1; view <= 4; ++view) {
+    const auto made = views.Make(frames_[0], view);
+    ASSERT_THAT(made, IsOk());
+    EXPECT_EQ(made->points, MakeView(frames_[0], WithDefaults(), view).points);
+    EXPECT_EQ(made->boxes, MakeView(frames_[0], WithDefaults(), view).boxes);
+  }
+}
+
+TEST_F(PastingViewTest, TeacherAndWorkerPasteTheSameBitForBit) {
+  const v1::Data data = DataWith(folder_ / "db", {9, 9, 9});
+  const ViewMaker teacher = Maker(data), worker = Maker(data);
+  for (const Frame& frame : frames_) {
+    const auto a = teacher.Make(frame, 3), b = worker.Make(frame, 3);
+    ASSERT_THAT(a, IsOk());
+    ASSERT_THAT(b, IsOk());
+    EXPECT_EQ(a->points, b->points);
+    EXPECT_EQ(a->boxes, b->boxes);
+    EXPECT_NE(ViewChecksum(*a), ViewChecksum(MakeView(frame, WithDefaults(), 3)));
+  }
+}
+
+TEST_F(PastingViewTest, PastingLeavesTheOtherDrawsAlone) {
+  // Boxes of the frame come first and move as if nothing had been pasted; pasted ones move with them.
+  const ViewMaker views = Maker(DataWith(folder_ / "db", {9, 9, 9}));
+  size_t pasted = 0;
+  for (uint32_t view = 1; view <= 4; ++view) {
+    const auto made = views.Make(frames_[1], view);
+    ASSERT_THAT(made, IsOk());
+    const Frame plain = MakeView(frames_[1], WithDefaults(), view);
+    ASSERT_GE(made->boxes.size(), plain.boxes.size());
+    EXPECT_TRUE(std::equal(plain.boxes.begin(), plain.boxes.end(), made->boxes.begin()));
+    pasted += made->boxes.size() - plain.boxes.size();
+    for (size_t i = 0; i < made->boxes.size(); ++i) {
+      const Box3d& box = made->boxes[i].box;
+      for (size_t j = 0; j < i; ++j) EXPECT_FALSE(OverlapFromAbove(box, made->boxes[j].box)) << i << " " << j;
+      // Objects have at least 5 points; some may have left by a face.
+      if (i >= plain.boxes.size()) {
+        EXPECT_GE(CountInside(*made, box), 3);
+      }
+    }
+  }
+  EXPECT_GT(pasted, 10u);
+}
+
+TEST_F(PastingViewTest, ADatabaseIsPartOfWhatViewsComeFromWhereverItLies) {
+  ASSERT_THAT(WriteObjectDatabase(dataset_, "train", folder_ / "copy"), IsOk());
+  const ViewMaker plain = Maker(WithDefaults()), views = Maker(DataWith(folder_ / "db", {9, 9, 9}));
+  const ViewMaker copy = Maker(DataWith(folder_ / "copy", {9, 9, 9}));
+  const ViewMaker fewer = Maker(DataWith(folder_ / "db", {9, 9, 8}));
+  EXPECT_EQ(plain.FilesDigest("sha256:1"), "sha256:1");
+  EXPECT_NE(views.FilesDigest("sha256:1"), "sha256:1");
+  EXPECT_NE(views.FilesDigest("sha256:1"), views.FilesDigest("sha256:2"));
+  EXPECT_EQ(views.FilesDigest("sha256:1"), copy.FilesDigest("sha256:1"));
+  EXPECT_EQ(views.Profile(), copy.Profile());
+  EXPECT_NE(views.Profile(), fewer.Profile());
+  EXPECT_NE(views.Profile(), plain.Profile());
+}
+
+TEST_F(PastingViewTest, ADatabaseThatIsNotThereIsAnError) {
+  EXPECT_THAT(ViewMaker::Open(DataWith(folder_ / "none", {1, 1, 1}), dataset_),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("kdctl data prepare")));
+}
+
+TEST_F(PastingViewTest, TrainsOnEveryNthFrame) {
+  v1::Data data = WithDefaults();
+  data.set_train_split("train");
+  EXPECT_EQ(TrainSamples(dataset_, data)->size(), 10u);
+  data.set_train_interval(1);
+  EXPECT_EQ(TrainSamples(dataset_, data)->size(), 10u);
+  data.set_train_interval(3);
+  EXPECT_THAT(*TrainSamples(dataset_, data), ::testing::ElementsAre("0", "3", "6", "9"));
+  data.set_train_interval(10);
+  EXPECT_THAT(*TrainSamples(dataset_, data), ::testing::ElementsAre("0"));
+  data.set_train_interval(11);
+  EXPECT_THAT(TrainSamples(dataset_, data),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       ::testing::AllOf(::testing::StartsWith("data.train_interval is 11"), HasSubstr("10 frames"))));
+  EXPECT_THAT(*TrainSamples(FakeDataset({}, {}), data), ::testing::IsEmpty());
+  data.set_train_split("trian");
+  EXPECT_THAT(TrainSamples(dataset_, data), StatusIs(absl::StatusCode::kNotFound));
 }
 
 }  // namespace

@@ -8,8 +8,10 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/file.h"
 #include "base/status.h"
 #include "data/json_fields.h"
+#include "nlohmann/json.hpp"
 
 namespace kd {
 namespace {
@@ -211,6 +213,29 @@ absl::StatusOr<std::vector<NuscenesDetections>> ReadNuscenesSubmission(const std
   if (const absl::Status status = ReadParts((*file)->document(), reader); !status.ok()) return Annotate(status, path);
   KD_RETURN_IF_ERROR(mend((*file)->CheckEnd()));
   return reader.Release();
+}
+
+absl::Status WriteNuscenesSubmission(const std::string& path, const NuscenesTables& tables,
+                                     absl::Span<const NuscenesDetections> detections) {
+  std::string text = R"({"meta":{"use_camera":false,"use_lidar":true,"use_radar":false,"use_map":false,"use_external":false},"results":{)";
+  for (const NuscenesDetections& sample : detections) {
+    const std::string token = FormatNuscenesToken(tables.samples()[sample.sample].token);
+    nlohmann::json boxes = nlohmann::json::array();
+    for (const NuscenesBox& box : sample.boxes) {
+      const auto finite = [](double v) { return std::isfinite(v) ? v : 0.0; };
+      boxes.push_back({{"sample_token", token},
+                       {"translation", box.center},
+                       {"size", box.size},
+                       {"rotation", {std::cos(box.yaw / 2), 0.0, 0.0, std::sin(box.yaw / 2)}},
+                       {"velocity", {finite(box.velocity[0]), finite(box.velocity[1])}},
+                       {"detection_name", kNuscenesClasses[box.label].name},
+                       {"detection_score", box.score},
+                       {"attribute_name", box.attribute < 0 ? "" : kNuscenesAttributes[box.attribute]}});
+    }
+    // A list at a time: a document of all boxes would take a hundred times their memory.
+    absl::StrAppend(&text, &sample == &detections.front() ? "" : ",", nlohmann::json(token).dump(), ":", boxes.dump());
+  }
+  return WriteFileAtomically(path, absl::StrCat(text, "}}\n"));
 }
 
 }  // namespace kd

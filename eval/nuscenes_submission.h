@@ -46,6 +46,12 @@ absl::StatusOr<std::vector<NuscenesDetections>> ReadNuscenesSubmission(const std
                                                                        const NuscenesTables& tables,
                                                                        absl::Span<const int32_t> expected);
 
+// Writes LiDAR detections as a submission that ReadNuscenesSubmission and nuScenes's own tools take. NaN velocities are
+// written as 0.
+// Codes of WriteFileAtomically().
+absl::Status WriteNuscenesSubmission(const std::string& path, const NuscenesTables& tables,
+                                     absl::Span<const NuscenesDetections> detections);
+
 }  // namespace kd
 
 #endif  // KD_EVAL_NUSCENES_SUBMISSION_H_

@@ -29,7 +29,7 @@ class CenterDistanceScorer : public Scorer {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::map<std::string, double>> Metrics() const override { return CenterDistances(); }
+  absl::StatusOr<std::map<std::string, double>> Finish() override { return CenterDistances(); }
 
  protected:
   std::map<std::string, double> CenterDistances() const {
@@ -72,7 +72,7 @@ class KittiScorer : public CenterDistanceScorer {
     return WriteFileAtomically(absl::StrCat(detections_folder_, "/", frame.sample, ".txt"), text);
   }
 
-  absl::StatusOr<std::map<std::string, double>> Metrics() const override {
+  absl::StatusOr<std::map<std::string, double>> Finish() override {
     std::map<std::string, double> metrics = CenterDistances();
     const KittiResult result = EvaluateKitti(frames_);
     const auto strict = result.find("strict");
@@ -113,7 +113,7 @@ class WaymoScorer : public CenterDistanceScorer {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::map<std::string, double>> Metrics() const override {
+  absl::StatusOr<std::map<std::string, double>> Finish() override {
     std::map<std::string, double> metrics = CenterDistances();
     for (const WaymoScore& score : EvaluateWaymo(frames_, {.breakdowns = {WaymoBreakdown::kObjectType}})) {
       for (const std::string& name : class_names_) {
@@ -141,7 +141,8 @@ class WaymoScorer : public CenterDistanceScorer {
 
 class NuscenesScorer : public CenterDistanceScorer {
  public:
-  NuscenesScorer(const v1::Data& data, const NuscenesTables& tables) : CenterDistanceScorer(data), tables_(tables) {}
+  NuscenesScorer(const v1::Data& data, const NuscenesTables& tables, std::string detections_folder)
+      : CenterDistanceScorer(data), tables_(tables), detections_folder_(std::move(detections_folder)) {}
 
   absl::Status Add(const Frame& frame, const std::vector<Detection>& detections) override {
     KD_RETURN_IF_ERROR(CenterDistanceScorer::Add(frame, detections));
@@ -149,7 +150,10 @@ class NuscenesScorer : public CenterDistanceScorer {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::map<std::string, double>> Metrics() const override {
+  absl::StatusOr<std::map<std::string, double>> Finish() override {
+    if (!detections_folder_.empty()) {
+      KD_RETURN_IF_ERROR(WriteNuscenesSubmission(detections_folder_ + "/submission.json", tables_, samples_));
+    }
     KD_ASSIGN_OR_RETURN(const NuscenesScores scores, EvaluateNuscenes(tables_, samples_));
     std::map<std::string, double> metrics = CenterDistances();
     metrics["nuscenes/NDS"] = 100 * scores.nds;
@@ -165,6 +169,7 @@ class NuscenesScorer : public CenterDistanceScorer {
 
  private:
   const NuscenesTables& tables_;
+  const std::string detections_folder_;
   std::vector<NuscenesDetections> samples_;
 };
 
@@ -172,7 +177,7 @@ class CustomScorer : public CenterDistanceScorer {
  public:
   using CenterDistanceScorer::CenterDistanceScorer;
 
-  absl::StatusOr<std::map<std::string, double>> Metrics() const override {
+  absl::StatusOr<std::map<std::string, double>> Finish() override {
     std::map<std::string, double> metrics = CenterDistances();
     const int num_classes = static_cast<int>(class_names_.size());
     const std::vector<LidarClassScores> scores = EvaluateLidarAp(detections_, truth_, num_classes);
@@ -200,17 +205,17 @@ class CustomScorer : public CenterDistanceScorer {
 
 absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const Dataset& dataset,
                                                   const std::string& detections_folder) {
-  if (data.format() == "kitti") {
-    if (!detections_folder.empty()) KD_RETURN_IF_ERROR(CreateFolders(detections_folder));
-    return std::make_unique<KittiScorer>(data, detections_folder);
-  }
+  const auto* const nuscenes = dynamic_cast<const NuscenesDataset*>(&dataset);
   if (!detections_folder.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("format ", data.format(), " has no result files; evaluate without --detections-out"));
+    if (data.format() != "kitti" && nuscenes == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("format ", data.format(), " has no result files; evaluate without --detections-out"));
+    }
+    KD_RETURN_IF_ERROR(CreateFolders(detections_folder));
   }
+  if (data.format() == "kitti") return std::make_unique<KittiScorer>(data, detections_folder);
   if (data.format() == "waymo") return std::make_unique<WaymoScorer>(data);
-  if (const auto* nuscenes = dynamic_cast<const NuscenesDataset*>(&dataset)) {
-    return std::make_unique<NuscenesScorer>(data, nuscenes->tables());
-  }
+  if (nuscenes != nullptr) return std::make_unique<NuscenesScorer>(data, nuscenes->tables(), detections_folder);
   return std::make_unique<CustomScorer>(data);
 }
 

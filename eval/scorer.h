@@ -23,17 +23,17 @@ class Scorer {
   // `frame` as recorded and what was detected in it. Codes of the files that a measure reads besides.
   virtual absl::Status Add(const Frame& frame, const std::vector<Detection>& detections) = 0;
 
-  // Percent by name. "center_distance/mAP", "center_distance/Car", ... of every data set;
+  // After the last frame: writes result files that hold all frames, and answers percent by name. "center_distance/mAP", "center_distance/Car", ... of every data set;
   // "kitti/Car/3d/moderate/R40", ... (strict overlaps) of KITTI;
   // "nuscenes/NDS", "nuscenes/mAP", "nuscenes/car/AP", ... of nuScenes, and its errors as they are, "nuscenes/trans_err";
   // "waymo/Vehicle/L2/AP", ".../APH", ... and "waymo/mAPH/L2" (mean over the classes) of Waymo;
   // "lidar/Car/3d@0.7/30-50m", "lidar/Car/bev@0.5/all", ... and "lidar/mAP" (3d@0.5/all, mean over the classes that are
   // there) of own data.
   // INTERNAL or codes of the data set's files.
-  virtual absl::StatusOr<std::map<std::string, double>> Metrics() const = 0;
+  virtual absl::StatusOr<std::map<std::string, double>> Finish() = 0;
 };
 
-// With a folder, KITTI's result files SAMPLE.txt are written into it.
+// With a folder, result files are written into it: SAMPLE.txt of KITTI, submission.json of nuScenes.
 // INVALID_ARGUMENT: a folder for a format that has no such files.
 // `dataset` is of `data` and must outlive the scorer.
 absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const Dataset& dataset,

@@ -14,47 +14,124 @@ using Vec16 = float __attribute__((vector_size(64), aligned(4), may_alias));
 
 #define KD_INLINE [[gnu::always_inline]] inline
 
-// out[r][0..16) += sum over c of in[r][c] * panel[c][0..16).
-template <typename Vec, int kRows>
+// out[r][0..16 kPanels) += sum over c of in[r][c] * (the panels' rows c), for kPanels panels one after the other.
+template <typename Vec, int kRows, int kPanels>
 KD_INLINE void MultiplyRows(const float* const* in, int64_t channels, const float* panel, float* const* out) {
-  constexpr int kVecs = kPanel * sizeof(float) / sizeof(Vec), kWidth = kPanel / kVecs;
+  constexpr int kPerPanel = kPanel * sizeof(float) / sizeof(Vec), kWidth = kPanel / kPerPanel, kVecs = kPerPanel * kPanels;
   Vec sums[kRows][kVecs];
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
     for (int v = 0; v < kVecs; ++v) sums[r][v] = *reinterpret_cast<const Vec*>(out[r] + v * kWidth);
   }
   for (int64_t c = 0; c < channels; ++c) {
     Vec weights[kVecs];
-    for (int v = 0; v < kVecs; ++v) weights[v] = *reinterpret_cast<const Vec*>(panel + c * kPanel + v * kWidth);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) {
+      weights[v] = *reinterpret_cast<const Vec*>(panel + (v / kPerPanel * channels + c) * kPanel + v % kPerPanel * kWidth);
+    }
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const float x = in[r][c];
+#pragma GCC unroll 16
       for (int v = 0; v < kVecs; ++v) sums[r][v] += weights[v] * x;
     }
   }
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
     for (int v = 0; v < kVecs; ++v) *reinterpret_cast<Vec*>(out[r] + v * kWidth) = sums[r][v];
   }
 }
 
-// sums[c][0..16) += sum over rows p of a[p][c] * b[p][0..16), for kRows channels c.
-template <typename Vec, int kRows>
-KD_INLINE void MultiplyTransposed(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t rows, float* sums_at,
-                                  int64_t sums_stride) {
-  constexpr int kVecs = kPanel * sizeof(float) / sizeof(Vec), kWidth = kPanel / kVecs;
+// Rows a[p][channel..) and b[p][column..) of a chunk of pairs, and where their product is added.
+struct ChunkProduct {
+  const float* const* a;
+  int64_t channel;
+  const float* const* b;
+  int64_t column, pairs;
+  float* sums;
+  int64_t sums_stride;
+};
+
+// sums[r][0..16 kPanels) += sum over pairs p of a[p][r] * b[p][0..16 kPanels), for kRows channels r.
+template <typename Vec, int kRows, int kPanels>
+KD_INLINE void MultiplyTransposed(const ChunkProduct& product) {
+  constexpr int kWidth = sizeof(Vec) / sizeof(float), kVecs = kPanel / kWidth * kPanels;
+  const ChunkProduct call = product;
   Vec sums[kRows][kVecs];
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVecs; ++v) sums[r][v] = *reinterpret_cast<const Vec*>(sums_at + r * sums_stride + v * kWidth);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) sums[r][v] = *reinterpret_cast<const Vec*>(call.sums + r * call.sums_stride + v * kWidth);
   }
-  for (int64_t p = 0; p < rows; ++p) {
+  for (int64_t p = 0; p < call.pairs; ++p) {
+    const float *const from = call.a[p] + call.channel, *const to = call.b[p] + call.column;
     Vec row[kVecs];
-    for (int v = 0; v < kVecs; ++v) row[v] = *reinterpret_cast<const Vec*>(b + p * b_stride + v * kWidth);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) row[v] = *reinterpret_cast<const Vec*>(to + v * kWidth);
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const float x = a[p * a_stride + r];
+      const float x = from[r];
+#pragma GCC unroll 16
       for (int v = 0; v < kVecs; ++v) sums[r][v] += row[v] * x;
     }
   }
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVecs; ++v) *reinterpret_cast<Vec*>(sums_at + r * sums_stride + v * kWidth) = sums[r][v];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) *reinterpret_cast<Vec*>(call.sums + r * call.sums_stride + v * kWidth) = sums[r][v];
   }
+}
+
+// The two products for each kind of vector unit. They are functions of their own, so that their sums stay in registers.
+// kRows x kPanels is the largest block that a unit's registers hold.
+struct Portable {
+  static constexpr int kRows = 2, kPanels = 1;
+  using Vec = Vec4;
+  template <int kRows, int kPanels>
+  [[gnu::noinline]] static void Rows(const float* const* in, int64_t channels, const float* panel, float* const* out) {
+    MultiplyRows<Vec, kRows, kPanels>(in, channels, panel, out);
+  }
+  template <int kRows, int kPanels>
+  [[gnu::noinline]] static void Transposed(const ChunkProduct& product) {
+    MultiplyTransposed<Vec, kRows, kPanels>(product);
+  }
+};
+#if defined(__x86_64__)
+struct Avx2 {
+  static constexpr int kRows = 6, kPanels = 1;
+  using Vec = Vec8;
+  template <int kRows, int kPanels>
+  [[gnu::noinline, gnu::target("avx2,fma")]] static void Rows(const float* const* in, int64_t channels, const float* panel, float* const* out) {
+    MultiplyRows<Vec, kRows, kPanels>(in, channels, panel, out);
+  }
+  template <int kRows, int kPanels>
+  [[gnu::noinline, gnu::target("avx2,fma")]] static void Transposed(const ChunkProduct& product) {
+    MultiplyTransposed<Vec, kRows, kPanels>(product);
+  }
+  static bool Present() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+};
+struct Avx512 {
+  static constexpr int kRows = 8, kPanels = 2;
+  using Vec = Vec16;
+  template <int kRows, int kPanels>
+  [[gnu::noinline, gnu::target("avx512f")]] static void Rows(const float* const* in, int64_t channels, const float* panel, float* const* out) {
+    MultiplyRows<Vec, kRows, kPanels>(in, channels, panel, out);
+  }
+  template <int kRows, int kPanels>
+  [[gnu::noinline, gnu::target("avx512f")]] static void Transposed(const ChunkProduct& product) {
+    MultiplyTransposed<Vec, kRows, kPanels>(product);
+  }
+  static bool Present() { return __builtin_cpu_supports("avx512f"); }
+};
+#endif
+
+// Rows() for `rows` rows, at most kRows.
+template <typename Unit, int kRows, int kPanels>
+void MultiplyRest(int64_t rows, const float* const* in, int64_t channels, const float* panel, float* const* out) {
+  if (rows == kRows) return Unit::template Rows<kRows, kPanels>(in, channels, panel, out);
+  if constexpr (kRows > 1) MultiplyRest<Unit, kRows - 1, kPanels>(rows, in, channels, panel, out);
 }
 
 int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
@@ -68,38 +145,56 @@ struct ForwardCall {
   int64_t begin, end;
 };
 
-template <typename Vec, int kRows>
-KD_INLINE void Forward(const ForwardCall& call) {
+// Pairs [pairs, end) of one kernel position times kPanels of its panels. `sums` is where the first panel starts in the row of
+// output `first`; rows are `width` apart.
+template <typename Unit, int kPanels>
+void MultiplyPairs(const ForwardCall& call, int64_t pairs, int64_t end, const float* panel, int64_t first, float* sums, int64_t width) {
+  constexpr int kRows = Unit::kRows;
+  const int64_t channels = call.weights.in_channels();
+  const int32_t *const from = call.rulebook.in.data(), *const to = call.rulebook.out.data();
+  const float* in[kRows];
+  float* out[kRows];
+  for (; pairs + kRows <= end; pairs += kRows) {
+    for (int r = 0; r < kRows; ++r) {
+      in[r] = call.input + from[pairs + r] * channels;
+      out[r] = sums + (to[pairs + r] - first) * width;
+    }
+    Unit::template Rows<kRows, kPanels>(in, channels, panel, out);
+  }
+  if (pairs == end) return;
+  for (int64_t r = 0; r < end - pairs; ++r) {
+    in[r] = call.input + from[pairs + r] * channels;
+    out[r] = sums + (to[pairs + r] - first) * width;
+  }
+  MultiplyRest<Unit, kRows - 1, kPanels>(end - pairs, in, channels, panel, out);
+}
+
+template <typename Unit>
+void Forward(const ForwardCall& call) {
   const Rulebook& book = call.rulebook;
-  const int64_t in_channels = call.weights.in_channels(), out_channels = call.weights.out_channels();
-  const int64_t width = call.weights.panels() * kPanel;
-  // A group that is not full reads zeros into a row that nobody reads.
-  const std::vector<float> zeros(in_channels);
-  std::vector<float> sums((Rulebook::kBlockRows + 1) * width), start(width);
+  const int64_t out_channels = call.weights.out_channels(), panels = call.weights.panels(), width = panels * kPanel;
+  // Rows that do not fill their panels are summed apart.
+  const bool apart = width != out_channels;
+  std::vector<float> buffer(apart ? Rulebook::kBlockRows * width : 0), start(width);
   if (call.bias != nullptr) std::copy_n(call.bias, out_channels, start.begin());
-  float* const unread = sums.data() + Rulebook::kBlockRows * width;
   for (int64_t block = call.begin; block < call.end; ++block) {
     const int64_t first = block * Rulebook::kBlockRows, rows = std::min(Rulebook::kBlockRows, book.num_out - first);
-    for (int64_t row = 0; row < rows; ++row) std::memcpy(sums.data() + row * width, start.data(), width * sizeof(float));
+    float* const output = call.output + first * out_channels;
+    float* const sums = apart ? buffer.data() : output;
+    for (int64_t row = 0; row < rows; ++row) std::memcpy(sums + row * width, start.data(), width * sizeof(float));
     for (int32_t position = 0; position < book.volume; ++position) {
-      const int64_t pairs = book.starts[block * book.volume + position], pairs_end = book.starts[block * book.volume + position + 1];
-      for (int64_t panel = 0; panel < call.weights.panels(); ++panel) {
-        const float* const weights = call.weights.Panel(position, panel);
-        for (int64_t pair = pairs; pair < pairs_end; pair += kRows) {
-          const float* in[kRows];
-          float* out[kRows];
-          for (int r = 0; r < kRows; ++r) {
-            const bool full = pair + r < pairs_end;
-            in[r] = full ? call.input + static_cast<int64_t>(book.in[pair + r]) * in_channels : zeros.data();
-            out[r] = (full ? sums.data() + (book.out[pair + r] - first) * width : unread) + panel * kPanel;
-          }
-          MultiplyRows<Vec, kRows>(in, in_channels, weights, out);
-        }
+      const int64_t pairs = book.starts[block * book.volume + position], end = book.starts[block * book.volume + position + 1];
+      int64_t panel = 0;
+      for (; panel + Unit::kPanels <= panels; panel += Unit::kPanels) {
+        MultiplyPairs<Unit, Unit::kPanels>(call, pairs, end, call.weights.Panel(position, panel), first, sums + panel * kPanel, width);
+      }
+      for (; panel < panels; ++panel) {
+        MultiplyPairs<Unit, 1>(call, pairs, end, call.weights.Panel(position, panel), first, sums + panel * kPanel, width);
       }
     }
-    float* const output = call.output + first * out_channels;
+    if (!apart) continue;
     for (int64_t row = 0; row < rows; ++row) {
-      std::memcpy(output + row * out_channels, sums.data() + row * width, out_channels * sizeof(float));
+      std::memcpy(output + row * out_channels, sums + row * width, out_channels * sizeof(float));
     }
   }
 }
@@ -114,50 +209,69 @@ struct GradientCall {
   int32_t begin, end;
 };
 
-template <typename Vec, int kRows>
-KD_INLINE void WeightGradient(const GradientCall& call) {
-  constexpr int64_t kChunk = 64;
+// Rows of one side of a chunk of pairs: where they are, or copies with zeros behind them where the kernel reads further than
+// the rows are long.
+class ChunkRows {
+ public:
+  ChunkRows(const float* rows, int64_t channels, int64_t width, int64_t chunk)
+      : rows_(rows), channels_(channels), width_(width), at_(chunk), copies_(width == channels ? 0 : chunk * width) {}
+
+  void Set(int64_t slot, int32_t row) {
+    at_[slot] = rows_ + row * channels_;
+    if (copies_.empty()) return;
+    float* const copy = copies_.data() + slot * width_;
+    std::memcpy(copy, at_[slot], channels_ * sizeof(float));
+    at_[slot] = copy;
+  }
+  const float* const* data() const { return at_.data(); }
+
+ private:
+  const float* const rows_;
+  const int64_t channels_, width_;
+  std::vector<const float*> at_;
+  std::vector<float> copies_;
+};
+
+template <typename Unit>
+void WeightGradient(const GradientCall& call) {
+  constexpr int64_t kChunk = 64, kWide = Unit::kPanels * kPanel;
+  constexpr int kRows = Unit::kRows;
   const Rulebook& book = call.rulebook;
   const int64_t in_width = RoundUp(call.in_channels, kRows), out_width = RoundUp(call.out_channels, kPanel);
-  // Rows of one chunk of pairs side by side; columns past the channels stay zero.
-  std::vector<float> a(kChunk * in_width), b(kChunk * out_width), sums(in_width * out_width);
+  std::vector<float> sums(in_width * out_width);
+  ChunkRows a(call.input, call.in_channels, in_width, kChunk), b(call.grad_output, call.out_channels, out_width, kChunk);
+  const auto add_chunk = [&](int64_t pairs) {
+    int64_t column = 0;
+    for (; column + kWide <= out_width; column += kWide) {
+      for (int64_t row = 0; row < in_width; row += kRows) {
+        Unit::template Transposed<kRows, Unit::kPanels>({a.data(), row, b.data(), column, pairs, &sums[row * out_width + column], out_width});
+      }
+    }
+    for (; column < out_width; column += kPanel) {
+      for (int64_t row = 0; row < in_width; row += kRows) {
+        Unit::template Transposed<kRows, 1>({a.data(), row, b.data(), column, pairs, &sums[row * out_width + column], out_width});
+      }
+    }
+  };
   for (int32_t position = call.begin; position < call.end; ++position) {
     std::fill(sums.begin(), sums.end(), 0.0f);
     int64_t filled = 0;
-    for (int64_t block = 0; block <= book.blocks(); ++block) {
-      const bool last = block == book.blocks();
-      const int64_t group = block * book.volume + position;
-      const int64_t pairs = last ? 0 : book.starts[group], pairs_end = last ? 0 : book.starts[group + 1];
-      for (int64_t pair = pairs; pair < pairs_end || (last && filled > 0);) {
-        if (pair < pairs_end) {
-          std::memcpy(&a[filled * in_width], call.input + static_cast<int64_t>(book.in[pair]) * call.in_channels, call.in_channels * sizeof(float));
-          std::memcpy(&b[filled * out_width], call.grad_output + static_cast<int64_t>(book.out[pair]) * call.out_channels, call.out_channels * sizeof(float));
-          ++filled;
-          ++pair;
-        }
-        if (filled < kChunk && !last) continue;
-        for (int64_t column = 0; column < out_width; column += kPanel) {
-          for (int64_t row = 0; row < in_width; row += kRows) {
-            MultiplyTransposed<Vec, kRows>(&a[row], in_width, &b[column], out_width, filled, &sums[row * out_width + column], out_width);
-          }
-        }
+    for (int64_t block = 0; block < book.blocks(); ++block) {
+      const int64_t end = book.starts[block * book.volume + position + 1];
+      for (int64_t pair = book.starts[block * book.volume + position]; pair < end; ++pair) {
+        a.Set(filled, book.in[pair]);
+        b.Set(filled, book.out[pair]);
+        if (++filled < kChunk) continue;
+        add_chunk(filled);
         filled = 0;
       }
     }
+    add_chunk(filled);
     for (int64_t row = 0; row < call.in_channels; ++row) {
       std::memcpy(call.gradient + (position * call.in_channels + row) * call.out_channels, &sums[row * out_width], call.out_channels * sizeof(float));
     }
   }
 }
-
-#if defined(__x86_64__)
-[[gnu::target("avx512f")]] void ForwardAvx512(const ForwardCall& call) { Forward<Vec16, 12>(call); }
-[[gnu::target("avx2,fma")]] void ForwardAvx2(const ForwardCall& call) { Forward<Vec8, 6>(call); }
-[[gnu::target("avx512f")]] void WeightGradientAvx512(const GradientCall& call) { WeightGradient<Vec16, 8>(call); }
-[[gnu::target("avx2,fma")]] void WeightGradientAvx2(const GradientCall& call) { WeightGradient<Vec8, 6>(call); }
-bool HasAvx512() { return __builtin_cpu_supports("avx512f"); }
-bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-#endif
 
 }  // namespace
 
@@ -176,20 +290,20 @@ void SparseConvForward(const Rulebook& rulebook, const float* input, const Packe
                        int64_t begin, int64_t end) {
   const ForwardCall call{rulebook, input, weights, bias, output, begin, end};
 #if defined(__x86_64__)
-  if (HasAvx512()) return ForwardAvx512(call);
-  if (HasAvx2()) return ForwardAvx2(call);
+  if (Avx512::Present()) return Forward<Avx512>(call);
+  if (Avx2::Present()) return Forward<Avx2>(call);
 #endif
-  Forward<Vec4, 2>(call);
+  Forward<Portable>(call);
 }
 
 void SparseConvWeightGradient(const Rulebook& rulebook, const float* input, int64_t in_channels, const float* grad_output,
                               int64_t out_channels, float* gradient, int32_t begin, int32_t end) {
   const GradientCall call{rulebook, input, in_channels, grad_output, out_channels, gradient, begin, end};
 #if defined(__x86_64__)
-  if (HasAvx512()) return WeightGradientAvx512(call);
-  if (HasAvx2()) return WeightGradientAvx2(call);
+  if (Avx512::Present()) return WeightGradient<Avx512>(call);
+  if (Avx2::Present()) return WeightGradient<Avx2>(call);
 #endif
-  WeightGradient<Vec4, 2>(call);
+  WeightGradient<Portable>(call);
 }
 
 }  // namespace kd

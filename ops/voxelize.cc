@@ -15,118 +15,119 @@ std::array<int, 3> VoxelGrid::Cells() const {
 
 namespace {
 
-constexpr uint64_t kOutside = ~uint64_t{0};
 // Grids of up to so many cells are looked up by cell, larger ones by hash: a table of every cell would miss the cache at each
 // point.
 constexpr uint64_t kMaxDenseCells = uint64_t{1} << 21;
 
-// Memory of one thread that calls reuse: fresh pages would cost more than the work.
-struct Entry {
+struct OpenedCell {
   uint64_t cell;
-  int32_t number;
+  int32_t count;
 };
+
+// Memory of one thread that calls reuse: fresh pages would cost more than the work.
 struct Scratch {
-  std::vector<uint64_t> flat, opened;
-  std::vector<Entry> entries;
+  // Of the points inside, in order: row and flat cell.
+  std::vector<int32_t> rows;
+  std::vector<uint64_t> cells;
+  // Where they go: voxel times the points per voxel, plus the slot there; -1 for points that are dropped.
   std::vector<int64_t> slots;
+  std::vector<OpenedCell> opened;
   std::vector<int32_t> numbers;
 };
 
-// Flat cell of every point, kOutside for those that no cell holds.
-void FindCells(const float* points, size_t num_points, int num_features, const VoxelGrid& grid, std::vector<uint64_t>& flat) {
+void FindCells(const float* points, size_t num_points, int num_features, const VoxelGrid& grid, Scratch& scratch) {
+  using Floats = float __attribute__((vector_size(16)));
+  using Ints = int32_t __attribute__((vector_size(16)));
   const std::array<int, 3> cells = grid.Cells();
-  const float limit[3] = {static_cast<float>(cells[0]), static_cast<float>(cells[1]), static_cast<float>(cells[2])};
-  flat.resize(num_points);
+  // The fourth lane is always inside.
+  const Floats low = {grid.range[0], grid.range[1], grid.range[2], 0};
+  const Floats size = {grid.voxel_size[0], grid.voxel_size[1], grid.voxel_size[2], 1};
+  const Floats limit = {static_cast<float>(cells[0]), static_cast<float>(cells[1]), static_cast<float>(cells[2]), 1};
+  scratch.rows.resize(num_points);
+  scratch.cells.resize(num_points);
+  size_t inside = 0;
   for (size_t i = 0; i < num_points; ++i) {
     const float* const point = points + i * num_features;
-    float at[3];
-    for (int axis = 0; axis < 3; ++axis) at[axis] = (point[axis] - grid.range[axis]) / grid.voxel_size[axis];
-    // All false for NaN. Of numbers from 0 on, truncation is the floor.
-    const bool inside = at[0] >= 0 && at[0] < limit[0] && at[1] >= 0 && at[1] < limit[1] && at[2] >= 0 && at[2] < limit[2];
-    // Cells are fewer than 2^31 along an axis.
-    const auto cell = [&](int axis) { return static_cast<uint64_t>(static_cast<int32_t>(at[axis])); };
-    flat[i] = inside ? (cell(2) * cells[1] + cell(1)) * cells[0] + cell(0) : kOutside;
+    const Floats at = (Floats{point[0], point[1], point[2], 0} - low) / size;
+    // False for NaN. Of numbers from 0 on, truncation is the floor.
+    const Ints fits = (at >= 0) & (at < limit);
+    const Floats kept = fits ? at : Floats{};
+    const Ints cell = __builtin_convertvector(kept, Ints);
+    scratch.rows[inside] = static_cast<int32_t>(i);
+    scratch.cells[inside] = (static_cast<uint64_t>(cell[2]) * cells[1] + cell[1]) * cells[0] + cell[0];
+    // Without a branch: which points are outside cannot be foretold.
+    inside += static_cast<size_t>(fits[0] & fits[1] & fits[2] & 1);
   }
+  scratch.rows.resize(inside);
+  scratch.cells.resize(inside);
 }
 
-// Voxel numbers by flat cell; -1 at first sight. A place is where a cell's number stands or will.
-class DenseNumbers {
+// Where a cell's voxel number stands or will, in a table of numbers that are -1 at first.
+class DensePlaces {
  public:
-  DenseNumbers(size_t, uint64_t num_cells, Scratch& scratch) {
-    scratch.numbers.assign(num_cells, -1);
-    numbers_ = scratch.numbers.data();
-  }
-  size_t Place(uint64_t cell) const { return cell; }
-  void Prefetch(size_t) const {}
-  int32_t& Number(uint64_t, size_t place) { return numbers_[place]; }
+  DensePlaces(size_t, uint64_t num_cells) : size_(num_cells) {}
+  size_t size() const { return size_; }
+  size_t First(uint64_t cell) const { return cell; }
+  // After a place that holds another cell.
+  size_t Next(size_t place) const { return place; }
 
  private:
-  int32_t* numbers_;
+  size_t size_;
 };
 
-class HashedNumbers {
+class HashedPlaces {
  public:
-  HashedNumbers(size_t num_points, uint64_t, Scratch& scratch) {
-    int bits = 4;
+  HashedPlaces(size_t num_points, uint64_t) {
     // Room for a cell per point, and some more.
-    while ((size_t{1} << bits) < num_points + num_points / 4) ++bits;
-    scratch.entries.assign(size_t{1} << bits, {kOutside, -1});
-    entries_ = scratch.entries.data();
-    mask_ = (size_t{1} << bits) - 1;
-    shift_ = 66 - bits;
+    while ((size_t{1} << bits_) < num_points + num_points / 4) ++bits_;
   }
+  size_t size() const { return size_t{1} << bits_; }
   // Neighbours along x stand together, so that points of one place share a cache line.
-  size_t Place(uint64_t cell) const { return ((((cell >> 2) * 0x9E3779B97F4A7C15u) >> shift_) << 2 | (cell & 3)) & mask_; }
-  void Prefetch(size_t place) const { __builtin_prefetch(&entries_[place]); }
-  int32_t& Number(uint64_t cell, size_t place) {
-    while (entries_[place].cell != cell) {
-      if (entries_[place].cell == kOutside) {
-        entries_[place].cell = cell;
-        break;
-      }
-      place = (place + 1) & mask_;
-    }
-    return entries_[place].number;
+  size_t First(uint64_t cell) const {
+    return ((((cell >> 2) * 0x9E3779B97F4A7C15u) >> (66 - bits_)) << 2 | (cell & 3)) & (size() - 1);
   }
+  size_t Next(size_t place) const { return (place + 1) & (size() - 1); }
 
  private:
-  Entry* entries_;
-  size_t mask_;
-  int shift_;
+  int bits_ = 4;
 };
 
-// Where each point goes: its voxel times the points per voxel, plus its slot there; -1 for points that are dropped.
-template <typename Numbers>
-void AssignSlots(uint64_t num_cells, const VoxelGrid& grid, Scratch& scratch, std::vector<int32_t>& counts) {
+template <typename Places>
+void AssignSlots(uint64_t num_cells, const VoxelGrid& grid, Scratch& scratch) {
   // Places are computed and fetched so many points before they are used.
   constexpr size_t kAhead = 16;
-  const size_t num_points = scratch.flat.size();
-  Numbers numbers(num_points, num_cells, scratch);
+  const size_t num_points = scratch.cells.size();
+  const Places table(num_points, num_cells);
+  scratch.numbers.assign(table.size(), -1);
   scratch.slots.resize(num_points);
   scratch.opened.clear();
-  const uint64_t* const flat = scratch.flat.data();
+  scratch.opened.reserve(std::min<size_t>(num_points, grid.max_voxels));
+  const uint64_t* const cells = scratch.cells.data();
   int64_t* const slots = scratch.slots.data();
+  int32_t* const numbers = scratch.numbers.data();
   const auto most_voxels = static_cast<size_t>(grid.max_voxels);
   const int32_t most_points = grid.max_points_per_voxel;
   size_t places[kAhead];
   const auto fetch = [&](size_t i) {
-    places[i % kAhead] = numbers.Place(flat[i]);
-    numbers.Prefetch(places[i % kAhead]);
+    places[i % kAhead] = table.First(cells[i]);
+    __builtin_prefetch(&numbers[places[i % kAhead]]);
   };
   for (size_t i = 0; i < std::min(kAhead, num_points); ++i) fetch(i);
   for (size_t i = 0; i < num_points; ++i) {
-    const size_t place = places[i % kAhead];
+    size_t place = places[i % kAhead];
     if (i + kAhead < num_points) fetch(i + kAhead);
-    slots[i] = -1;
-    if (flat[i] == kOutside) continue;
-    int32_t& number = numbers.Number(flat[i], place);
-    if (number < 0) {
-      if (counts.size() >= most_voxels) continue;
-      number = static_cast<int32_t>(counts.size());
-      scratch.opened.push_back(flat[i]);
-      counts.push_back(0);
+    int32_t number = numbers[place];
+    while (number >= 0 && scratch.opened[number].cell != cells[i]) {
+      place = table.Next(place);
+      number = numbers[place];
     }
-    int32_t& count = counts[number];
+    slots[i] = -1;
+    if (number < 0) {
+      if (scratch.opened.size() >= most_voxels) continue;
+      numbers[place] = number = static_cast<int32_t>(scratch.opened.size());
+      scratch.opened.push_back({cells[i], 0});
+    }
+    int32_t& count = scratch.opened[number].count;
     if (count < most_points) slots[i] = static_cast<int64_t>(number) * most_points + count++;
   }
 }
@@ -137,26 +138,26 @@ Voxels Voxelize(const float* points, size_t num_points, int num_features, const 
   const std::array<int, 3> cells = grid.Cells();
   const uint64_t num_cells = static_cast<uint64_t>(cells[0]) * cells[1] * cells[2];
   thread_local Scratch scratch;
-  FindCells(points, num_points, num_features, grid, scratch.flat);
-  Voxels voxels;
+  FindCells(points, num_points, num_features, grid, scratch);
   if (num_cells <= kMaxDenseCells) {
-    AssignSlots<DenseNumbers>(num_cells, grid, scratch, voxels.num_points);
+    AssignSlots<DensePlaces>(num_cells, grid, scratch);
   } else {
-    AssignSlots<HashedNumbers>(num_cells, grid, scratch, voxels.num_points);
+    AssignSlots<HashedPlaces>(num_cells, grid, scratch);
   }
-  const std::vector<uint64_t>& opened = scratch.opened;
-  const std::vector<int64_t>& slots = scratch.slots;
-  voxels.coords.reserve(opened.size() * 3);
-  for (const uint64_t cell : opened) {
+  Voxels voxels;
+  voxels.num_points.reserve(scratch.opened.size());
+  voxels.coords.reserve(scratch.opened.size() * 3);
+  for (const auto& [cell, count] : scratch.opened) {
     const uint64_t row = cell / cells[0];
     for (const uint64_t value : {row / cells[1], row % cells[1], cell % cells[0]}) voxels.coords.push_back(static_cast<int32_t>(value));
+    voxels.num_points.push_back(count);
   }
-  voxels.points.resize(opened.size() * grid.max_points_per_voxel * num_features);
-  for (size_t i = 0; i < num_points; ++i) {
-    if (slots[i] < 0) continue;
+  voxels.points.resize(scratch.opened.size() * grid.max_points_per_voxel * num_features);
+  for (size_t i = 0; i < scratch.slots.size(); ++i) {
+    if (scratch.slots[i] < 0) continue;
     // A plain loop: a call for so few numbers costs more than they do.
-    const float* const from = points + i * num_features;
-    float* const to = voxels.points.data() + slots[i] * num_features;
+    const float* const from = points + static_cast<int64_t>(scratch.rows[i]) * num_features;
+    float* const to = voxels.points.data() + scratch.slots[i] * num_features;
     for (int f = 0; f < num_features; ++f) to[f] = from[f];
   }
   return voxels;

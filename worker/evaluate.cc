@@ -18,7 +18,7 @@ absl::StatusOr<Evaluation> Evaluate(DetectorModelImpl& model, const Dataset& dat
   }
   if (was_training) model.train();
   Evaluation evaluation;
-  KD_ASSIGN_OR_RETURN(evaluation.metrics, scorer->Metrics());
+  KD_ASSIGN_OR_RETURN(evaluation.metrics, scorer->Finish());
   return evaluation;
 }
 

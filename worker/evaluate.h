@@ -13,12 +13,12 @@
 namespace kd {
 
 struct Evaluation {
-  // Percent, by the names of Scorer::Metrics().
+  // Percent, by the names of Scorer::Finish().
   std::map<std::string, double> metrics;
 };
 
-// Frames of the data set `data` as recorded (view 0), one at a time. With a folder, writes KITTI result files SAMPLE.txt into
-// it.
+// Frames of the data set `data` as recorded (view 0), one at a time. With a folder, writes result files into it, as
+// NewScorer() says.
 absl::StatusOr<Evaluation> Evaluate(DetectorModelImpl& model, const Dataset& dataset, const v1::Data& data,
                                     const std::vector<std::string>& samples, const std::string& detections_folder);
 

@@ -84,7 +84,8 @@ class FleetWorker {
     KD_RETURN_IF_ERROR(ServeMetrics());
     KD_RETURN_IF_ERROR(CheckCheckpoint());
     KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(pair.data()));
-    KD_ASSIGN_OR_RETURN(TrainerOptions options, MakeTrainerOptions(*dataset));
+    KD_ASSIGN_OR_RETURN(const ViewMaker views, ViewMaker::Open(pair.data(), *dataset));
+    KD_ASSIGN_OR_RETURN(TrainerOptions options, MakeTrainerOptions(*dataset, views));
     heartbeat_->ReportPhase(options.source == nullptr ? "starting" : "waiting for the teacher");
     KD_ASSIGN_OR_RETURN(DetectorModel student, Train(std::move(options)));
 
@@ -149,19 +150,20 @@ class FleetWorker {
                                             assignment_.checkpoint_digest(), " was committed; the one before it is used"));
   }
 
-  absl::StatusOr<TrainerOptions> MakeTrainerOptions(const Dataset& dataset) {
+  absl::StatusOr<TrainerOptions> MakeTrainerOptions(const Dataset& dataset, const ViewMaker& views) {
     const v1::Pair& pair = assignment_.pair();
     TrainerOptions options;
     options.pair = pair;
     options.folder = assignment_.job_folder();
     options.dataset = &dataset;
+    options.views = &views;
     options.checkpoint = assignment_.checkpoint_path();
     options.sync = sync_.get();
     options.device = device_;
     if (pair.has_teacher()) {
       KD_ASSIGN_OR_RETURN(options.teacher_weights, ReadFile(assignment_.teacher_weights_path()));
       KD_ASSIGN_OR_RETURN(v1::StreamResponsesRequest request,
-                          ResponsesFor(pair, self_.job_id(), assignment_.teacher_digest(), dataset));
+                          ResponsesFor(pair, self_.job_id(), assignment_.teacher_digest(), dataset, views));
       options.source = NewRemoteSource({.request = std::move(request), .address = [this] { return heartbeat_->TeacherAddress(); }});
     }
     options.on_progress = [this](const v1::Progress& progress) {

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status.h"
-#include "data/view.h"
 #include "distill/label_merge.h"
 
 namespace kd {
@@ -120,9 +119,9 @@ absl::StatusOr<StepInput> Loader::Prepare(uint64_t step) {
   std::vector<std::vector<LabeledBox>> plain;
   for (uint32_t i = 0; i < options_.sampler.batch_size; ++i) {
     const SampleView item = OrderOf(input.epoch)[(step % steps_per_epoch_) * options_.sampler.batch_size + i];
-    KD_ASSIGN_OR_RETURN(const Frame frame, options_.dataset->Read(options_.samples[item.sample]));
-    views.push_back(MakeView(frame, options_.data, item.view));
-    input.names.push_back(absl::StrCat(frame.sample, " view ", item.view));
+    KD_ASSIGN_OR_RETURN(Frame frame, options_.dataset->Read(options_.samples[item.sample]));
+    KD_ASSIGN_OR_RETURN(views.emplace_back(), options_.views->Make(std::move(frame), item.view));
+    input.names.push_back(absl::StrCat(views.back().sample, " view ", item.view));
     plain.push_back(views.back().boxes);
     if (options_.source == nullptr) continue;
     KD_ASSIGN_OR_RETURN(input.responses.emplace_back(), Receive(views.back(), item.view, input));

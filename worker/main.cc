@@ -1,24 +1,33 @@
 // kd-worker: trains a student for the fleet, alone, or just evaluates one.
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "CLI/CLI.hpp"
 #include "base/file.h"
 #include "base/program.h"
 #include "base/status.h"
+#include "core/detector_config.h"
 #include "core/pair.h"
+#include "core/pcdet_config.h"
+#include "core/torch_checkpoint.h"
 #include "data/nuscenes_dataset.h"
 #include "models/torch_status.h"
 #include "nlohmann/json.hpp"
 #include "torch/torch.h"
 #include "worker/evaluate.h"
 #include "worker/fleet_worker.h"
+#include "worker/import_teacher.h"
 #include "worker/standalone.h"
 
 namespace kd {
 namespace {
+
+// kdctl's exit code for bad input, as RunProgram's.
+constexpr int kDoesNotFit = 2;
 
 struct EvaluateFlags {
   std::string weights, format = "kitti", root, split = "val", detections_out;
@@ -56,6 +65,34 @@ absl::Status RunTrainAlone(const std::string& pair_path, const std::string& fold
   return absl::OkStatus();
 }
 
+struct ImportFlags {
+  std::string config, model, section = "MODEL", weights, out, output = "table";
+  bool allow_missing = false;
+};
+
+// False: the weights do not fit; that is what the report says, not an error of the program.
+absl::StatusOr<bool> RunImport(const ImportFlags& flags) {
+  KD_ASSIGN_OR_RETURN(const v1::Detector detector,
+                      flags.config.empty() ? BuiltInDetector(flags.model) : ReadPcdetConfig(flags.config, flags.section));
+  KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
+  absl::StatusOr<TorchCheckpoint> checkpoint = ParseWeights(bytes);
+  if (!checkpoint.ok()) return Annotate(checkpoint.status(), flags.weights);
+  KD_ASSIGN_OR_RETURN(const ImportedTeacher teacher, ImportTeacher(detector, std::move(checkpoint->weights), flags.allow_missing));
+  std::cout << (flags.output == "json" ? StateReportToJson(teacher.report) + "\n" : StateReportToText(teacher.report)) << std::flush;
+  if (teacher.file.empty()) {
+    std::cerr << "error: " << flags.weights << " does not fit the detector; nothing was written\n"
+              << "do: mend what the report names, or add --allow-missing: such tensors then start untrained" << std::endl;
+    return false;
+  }
+  std::filesystem::path path = std::filesystem::absolute(flags.out);
+  if (path.extension() != ".safetensors") path /= "model.safetensors";
+  KD_RETURN_IF_ERROR(CreateFolders(path.parent_path().string()));
+  KD_RETURN_IF_ERROR(WriteFileAtomically(path.string(), teacher.file));
+  std::cerr << "wrote a teacher for job files: teacher: {weights: " << path.string() << "}\nnext: kdctl eval model " << path.string()
+            << " --data ROOT" << std::endl;
+  return true;
+}
+
 int Main(int argc, char** argv) {
 #ifdef KD_CUDA
   // A collective that fails is then an error of the rank that waits for it; otherwise a thread of NCCL's ends the process
@@ -73,7 +110,18 @@ int Main(int argc, char** argv) {
   evaluate_command->add_flag("--fov-crop,!--no-fov-crop", evaluate.fov_crop, "Keep only points that the left colour image shows");
   evaluate_command->add_option("--format", evaluate.format, "Layout of the data set: kitti, nuscenes, waymo or custom")->capture_default_str();
   evaluate_command->add_option("--sweeps", evaluate.sweeps, "Of nuScenes: clouds a frame is made of")->capture_default_str()->check(CLI::Range(1, 40));
-  evaluate_command->add_option("--detections-out", evaluate.detections_out, "Also write KITTI result files here");
+  evaluate_command->add_option("--detections-out", evaluate.detections_out, "Also write result files here (KITTI, nuScenes)");
+
+  ImportFlags import;
+  bool fits = true;
+  CLI::App* import_command = app.add_subcommand("import", "Turn weights of OpenPCDet's into a teacher's weights file; kdctl teacher import calls it");
+  import_command->add_option("--cfg", import.config, "OpenPCDet's configuration file");
+  import_command->add_option("--model", import.model, "A built-in detector instead of a configuration");
+  import_command->add_option("--section", import.section, "Section of the configuration")->capture_default_str();
+  import_command->add_option("--weights", import.weights, "Checkpoint (.pth), TorchScript (.pt) or .safetensors")->required();
+  import_command->add_option("--out", import.out, "FILE.safetensors, or a folder for model.safetensors")->required();
+  import_command->add_flag("--allow-missing", import.allow_missing, "Write the file although tensors do not fit");
+  import_command->add_option("--output", import.output, "table or json")->check(CLI::IsMember({"table", "json"}));
 
   std::string pair_path, folder, teacher_address, registry_url;
   CLI::App* alone_command = app.add_subcommand("train-alone", "Run a whole job in this process, without a fleet");
@@ -88,13 +136,15 @@ int Main(int argc, char** argv) {
   train_command->add_option("--job", fleet.job, "The job's id")->required();
   train_command->add_option("--generation", fleet.generation, "Which start of the job's workers this is")->required();
   train_command->add_option("--rank", fleet.rank, "Number of this worker, from 0")->required();
-  return RunProgram(app, argc, argv, [&] {
-    return CatchTorch("kd-worker", [&] {
+  const int code = RunProgram(app, argc, argv, [&] {
+    return CatchTorch("kd-worker", [&]() -> absl::Status {
+      if (import_command->parsed()) return Take(RunImport(import), &fits);
       if (evaluate_command->parsed()) return RunEvaluate(evaluate);
       if (alone_command->parsed()) return RunTrainAlone(pair_path, folder, teacher_address, registry_url);
       return RunFleetWorker(fleet);
     });
   });
+  return fits ? code : kDoesNotFit;
 }
 
 }  // namespace

@@ -94,11 +94,13 @@ class MisalignmentTest : public ::testing::Test {
     return pair;
   }
 
+  static ViewMaker Views(const v1::Pair& pair) { return *ViewMaker::Open(pair.data(), *dataset_); }
+
   static std::unique_ptr<ResponseSource> InProcess(const v1::Pair& pair) {
     auto teacher = *TeacherModel::Create(*teacher_weights_);
     const uint32_t offset = pair.teacher().view_offset();
     return offset == 0 ? NewInProcessSource(std::move(teacher))
-                       : NewMisalignedSource(std::move(teacher), *dataset_, pair.data(), offset);
+                       : NewMisalignedSource(std::move(teacher), *dataset_, Views(pair), offset);
   }
 
   static absl::StatusOr<DetectorModel> TrainWith(const v1::Pair& pair, std::unique_ptr<ResponseSource> source,
@@ -107,6 +109,8 @@ class MisalignmentTest : public ::testing::Test {
     options.pair = pair;
     options.folder = *folder_ / absl::StrCat("offset-", pair.teacher().view_offset());
     options.dataset = dataset_;
+    const ViewMaker views = Views(pair);
+    options.views = &views;
     options.teacher_weights = *teacher_weights_;
     options.source = std::move(source);
     options.on_progress = [steps](const v1::Progress& progress) {

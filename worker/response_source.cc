@@ -4,7 +4,6 @@
 
 #include "absl/time/clock.h"
 #include "base/status.h"
-#include "data/view.h"
 #include "server/teacher/response_stream.h"
 
 namespace kd {
@@ -30,25 +29,26 @@ class InProcessSource : public ResponseSource {
 
 class MisalignedSource : public ResponseSource {
  public:
-  MisalignedSource(std::unique_ptr<TeacherModel> teacher, const Dataset& dataset, v1::Data data, uint32_t view_offset)
-      : aligned_(std::move(teacher)), dataset_(dataset), data_(std::move(data)), view_offset_(view_offset) {}
+  MisalignedSource(std::unique_ptr<TeacherModel> teacher, const Dataset& dataset, ViewMaker views, uint32_t view_offset)
+      : aligned_(std::move(teacher)), dataset_(dataset), views_(std::move(views)), view_offset_(view_offset) {}
 
   absl::Status Start(const v1::ResponsePlan& plan, std::vector<v1::ViewRef> views) override {
-    views_ = std::move(views);
+    asked_ = std::move(views);
     return aligned_.Start(plan, {});
   }
   absl::StatusOr<ReceivedResponse> Next(const Frame&) override {
-    const v1::ViewRef& asked = views_.at(next_++);
-    KD_ASSIGN_OR_RETURN(const Frame frame, dataset_.Read(asked.sample()));
-    return aligned_.Next(MakeView(frame, data_, asked.view() + view_offset_));
+    const v1::ViewRef& asked = asked_.at(next_++);
+    KD_ASSIGN_OR_RETURN(Frame frame, dataset_.Read(asked.sample()));
+    KD_ASSIGN_OR_RETURN(const Frame view, views_.Make(std::move(frame), asked.view() + view_offset_));
+    return aligned_.Next(view);
   }
 
  private:
   InProcessSource aligned_;
   const Dataset& dataset_;
-  const v1::Data data_;
+  const ViewMaker views_;
   const uint32_t view_offset_;
-  std::vector<v1::ViewRef> views_;
+  std::vector<v1::ViewRef> asked_;
   size_t next_ = 0;
 };
 
@@ -84,17 +84,19 @@ std::unique_ptr<ResponseSource> NewInProcessSource(std::unique_ptr<TeacherModel>
 }
 
 std::unique_ptr<ResponseSource> NewMisalignedSource(std::unique_ptr<TeacherModel> teacher, const Dataset& dataset,
-                                                    v1::Data data, uint32_t view_offset) {
-  return std::make_unique<MisalignedSource>(std::move(teacher), dataset, std::move(data), view_offset);
+                                                    ViewMaker views, uint32_t view_offset) {
+  return std::make_unique<MisalignedSource>(std::move(teacher), dataset, std::move(views), view_offset);
 }
 
-absl::StatusOr<v1::StreamResponsesRequest> ResponsesFor(const v1::Pair& pair, const std::string& job_id, const std::string& teacher_digest,
-                                                        const Dataset& dataset) {
+absl::StatusOr<v1::StreamResponsesRequest> ResponsesFor(const v1::Pair& pair, const std::string& job_id,
+                                                        const std::string& teacher_digest, const Dataset& dataset,
+                                                        const ViewMaker& views) {
   v1::StreamResponsesRequest request;
   request.set_job_id(job_id);
   request.set_teacher_digest(teacher_digest);
   *request.mutable_data() = pair.data();
-  KD_ASSIGN_OR_RETURN(*request.mutable_dataset_digest(), dataset.Digest(pair.data().train_split()));
+  KD_ASSIGN_OR_RETURN(const std::string digest, dataset.Digest(pair.data().train_split()));
+  request.set_dataset_digest(views.FilesDigest(digest));
   request.set_view_offset(pair.teacher().view_offset());
   return request;
 }

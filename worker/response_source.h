@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "data/dataset.h"
+#include "data/view.h"
 #include "distill/teacher_model.h"
 #include "kd/v1/job.pb.h"
 #include "kd/v1/plan.pb.h"
@@ -41,7 +42,7 @@ std::unique_ptr<ResponseSource> NewInProcessSource(std::unique_ptr<TeacherModel>
 // The same as the negative control: answers view v + `view_offset` of the frame, as Teacher.StreamResponses does with it.
 // `dataset` outlives the source.
 std::unique_ptr<ResponseSource> NewMisalignedSource(std::unique_ptr<TeacherModel> teacher, const Dataset& dataset,
-                                                    v1::Data data, uint32_t view_offset);
+                                                    ViewMaker views, uint32_t view_offset);
 
 // Reads from the fleet. `address` tells where the teacher is, now; a teacher that is lost may come back within `patience`.
 struct RemoteSourceOptions {
@@ -52,8 +53,9 @@ struct RemoteSourceOptions {
 std::unique_ptr<ResponseSource> NewRemoteSource(RemoteSourceOptions options);
 
 // What a job asks of its teacher, but for plan and views. Errors: those of Dataset::Digest.
-absl::StatusOr<v1::StreamResponsesRequest> ResponsesFor(const v1::Pair& pair, const std::string& job_id, const std::string& teacher_digest,
-                                                        const Dataset& dataset);
+absl::StatusOr<v1::StreamResponsesRequest> ResponsesFor(const v1::Pair& pair, const std::string& job_id,
+                                                        const std::string& teacher_digest, const Dataset& dataset,
+                                                        const ViewMaker& views);
 
 }  // namespace kd
 

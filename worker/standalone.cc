@@ -29,10 +29,12 @@ absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::
   }
   KD_RETURN_IF_ERROR(CreateFolders(folder));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(pair.data()));
+  KD_ASSIGN_OR_RETURN(const ViewMaker views, ViewMaker::Open(pair.data(), *dataset));
   TrainerOptions options;
   options.pair = pair;
   options.folder = folder;
   options.dataset = dataset.get();
+  options.views = &views;
   options.device = ChooseDevice();
   std::string teacher_digest;
   if (pair.has_teacher()) {
@@ -42,9 +44,10 @@ absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::
       KD_ASSIGN_OR_RETURN(std::unique_ptr<TeacherModel> teacher, TeacherModel::Create(options.teacher_weights));
       const uint32_t offset = pair.teacher().view_offset();
       options.source = offset == 0 ? NewInProcessSource(std::move(teacher))
-                                   : NewMisalignedSource(std::move(teacher), *dataset, pair.data(), offset);
+                                   : NewMisalignedSource(std::move(teacher), *dataset, views, offset);
     } else {
-      KD_ASSIGN_OR_RETURN(v1::StreamResponsesRequest request, ResponsesFor(pair, pair.metadata().name(), teacher_digest, *dataset));
+      KD_ASSIGN_OR_RETURN(v1::StreamResponsesRequest request,
+                          ResponsesFor(pair, pair.metadata().name(), teacher_digest, *dataset, views));
       options.source = NewRemoteSource({.request = std::move(request),
                                         .address = [teacher_address]() -> absl::StatusOr<std::string> { return teacher_address; }});
     }

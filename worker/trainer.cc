@@ -203,7 +203,7 @@ absl::StatusOr<v1::Detector> StudentDetector(const v1::Pair& pair, const v1::Det
 
 absl::StatusOr<DetectorModel> Train(TrainerOptions options) {
   const v1::Pair& pair = options.pair;
-  KD_ASSIGN_OR_RETURN(std::vector<std::string> samples, options.dataset->Split(pair.data().train_split()));
+  KD_ASSIGN_OR_RETURN(std::vector<std::string> samples, TrainSamples(*options.dataset, pair.data()));
   if (samples.empty()) return absl::FailedPreconditionError(absl::StrCat("split \"", pair.data().train_split(), "\" has no frames"));
   const SamplerOptions sampler{.seed = pair.train().seed(),
                                .num_samples = static_cast<uint32_t>(samples.size()),
@@ -219,7 +219,7 @@ absl::StatusOr<DetectorModel> Train(TrainerOptions options) {
   if (options.sync != nullptr) KD_RETURN_IF_ERROR(JoinRanks(*options.sync, state));
 
   Loader loader({.dataset = options.dataset,
-                 .data = pair.data(),
+                 .views = options.views,
                  .samples = std::move(samples),
                  .sampler = sampler,
                  .rank = options.sync == nullptr ? 0 : options.sync->rank(),

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "core/safetensors.h"
 #include "data/dataset.h"
+#include "data/view.h"
 #include "kd/v1/coordinator.pb.h"
 #include "kd/v1/job.pb.h"
 #include "models/detector.h"
@@ -24,6 +25,8 @@ struct TrainerOptions {
   // Checkpoints go to FOLDER/checkpoints.
   std::string folder;
   const Dataset* dataset = nullptr;
+  // Of `dataset`.
+  const ViewMaker* views = nullptr;
   // The teacher's weights file; empty without a teacher.
   std::string teacher_weights;
   std::unique_ptr<ResponseSource> source;

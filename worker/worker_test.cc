@@ -1,13 +1,19 @@
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "base/file.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "core/detector_config.h"
 #include "core/pair.h"
+#include "data/fake_dataset.h"
 #include "data/simulator.h"
 #include "gtest/gtest.h"
 #include "server/coordinator/rendezvous_table.h"
@@ -87,6 +93,8 @@ class WorkerTest : public ::testing::Test {
     options.pair = pair;
     options.folder = *folder_ / folder;
     options.dataset = dataset_.get();
+    views_ = *ViewMaker::Open(pair.data(), *dataset_);
+    options.views = &*views_;
     if (pair.has_teacher()) {
       options.teacher_weights = *teacher_weights_;
       options.source = NewInProcessSource(*TeacherModel::Create(*teacher_weights_));
@@ -97,6 +105,7 @@ class WorkerTest : public ::testing::Test {
   static TemporaryFolder* folder_;
   static std::string* teacher_weights_;
   std::unique_ptr<Dataset> dataset_;
+  std::optional<ViewMaker> views_;
 };
 TemporaryFolder* WorkerTest::folder_ = nullptr;
 std::string* WorkerTest::teacher_weights_ = nullptr;
@@ -166,6 +175,59 @@ TEST_F(WorkerTest, ALossThatIsNotANumberNamesStepAndFrames) {
   pair.mutable_train()->set_grad_clip(0);
   EXPECT_THAT(Train(Options(pair, "nan")), StatusIs(absl::StatusCode::kFailedPrecondition,
                                                     ::testing::AllOf(HasSubstr("at step"), HasSubstr(" view "))));
+}
+
+// Tells which frames were read.
+class ReadFrames : public Dataset {
+ public:
+  explicit ReadFrames(const Dataset& inner) : inner_(inner) {}
+  absl::StatusOr<std::vector<std::string>> Split(const std::string& split) const override {
+    return inner_.Split(split);
+  }
+  absl::StatusOr<Frame> Read(const std::string& sample) const override {
+    const absl::MutexLock lock(&mutex_);
+    names_.insert(sample);
+    return inner_.Read(sample);
+  }
+  const std::vector<std::string>& class_names() const override { return inner_.class_names(); }
+  absl::StatusOr<std::string> Digest(const std::string& split) const override { return inner_.Digest(split); }
+  std::set<std::string> names() const {
+    const absl::MutexLock lock(&mutex_);
+    return names_;
+  }
+
+ private:
+  const Dataset& inner_;
+  mutable absl::Mutex mutex_;
+  mutable std::set<std::string> names_ ABSL_GUARDED_BY(mutex_);
+};
+
+TEST_F(WorkerTest, TrainsOnEveryNthFrameWithPastedObjects) {
+  v1::Pair pair = DistilJob();
+  pair.mutable_data()->set_train_interval(3);
+  // Objects are cut out of whole frames, whatever the job crops.
+  v1::Data whole = pair.data();
+  ASSERT_TRUE(whole.fov_crop());
+  whole.set_fov_crop(false);
+  const std::unique_ptr<Dataset> uncropped = *OpenDataset(whole);
+  ASSERT_THAT(WriteObjectDatabase(*uncropped, "train", *folder_ / "objects"), IsOk());
+  pair.mutable_data()->mutable_augmentation()->set_objects(*folder_ / "objects");
+  for (int i = 0; i < 3; ++i) pair.mutable_data()->mutable_augmentation()->add_paste(5);
+  TrainerOptions options = Options(pair, "pasted");
+  const ReadFrames frames(*dataset_);
+  options.dataset = &frames;
+  auto pasted = Train(std::move(options));
+  ASSERT_THAT(pasted, IsOk());
+  EXPECT_THAT(frames.names(), ::testing::ElementsAre("000000", "000003", "000006"));
+
+  pair.mutable_data()->mutable_augmentation()->clear_objects();
+  auto plain = Train(Options(pair, "plain"));
+  ASSERT_THAT(plain, IsOk());
+  EXPECT_TRUE(SaveWeights(**pasted) != SaveWeights(**plain)) << "what was pasted has taught nothing";
+
+  pair.mutable_data()->set_train_interval(kFrames + 1);
+  EXPECT_THAT(Train(Options(pair, "interval")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("data.train_interval is 9")));
 }
 
 // Two ranks that are threads and start from one checkpoint, because threads share the generator of a fresh start.

@@ -15,6 +15,7 @@
 #include "core/detector_config.h"
 #include "core/pair.h"
 #include "core/safetensors.h"
+#include "data/fake_dataset.h"
 #include "data/simulator.h"
 #include "google/protobuf/util/json_util.h"
 #include "server/coordinator/fake_launcher.h"
@@ -254,6 +255,38 @@ TEST_F(CoordinatorTest, ADryRunTellsTheCostAndKeepsNothing) {
   EXPECT_EQ(job->estimate().response_bytes(), 8u * 500 * (4 + 3 * 4));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "teachers"));
   EXPECT_THAT(List(), IsEmpty());
+}
+
+TEST_F(CoordinatorTest, ObjectsToPasteAndFrameIntervalsAreCheckedBeforeAJobIsTaken) {
+  v1::Pair pair = Pair(false);
+  pair.mutable_data()->set_train_interval(2);
+  const auto half = TrySubmit(pair, "half", /*dry_run=*/true);
+  ASSERT_THAT(half, IsOk());
+  EXPECT_EQ(half->estimate().train_frames(), 2u);
+  EXPECT_EQ(half->estimate().steps(), 2u);
+  pair.mutable_data()->set_train_interval(5);
+  EXPECT_THAT(TrySubmit(pair, "interval"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("data.train_interval is 5")));
+
+  pair = Pair(false);
+  v1::Augmentation* augmentation = pair.mutable_data()->mutable_augmentation();
+  augmentation->set_objects(folder_ / "objects");
+  for (int i = 0; i < 3; ++i) augmentation->add_paste(4);
+  EXPECT_THAT(TrySubmit(pair, "none"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("data.augmentation.objects: no object database")));
+  // Another split's, so that the index is there and does not fit.
+  v1::Data whole = pair.data();
+  whole.set_fov_crop(false);
+  const std::unique_ptr<Dataset> dataset = *OpenDataset(whole);
+  ASSERT_THAT(WriteObjectDatabase(*dataset, "val", folder_ / "objects"), IsOk());
+  for (const char* ending : {"", ".index"}) {
+    std::filesystem::rename(folder_ / absl::StrCat("objects/val.objects", ending),
+                            folder_ / absl::StrCat("objects/train.objects", ending));
+  }
+  EXPECT_THAT(TrySubmit(pair, "val"), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("kdctl data prepare")));
+  std::filesystem::remove_all(folder_ / "objects");
+  ASSERT_THAT(WriteObjectDatabase(*dataset, "train", folder_ / "objects"), IsOk());
+  EXPECT_THAT(TrySubmit(pair, "good"), IsOk());
 }
 
 TEST_F(CoordinatorTest, RefusesWhatCannotRun) {

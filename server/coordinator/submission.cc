@@ -11,6 +11,7 @@
 #include "core/pair.h"
 #include "core/sampler.h"
 #include "data/dataset.h"
+#include "data/view.h"
 
 namespace kd {
 namespace {
@@ -47,12 +48,14 @@ uint64_t AnswerBytes(const v1::DistillMethod& method, const v1::Detector& teache
   return kObjects * across * across * (kIndexBytes + channels * element);
 }
 
-absl::StatusOr<uint64_t> SplitSize(const Dataset& dataset, const v1::Data& data, const std::string& split) {
-  KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset.Split(split));
-  if (samples.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("split \"", split, "\" of ", data.root(), " has no frames; name another in data"));
+absl::StatusOr<uint64_t> CountFrames(absl::StatusOr<std::vector<std::string>> samples, const v1::Data& data,
+                                     const std::string& split) {
+  KD_RETURN_IF_ERROR(samples.status());
+  if (samples->empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("split \"", split, "\" of ", data.root(), " has no frames; name another in data"));
   }
-  return samples.size();
+  return samples->size();
 }
 
 }  // namespace
@@ -61,8 +64,9 @@ absl::StatusOr<v1::Estimate> CheckSubmission(const v1::Pair& pair, const std::st
   const v1::Data& data = pair.data();
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
   v1::Estimate estimate;
-  KD_ASSIGN_OR_RETURN(const uint64_t train, SplitSize(*dataset, data, data.train_split()));
-  KD_ASSIGN_OR_RETURN(const uint64_t val, SplitSize(*dataset, data, data.val_split()));
+  KD_ASSIGN_OR_RETURN(const uint64_t train, CountFrames(TrainSamples(*dataset, data), data, data.train_split()));
+  KD_ASSIGN_OR_RETURN(const uint64_t val, CountFrames(dataset->Split(data.val_split()), data, data.val_split()));
+  KD_RETURN_IF_ERROR(ViewMaker::Open(data, *dataset).status());
   estimate.set_train_frames(train);
   estimate.set_val_frames(val);
   const uint64_t steps_per_epoch = StepsPerEpoch({.num_samples = static_cast<uint32_t>(train),

@@ -10,9 +10,11 @@
 
 namespace kd {
 
-// Reads the data set's splits and the teacher's description (`teacher_weights`: its file's bytes; null without a teacher) and
-// estimates the cost; jobs_ahead is left to the caller. Response bytes assume twenty objects in a frame.
+// Reads the data set's splits, the objects to paste and the teacher's description (`teacher_weights`: its file's bytes;
+// null without a teacher) and estimates the cost; jobs_ahead is left to the caller. Response bytes assume twenty
+// objects in a frame.
 // NOT_FOUND, INVALID_ARGUMENT: the data set, a split, the teacher or the student can't be used, with the remedy.
+// Errors of ViewMaker::Open.
 absl::StatusOr<v1::Estimate> CheckSubmission(const v1::Pair& pair, const std::string* teacher_weights);
 
 }  // namespace kd

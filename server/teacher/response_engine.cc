@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "core/record.h"
-#include "data/view.h"
 #include "prometheus/counter.h"
 #include "prometheus/histogram.h"
 
@@ -114,8 +113,8 @@ absl::StatusOr<EngineResponse> ResponseEngine::FromFlight(const Flight& flight, 
 // Called by the flight's owner: builds the view, lets the model's thread run it, stores the result.
 absl::Status ResponseEngine::Compute(const ResponseData& data, const std::string& sample, uint32_t number,
                                      const std::shared_ptr<Flight>& flight) {
-  KD_ASSIGN_OR_RETURN(const Frame frame, data.dataset->Read(sample));
-  flight->view = MakeView(frame, data.data, number);
+  KD_ASSIGN_OR_RETURN(Frame frame, data.dataset->Read(sample));
+  KD_ASSIGN_OR_RETURN(flight->view, data.views.Make(std::move(frame), number));
   {
     absl::MutexLock lock(&mutex_);
     if (stop_) return absl::CancelledError("the teacher is stopping");

@@ -15,8 +15,8 @@
 #include "absl/synchronization/mutex.h"
 #include "core/response_key.h"
 #include "data/dataset.h"
+#include "data/view.h"
 #include "kd/v1/plan.pb.h"
-#include "kd/v1/view.pb.h"
 #include "prometheus/registry.h"
 #include "storage/response_store.h"
 
@@ -24,8 +24,8 @@ namespace kd {
 
 // Frames of one job's data set, under the names that its responses have.
 struct ResponseData {
-  v1::Data data;
-  std::unique_ptr<Dataset> dataset;
+  std::unique_ptr<const Dataset> dataset;
+  ViewMaker views;
   ResponseScope scope;
 };
 
@@ -56,7 +56,8 @@ class ResponseEngine {
   ~ResponseEngine();
 
   // The records of `plan` for view `number` of `sample`. Concurrent calls for one view run the model once. Blocks while the
-  // model runs. Errors: those of Dataset::Read and of the model; a view that the model fails on fails no other.
+  // model runs. Errors: those of Dataset::Read, ViewMaker::Make and the model; a view that the model fails on fails no
+  // other.
   absl::StatusOr<EngineResponse> Answer(const ResponseData& data, const std::string& sample, uint32_t number,
                                         const v1::ResponsePlan& plan);
 

@@ -11,10 +11,10 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
-#include "base/digest.h"
 #include "base/grpc_server.h"
 #include "base/grpc_status.h"
 #include "base/status.h"
+#include "data/dataset.h"
 #include "data/view.h"
 #include "kd/v1/teacher.grpc.pb.h"
 #include "server/teacher/thread_pool.h"
@@ -82,12 +82,13 @@ class Service final : public v1::Teacher::Service {
                                                  request.dataset_digest() == found->second->scope.dataset_digest);
       if (same) return found->second;
     }
-    auto data = std::make_shared<ResponseData>();
-    data->data = request.data();
-    KD_ASSIGN_OR_RETURN(data->dataset, OpenDataset(request.data()));
-    data->scope.teacher_digest = options_.digest;
-    KD_ASSIGN_OR_RETURN(data->scope.dataset_digest, data->dataset->Digest(request.data().train_split()));
-    data->scope.view_profile = Sha256Digest(absl::StrCat(kViewVersion, "/", request.data().seed(), "/", request.data().augmentation().SerializeAsString()));
+    KD_ASSIGN_OR_RETURN(std::unique_ptr<Dataset> dataset, OpenDataset(request.data()));
+    KD_ASSIGN_OR_RETURN(ViewMaker views, ViewMaker::Open(request.data(), *dataset));
+    KD_ASSIGN_OR_RETURN(const std::string digest, dataset->Digest(request.data().train_split()));
+    const ResponseScope scope{.teacher_digest = options_.digest,
+                              .dataset_digest = views.FilesDigest(digest),
+                              .view_profile = views.Profile()};
+    auto data = std::make_shared<const ResponseData>(ResponseData{std::move(dataset), std::move(views), scope});
     absl::MutexLock lock(&mutex_);
     return data_.insert_or_assign(name, std::move(data)).first->second;
   }

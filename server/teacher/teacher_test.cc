@@ -17,6 +17,7 @@
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "core/record.h"
+#include "data/fake_dataset.h"
 #include "data/simulator.h"
 #include "data/view.h"
 #include "grpcpp/grpcpp.h"
@@ -143,13 +144,14 @@ class TeacherTest : public ::testing::Test {
   // Reads everything and checks every checksum against the view that was asked for.
   int ReadAll(const v1::StreamResponsesRequest& request) {
     const auto dataset = *OpenDataset(request.data());
+    const ViewMaker views = *ViewMaker::Open(request.data(), *dataset);
     ResponseStream stream(request, Address());
     int cached = 0;
     for (const v1::ViewRef& view : request.views()) {
       const auto response = stream.Next(absl::Now() + absl::Seconds(30));
       EXPECT_THAT(response, IsOk());
       if (!response.ok()) return -1;
-      const uint32_t own = ViewChecksum(MakeView(*dataset->Read(view.sample()), request.data(), view.view()));
+      const uint32_t own = ViewChecksum(*views.Make(*dataset->Read(view.sample()), view.view()));
       EXPECT_EQ(response->records.size(), static_cast<size_t>(request.plan().items_size()));
       for (const std::string& record : response->records) EXPECT_EQ(ParseRecord(record)->header.view_crc32c(), own);
       cached += response->from_cache;
@@ -454,6 +456,40 @@ TEST_F(TeacherTest, AnotherTeacherOrDataSetIsRefusedWithBothNames) {
   EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("sha256:else")));
 }
 
+TEST_F(TeacherTest, PastesWhatTheWorkerPastesAndRefusesAWorkerWithAnotherDatabase) {
+  const std::string objects = folder_ / "objects";
+  v1::StreamResponsesRequest request = Request(2, 2);
+  request.mutable_data()->set_seed(7);
+  request.mutable_data()->mutable_augmentation()->set_objects(objects);
+  for (int i = 0; i < 3; ++i) request.mutable_data()->mutable_augmentation()->add_paste(10);
+  const auto dataset = *OpenDataset(request.data());
+  const auto worker_digest = [&] {
+    return ViewMaker::Open(request.data(), *dataset)->FilesDigest(*dataset->Digest("train"));
+  };
+  {
+    ResponseStream stream(request, Address());
+    EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)),
+                StatusIs(absl::StatusCode::kNotFound, HasSubstr("data.augmentation.objects: no object database")));
+  }
+  ASSERT_THAT(WriteObjectDatabase(*dataset, "train", objects), IsOk());
+  request.set_dataset_digest(worker_digest());
+  EXPECT_EQ(ReadAll(request), 0);
+  EXPECT_EQ(ReadAll(request), 4);
+
+  // The folder gets other objects: nothing of the first ones is found under the new names, and whoever still has the
+  // first ones is refused.
+  const v1::StreamResponsesRequest before = request;
+  std::filesystem::remove_all(objects);
+  ASSERT_THAT(WriteObjectDatabase(*dataset, "train", objects, 60), IsOk());
+  request.set_dataset_digest(worker_digest());
+  ASSERT_NE(request.dataset_digest(), before.dataset_digest());
+  EXPECT_EQ(ReadAll(request), 0);
+  ResponseStream stream(before, Address());
+  EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)),
+              StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::AllOf(HasSubstr(before.dataset_digest()),
+                                                                               HasSubstr(request.dataset_digest()))));
+}
+
 TEST_F(TeacherTest, BadRequestsAreRefused) {
   v1::StreamResponsesRequest request = Request(1, 1);
   request.mutable_views(0)->set_view(9);
@@ -488,8 +524,9 @@ TEST_F(TeacherTest, TheNegativeControlAnswersAnotherView) {
   ASSERT_THAT(response, IsOk());
   const auto dataset = *OpenDataset(request.data());
   const Frame frame = *dataset->Read("000000");
-  EXPECT_EQ(ParseRecord(response->records[0])->header.view_crc32c(), ViewChecksum(MakeView(frame, request.data(), 2)));
-  EXPECT_NE(ParseRecord(response->records[0])->header.view_crc32c(), ViewChecksum(MakeView(frame, request.data(), 1)));
+  const ViewMaker views = *ViewMaker::Open(request.data(), *dataset);
+  EXPECT_EQ(ParseRecord(response->records[0])->header.view_crc32c(), ViewChecksum(*views.Make(frame, 2)));
+  EXPECT_NE(ParseRecord(response->records[0])->header.view_crc32c(), ViewChecksum(*views.Make(frame, 1)));
 }
 
 }  // namespace
