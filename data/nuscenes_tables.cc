@@ -447,7 +447,8 @@ class NuscenesTableReader {
         row.attribute = static_cast<int8_t>(attribute);
       }
       KD_RETURN_IF_ERROR(ToTransform(translation, rotation, row.box_to_global));
-      if (!std::all_of(size.begin(), size.end(), [](double v) { return static_cast<float>(v) > 0 && v <= kLargestObject; })) {
+      const auto possible = [](double v) { return static_cast<float>(v) > 0 && v <= kLargestObject; };
+      if (!std::all_of(size.begin(), size.end(), possible)) {
         return Invalid("size", absl::StrCat("is ", absl::StrJoin(size, " x "), " m, sizes must be above 0 and at most ",
                                             kLargestObject));
       }

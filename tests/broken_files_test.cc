@@ -1,5 +1,5 @@
-// Every kind of damage in every format of data sets: one clear error, or a skip that is counted, as docs/broken-files.md
-// tells.
+// Every kind of damage in every format of data sets: one clear error, or a skip that is counted, as
+// docs/broken-files.md tells.
 #include <zlib.h>
 
 #include <cmath>
@@ -110,15 +110,17 @@ class NpyFolder : public CustomFolder {
   void WritePoints(size_t good, size_t bad) override {
     std::string header = absl::StrCat("{'descr': '<f4', 'fortran_order': False, 'shape': (", good + bad, ", 4), }");
     header.resize(117, ' ');
-    Write("points/f.npy", absl::StrCat(absl::string_view("\x93NUMPY\x01\x00\x76\x00", 10), header, "\n", Rows(good, bad, 4)));
+    Write("points/f.npy",
+          absl::StrCat(absl::string_view("\x93NUMPY\x01\x00\x76\x00", 10), header, "\n", Rows(good, bad, 4)));
   }
 };
 
 class PcdFolder : public CustomFolder {
  public:
   void WritePoints(size_t good, size_t bad) override {
-    Write("points/f.pcd", absl::StrCat("VERSION 0.7\nFIELDS x y z intensity\nSIZE 4 4 4 4\nTYPE F F F F\nCOUNT 1 1 1 1\nWIDTH ",
-                                       good + bad, "\nHEIGHT 1\nPOINTS ", good + bad, "\nDATA binary\n", Rows(good, bad, 4)));
+    Write("points/f.pcd",
+          absl::StrCat("VERSION 0.7\nFIELDS x y z intensity\nSIZE 4 4 4 4\nTYPE F F F F\nCOUNT 1 1 1 1\nWIDTH ",
+                       good + bad, "\nHEIGHT 1\nPOINTS ", good + bad, "\nDATA binary\n", Rows(good, bad, 4)));
   }
 };
 
@@ -173,8 +175,8 @@ class WaymoFolder : public FrameFolder {
     const std::string bytes = image.SerializeAsString();
     uLongf size = compressBound(bytes.size());
     std::string packed(size, '\0');
-    ASSERT_EQ(compress2(reinterpret_cast<Bytef*>(packed.data()), &size, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size(),
-                        Z_BEST_SPEED),
+    ASSERT_EQ(compress2(reinterpret_cast<Bytef*>(packed.data()), &size, reinterpret_cast<const Bytef*>(bytes.data()),
+                        bytes.size(), Z_BEST_SPEED),
               Z_OK);
     packed.resize(size);
     frame_.mutable_lasers(0)->mutable_return_1()->set_range_image_compressed(packed);

@@ -35,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   kd::WriteInput("labels/f.txt", parts[1]);
   const std::string kind = parts[2].substr(0, 3);
   const std::string ending = kind == "npy" || kind == "pcd" ? kind : "bin";
-  for (const char* other : {"bin", "npy", "pcd"}) std::filesystem::remove(kd::InputFolder() / ("points/f." + std::string(other)));
+  for (const char* other : {"bin", "npy", "pcd"})
+    std::filesystem::remove(kd::InputFolder() / ("points/f." + std::string(other)));
   kd::WriteInput("points/f." + ending, parts[3]);
   kd::v1::Data folder;
   folder.set_format("custom");
@@ -48,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto split = (*dataset)->Split("train");
   if (!split.ok()) kd::RequireRefusal(split.status(), {absl::StatusCode::kInvalidArgument});
   const auto digest = (*dataset)->Digest("train");
-  if (!digest.ok()) kd::RequireRefusal(digest.status(), {absl::StatusCode::kInvalidArgument, absl::StatusCode::kNotFound});
+  if (!digest.ok())
+    kd::RequireRefusal(digest.status(), {absl::StatusCode::kInvalidArgument, absl::StatusCode::kNotFound});
   kd::FindCustomClasses(kd::InputFolder().path(), {"f"});
   kd::ReadFrame(folder, kd::BoxSizes::kPossible, "f");
   kd::ReadFrame(folder, kd::BoxSizes::kAny, "f");

@@ -1,5 +1,5 @@
-// What fuzz targets share. A target gives arbitrary bytes to a reader and aborts when a promise of its header is broken;
-// the sanitizers watch the rest (docs/fuzzing.md).
+// What fuzz targets share. A target gives arbitrary bytes to a reader and aborts when a promise of its header is
+// broken; the sanitizers watch the rest (docs/fuzzing.md).
 #ifndef KD_TESTS_FUZZ_FUZZ_TARGET_H_
 #define KD_TESTS_FUZZ_FUZZ_TARGET_H_
 
@@ -86,7 +86,8 @@ inline void RequireUsable(const Frame& frame, size_t num_classes, float largest_
     for (const float value : {b.x, b.y, b.z, b.yaw, labeled.vx, labeled.vy}) {
       Require(std::isfinite(value), "numbers of boxes are finite");
     }
-    for (const float size : {b.dx, b.dy, b.dz}) Require(size > 0 && size <= largest_object, "boxes have possible sizes");
+    for (const float size : {b.dx, b.dy, b.dz})
+      Require(size > 0 && size <= largest_object, "boxes have possible sizes");
     Require(labeled.label >= 0 && static_cast<size_t>(labeled.label) < num_classes, "labels are classes");
     Require(labeled.num_points >= 0, "a number of points is none below 0");
   }

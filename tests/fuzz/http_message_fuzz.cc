@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     kd::HttpRequest again;
     std::string escaped;
     for (const char c : request.path) escaped += c == '/' ? "/" : kd::PercentEncode(absl::string_view(&c, 1));
-    kd::Require(kd::ParseHttpTarget(escaped, again).ok() && again.path == request.path, "an escaped path reads the same");
+    kd::Require(kd::ParseHttpTarget(escaped, again).ok() && again.path == request.path,
+                "an escaped path reads the same");
   }
   for (const uint64_t total : {uint64_t{0}, uint64_t{1000}, ~uint64_t{0}}) {
     const auto range = kd::SelectByteRange(text, total);
@@ -29,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       continue;
     }
     const auto again = kd::ParseHttpAddress(address->ToString());
-    kd::Require(again.ok() && again->host == address->host && again->port == address->port, "what was written reads the same");
+    kd::Require(again.ok() && again->host == address->host && again->port == address->port,
+                "what was written reads the same");
   }
   return 0;
 }

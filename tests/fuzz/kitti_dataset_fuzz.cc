@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       continue;
     }
     kd::RequireUsable(*frame, 2, 100);
-    kd::Require(crop || frame->num_points() + frame->not_finite == parts[3].size() / 16, "every point is kept or counted");
+    kd::Require(crop || frame->num_points() + frame->not_finite == parts[3].size() / 16,
+                "every point is kept or counted");
     kd::Require((*dataset)->Digest("train").ok(), "a frame that can be read has a digest");
   }
   return 0;

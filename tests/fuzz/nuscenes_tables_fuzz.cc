@@ -11,7 +11,8 @@ namespace {
 void ReadAll(const NuscenesDataset& dataset) {
   const NuscenesTables& tables = dataset.tables();
   for (const NuscenesRecording& recording : tables.recordings()) {
-    for (const double value : tables.SensorToGlobal(recording).translation) Require(std::isfinite(value), "poses are finite");
+    for (const double value : tables.SensorToGlobal(recording).translation)
+      Require(std::isfinite(value), "poses are finite");
   }
   for (const NuscenesAnnotation& annotation : tables.annotations()) tables.Velocity(annotation);
   for (const char* split : {"mini_val", "mini_train"}) {
@@ -24,7 +25,8 @@ void ReadAll(const NuscenesDataset& dataset) {
       const auto frame = dataset.Read(sample);
       // A file that tables name and that is not there.
       if (!frame.ok()) {
-        RequireRefusal(frame.status(), {absl::StatusCode::kDataLoss, absl::StatusCode::kNotFound, absl::StatusCode::kInvalidArgument});
+        RequireRefusal(frame.status(),
+                       {absl::StatusCode::kDataLoss, absl::StatusCode::kNotFound, absl::StatusCode::kInvalidArgument});
       } else {
         RequireUsable(*frame, 1, 1000);
       }

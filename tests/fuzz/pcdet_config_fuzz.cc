@@ -7,6 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   kd::MakeInputFolders({"cfgs"});
   kd::WriteInput("cfgs/data.yaml", parts[1]);
   const auto detector = kd::ReadPcdetConfig(kd::WriteInput("cfgs/model.yaml", parts[0]), "MODEL");
-  if (!detector.ok()) kd::RequireRefusal(detector.status(), {absl::StatusCode::kInvalidArgument, absl::StatusCode::kNotFound});
+  if (!detector.ok())
+    kd::RequireRefusal(detector.status(), {absl::StatusCode::kInvalidArgument, absl::StatusCode::kNotFound});
   return 0;
 }

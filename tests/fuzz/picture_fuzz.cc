@@ -4,7 +4,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string bytes = kd::InputText(data, size);
-  for (const auto& image : {kd::Image::DecodeJpeg(bytes, "camera 1"), kd::Image::ReadPng(kd::WriteInput("a.png", bytes))}) {
+  for (const auto& image :
+       {kd::Image::DecodeJpeg(bytes, "camera 1"), kd::Image::ReadPng(kd::WriteInput("a.png", bytes))}) {
     if (!image.ok()) {
       kd::RequireRefusal(image.status(), {absl::StatusCode::kInvalidArgument});
     } else {

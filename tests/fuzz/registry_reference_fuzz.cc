@@ -8,7 +8,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   kd::Require(kd::IsRepositoryName(reference->repository), "the repository's name is one");
-  kd::Require(kd::IsTag(reference->reference) || kd::IsDigest(reference->reference), "the reference is a tag or a digest");
+  kd::Require(kd::IsTag(reference->reference) || kd::IsDigest(reference->reference),
+              "the reference is a tag or a digest");
   const auto again = kd::ParseRegistryReference(reference->ToString());
   kd::Require(again.ok() && again->ToString() == reference->ToString(), "what was written reads the same");
   return 0;

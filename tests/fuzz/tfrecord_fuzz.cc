@@ -36,7 +36,8 @@ void ReadAll(const std::string& bytes) {
     if (!payload.ok()) {
       RequireRefusal(payload.status(), {absl::StatusCode::kDataLoss});
     } else {
-      Require(*payload == bytes.substr(file->records()[i].offset, file->records()[i].length), "payloads are the file's");
+      Require(*payload == bytes.substr(file->records()[i].offset, file->records()[i].length),
+              "payloads are the file's");
     }
   }
   Require(total == bytes.size(), "records fill the file");

@@ -19,7 +19,8 @@ void ReadWeights(const std::string& bytes) {
   }
   Require(total <= std::max<size_t>(4 * bytes.size(), 1 << 20), "tensors are no larger than the header promises");
   const auto again = ParseSafeTensors(SerializeSafeTensors(checkpoint->weights));
-  Require(again.ok() && again->tensors.size() == checkpoint->weights.tensors.size(), "weights can be written as safetensors");
+  Require(again.ok() && again->tensors.size() == checkpoint->weights.tensors.size(),
+          "weights can be written as safetensors");
 }
 
 }  // namespace

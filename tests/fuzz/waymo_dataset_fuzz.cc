@@ -1,5 +1,5 @@
-// A segment of one frame. The input is a Frame message whose range images are not yet packed: a fuzzer cannot change what
-// is inside a zlib stream.
+// A segment of one frame. The input is a Frame message whose range images are not yet packed: a fuzzer cannot change
+// what is inside a zlib stream.
 #include <zlib.h>
 
 #include "data/dataset.h"

@@ -12,7 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   kd::WaymoEvalOptions options;
   options.breakdowns.clear();
-  for (const std::string& name : kd::WaymoBreakdownNames()) options.breakdowns.push_back(*kd::ParseWaymoBreakdown(name));
+  for (const std::string& name : kd::WaymoBreakdownNames())
+    options.breakdowns.push_back(*kd::ParseWaymoBreakdown(name));
   for (const bool bev : {false, true}) {
     options.bev = bev;
     for (const kd::WaymoScore& score : kd::EvaluateWaymo(*frames, options)) {
