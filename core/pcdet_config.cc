@@ -317,35 +317,43 @@ void Merge(YamlNode& base, const YamlNode& over) {
 }
 
 constexpr int kMaxBases = 8;
+// Read in all for one configuration: a few lines that name each other could else ask for millions.
+constexpr int kMaxFiles = 64;
 
 absl::StatusOr<std::string> FindBase(const std::string& path, const std::string& name) {
   for (fs::path folder = fs::absolute(path).parent_path();; folder = folder.parent_path()) {
-    if (fs::exists(folder / name)) return (folder / name).string();
+    // Without an error code it throws at a name that cannot be one, such as a very long one.
+    std::error_code error;
+    if (fs::is_regular_file(folder / name, error)) return (folder / name).string();
     if (folder == folder.parent_path()) break;
   }
   return absl::NotFoundError(absl::StrCat(path, ": _BASE_CONFIG_ \"", absl::CHexEscape(name.substr(0, 120)),
                                           "\" is neither beside it nor in a folder above; copy the dataset_configs folder there, too"));
 }
 
-absl::StatusOr<YamlNode> ReadTree(const std::string& path, int depth);
+// `files` counts those read so far.
+absl::StatusOr<YamlNode> ReadTree(const std::string& path, int depth, int& files);
 
 // Replaces a map that names a base by the base with the map's entries over it.
-absl::Status ApplyBases(const std::string& path, YamlNode& node, int depth) {
-  for (auto& [key, value] : node.entries) KD_RETURN_IF_ERROR(ApplyBases(path, value, depth));
+absl::Status ApplyBases(const std::string& path, YamlNode& node, int depth, int& files) {
+  for (auto& [key, value] : node.entries) KD_RETURN_IF_ERROR(ApplyBases(path, value, depth, files));
   const YamlNode* const base = Find(node, "_BASE_CONFIG_");
   if (base == nullptr) return absl::OkStatus();
   KD_ASSIGN_OR_RETURN(const std::string base_path, FindBase(path, base->scalar));
-  KD_ASSIGN_OR_RETURN(YamlNode merged, ReadTree(base_path, depth + 1));
+  KD_ASSIGN_OR_RETURN(YamlNode merged, ReadTree(base_path, depth + 1, files));
   Merge(merged, node);
   node = std::move(merged);
   return absl::OkStatus();
 }
 
-absl::StatusOr<YamlNode> ReadTree(const std::string& path, int depth) {
+absl::StatusOr<YamlNode> ReadTree(const std::string& path, int depth, int& files) {
+  if (++files > kMaxFiles) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": _BASE_CONFIG_ stands for more than ", kMaxFiles, " files"));
+  }
   if (depth > kMaxBases) return absl::InvalidArgumentError(absl::StrCat(path, ": _BASE_CONFIG_ is nested deeper than ", kMaxBases, " files"));
   KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   KD_ASSIGN_OR_RETURN(YamlNode tree, ParseYamlTree(text, path));
-  KD_RETURN_IF_ERROR(ApplyBases(path, tree, depth));
+  KD_RETURN_IF_ERROR(ApplyBases(path, tree, depth, files));
   return tree;
 }
 
@@ -384,7 +392,8 @@ absl::StatusOr<v1::Detector> DetectorFromPcdetModel(absl::string_view model, con
 }
 
 absl::StatusOr<v1::Detector> ReadPcdetConfig(const std::string& path, const std::string& section) {
-  KD_ASSIGN_OR_RETURN(const YamlNode tree, ReadTree(path, 0));
+  int files = 0;
+  KD_ASSIGN_OR_RETURN(const YamlNode tree, ReadTree(path, 0, files));
   Reader reader(path);
   const PcdetData data = ReadData(reader, tree);
   const YamlNode& model = reader.Child(tree, section);

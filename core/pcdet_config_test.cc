@@ -132,10 +132,27 @@ TEST_F(PcdetConfigTest, RefusesWhatItDoesNotKnow) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("one value per level")));
 }
 
+TEST_F(PcdetConfigTest, ABaseThatCanBeNoFileIsNotFound) {
+  for (const std::string& name : {std::string(5000, 'x'), std::string(5000, '/'), std::string("cfgs")}) {
+    EXPECT_THAT(ReadPcdetConfig(Write("cfgs/a.yaml", "_BASE_CONFIG_: " + name + "\n"), "MODEL").status(),
+                StatusIs(absl::StatusCode::kNotFound, HasSubstr("is neither beside it")));
+  }
+}
+
 TEST_F(PcdetConfigTest, ABaseThatNamesItselfEnds) {
   Write("cfgs/loop.yaml", "_BASE_CONFIG_: cfgs/loop.yaml\n");
   EXPECT_THAT(ReadPcdetConfig(folder_.path() + "/cfgs/loop.yaml", "MODEL").status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nested deeper")));
+}
+
+// 3^7 files without a loop.
+TEST_F(PcdetConfigTest, BasesThatNameOthersManyTimesEnd) {
+  for (int i = 0; i < 7; ++i) {
+    const std::string next = "{_BASE_CONFIG_: cfgs/" + std::to_string(i + 1) + ".yaml}";
+    Write("cfgs/" + std::to_string(i) + ".yaml", "A: " + next + "\nB: " + next + "\nC: " + next + "\n");
+  }
+  EXPECT_THAT(ReadPcdetConfig(Write("cfgs/7.yaml", "A: 1\n").replace(folder_.path().size() + 6, 1, "0"), "MODEL").status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("more than 64 files")));
 }
 
 }  // namespace

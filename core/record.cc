@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/status.h"
@@ -88,6 +89,10 @@ absl::StatusOr<Layout> LayoutOf(const v1::RecordHeader& header) {
   return layout;
 }
 
+std::string Named(const v1::RecordHeader& header) {
+  return absl::StrCat("record \"", absl::CHexEscape(header.tensor().substr(0, 64)), "\"");
+}
+
 void AppendValue(std::string& out, const void* value, size_t size) {
   out.append(static_cast<const char*>(value), size);
 }
@@ -122,7 +127,7 @@ absl::StatusOr<std::string> EncodeRecord(v1::RecordHeader header, const std::vec
   if (header.selection() == v1::SELECTION_OBJECTS) header.set_count(header.shape_size() > 0 ? header.shape(0) : 0);
   KD_ASSIGN_OR_RETURN(const Layout layout, LayoutOf(header));
   if (layout.elements() != values.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("record \"", header.tensor(), "\": ", values.size(), " values for ",
+    return absl::InvalidArgumentError(absl::StrCat(Named(header), ": ", values.size(), " values for ",
                                                    layout.rows, " x ", layout.columns));
   }
   std::string payload;
@@ -142,14 +147,14 @@ absl::StatusOr<std::string> EncodeRecord(v1::RecordHeader header, const std::vec
     case v1::DATA_TYPE_INT8:
       if (const auto bad = std::find_if_not(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
           bad != values.end()) {
-        return absl::InvalidArgumentError(absl::StrCat("record \"", header.tensor(), "\": value ", bad - values.begin(), " is ", *bad,
+        return absl::InvalidArgumentError(absl::StrCat(Named(header), ": value ", bad - values.begin(), " is ", *bad,
                                                        ", which INT8 cannot hold; the teacher's training diverged, train it anew"));
       }
       QuantizeInt8(values, layout, header, payload);
       break;
     default:
       return absl::InvalidArgumentError(
-          absl::StrCat("record \"", header.tensor(), "\": number type ", v1::DataType_Name(header.dtype()),
+          absl::StrCat(Named(header), ": number type ", v1::DataType_Name(header.dtype()),
                        " cannot be stored; use FLOAT32, FLOAT16 or INT8"));
   }
   const std::string head = header.SerializeAsString();
@@ -200,17 +205,18 @@ absl::StatusOr<DecodedRecord> DecodeRecord(absl::string_view bytes) {
   const int element_size = ElementSize(view.header.dtype());
   const uint64_t index_bytes = view.header.selection() == v1::SELECTION_PIVOTAL ? layout->rows * sizeof(uint32_t) : 0;
   if (element_size == 0 || index_bytes + layout->elements() * element_size != view.payload.size()) {
-    return absl::DataLossError(absl::StrCat("record \"", view.header.tensor(), "\": ", view.payload.size(),
+    return absl::DataLossError(absl::StrCat(Named(view.header), ": ", view.payload.size(),
                                             " payload bytes do not fit its shape and number type"));
   }
   DecodedRecord record;
   record.indices.resize(index_bytes / sizeof(uint32_t));
-  std::memcpy(record.indices.data(), view.payload.data(), index_bytes);
+  // An empty vector has no address, which memcpy must not get.
+  if (index_bytes > 0) std::memcpy(record.indices.data(), view.payload.data(), index_bytes);
   const char* data = view.payload.data() + index_bytes;
   record.values.resize(layout->elements());
   switch (view.header.dtype()) {
     case v1::DATA_TYPE_FLOAT32:
-      std::memcpy(record.values.data(), data, record.values.size() * sizeof(float));
+      if (!record.values.empty()) std::memcpy(record.values.data(), data, record.values.size() * sizeof(float));
       break;
     case v1::DATA_TYPE_FLOAT16:
       for (size_t i = 0; i < record.values.size(); ++i) {
@@ -222,16 +228,16 @@ absl::StatusOr<DecodedRecord> DecodeRecord(absl::string_view bytes) {
     case v1::DATA_TYPE_INT8: {
       if (static_cast<uint64_t>(view.header.scale_size()) != layout->channels() ||
           view.header.zero_point_size() != view.header.scale_size()) {
-        return absl::DataLossError(absl::StrCat("record \"", view.header.tensor(), "\": one scale and zero point per channel expected"));
+        return absl::DataLossError(absl::StrCat(Named(view.header), ": one scale and zero point per channel expected"));
       }
       for (size_t i = 0; i < record.values.size(); ++i) {
         const int c = static_cast<int>(layout->channel_of(i));
-        record.values[i] = view.header.scale(c) * static_cast<float>(static_cast<int8_t>(data[i]) - view.header.zero_point(c));
+        record.values[i] = view.header.scale(c) * static_cast<float>(int64_t{static_cast<int8_t>(data[i])} - view.header.zero_point(c));
       }
       break;
     }
     default:
-      return absl::DataLossError(absl::StrCat("record \"", view.header.tensor(), "\": unknown number type"));
+      return absl::DataLossError(absl::StrCat(Named(view.header), ": unknown number type"));
   }
   record.header = std::move(view.header);
   return record;

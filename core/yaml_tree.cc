@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <unordered_map>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr size_t kMaxBytes = 1 << 20;
 constexpr size_t kMaxDepth = 32;
+constexpr size_t kShownBytes = 60;
 
 struct Refusal {
   YAML::Mark mark;
@@ -59,6 +61,8 @@ class TreeBuilder : public YAML::EventHandler {
     // A map waits for the value of this key.
     bool has_key = false;
     std::string key;
+    // Indices into node.entries.
+    std::unordered_map<std::string, size_t> entry_of;
   };
 
   static YamlNode Node(const YAML::Mark& mark, YamlNode::Kind kind) {
@@ -73,7 +77,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
   static void RefuseTag(const YAML::Mark& mark, const std::string& tag) {
     if (!tag.empty() && tag != "?" && tag != "!") {
-      throw Refusal{mark, absl::StrCat("tag \"", absl::CHexEscape(tag), "\" is not allowed; leave it out")};
+      throw Refusal{mark, absl::StrCat("tag \"", absl::CHexEscape(tag.substr(0, kShownBytes)), "\" is not allowed; leave it out")};
     }
   }
   void Open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
@@ -110,11 +114,11 @@ class TreeBuilder : public YAML::EventHandler {
     mark.line = key.line - 1;
     mark.column = key.column - 1;
     if (key.kind != YamlNode::Kind::kScalar) throw Refusal{mark, "a key must be a plain word"};
-    for (const auto& [name, value] : parent.node.entries) {
-      if (name == key.scalar) {
-        throw Refusal{mark, absl::StrCat("key \"", absl::CHexEscape(key.scalar), "\" appears twice (its first value is in line ",
-                                         value.line, "); keep one")};
-      }
+    const auto [first, added] = parent.entry_of.emplace(key.scalar, parent.node.entries.size());
+    if (!added) {
+      throw Refusal{mark, absl::StrCat("key \"", absl::CHexEscape(key.scalar.substr(0, kShownBytes)),
+                                       "\" appears twice (its first value is in line ", parent.node.entries[first->second].second.line,
+                                       "); keep one")};
     }
     parent.key = std::move(key.scalar);
     parent.has_key = true;
@@ -158,6 +162,8 @@ absl::Status At(absl::string_view file_name, const YAML::Mark& mark, absl::strin
 
 }  // namespace
 
+YamlNode::~YamlNode() = default;
+
 std::string YamlNode::Describe() const {
   switch (kind) {
     case Kind::kNull:
@@ -169,7 +175,7 @@ std::string YamlNode::Describe() const {
     case Kind::kScalar:
       break;
   }
-  return absl::StrCat("\"", absl::CHexEscape(scalar.substr(0, 60)), "\"");
+  return absl::StrCat("\"", absl::CHexEscape(scalar.substr(0, kShownBytes)), "\"");
 }
 
 absl::StatusOr<YamlNode> ParseYamlTree(absl::string_view text, absl::string_view file_name) {
@@ -196,7 +202,7 @@ absl::StatusOr<YamlNode> ParseYamlTree(absl::string_view text, absl::string_view
   } catch (const Refusal& refusal) {
     return At(file_name, refusal.mark, refusal.problem);
   } catch (const YAML::Exception& error) {
-    return At(file_name, error.mark, absl::StrCat("not valid YAML: ", error.msg));
+    return At(file_name, error.mark, absl::StrCat("not valid YAML: ", absl::CHexEscape(error.msg)));
   }
   return builder.TakeRoot();
 }

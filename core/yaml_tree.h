@@ -14,6 +14,15 @@ namespace kd {
 
 struct YamlNode {
   enum class Kind { kNull, kScalar, kList, kMap };
+
+  YamlNode() = default;
+  YamlNode(const YamlNode&) = default;
+  YamlNode(YamlNode&&) = default;
+  YamlNode& operator=(const YamlNode&) = default;
+  YamlNode& operator=(YamlNode&&) = default;
+  // Not inline: Clang would need it to complete the pair that holds a node.
+  ~YamlNode();
+
   Kind kind = Kind::kNull;
   // From 1.
   int line = 1, column = 1;

@@ -111,10 +111,16 @@ class CustomDataset : public Dataset {
     // A .pcd file names its columns and may have more than are asked for.
     const bool enough = rows.names.empty() ? rows.columns == columns_ : rows.columns >= columns_;
     if (!enough) {
-      return absl::DataLossError(
-          absl::StrCat(path, ": ", rows.columns, " columns",
-                       rows.names.empty() ? "" : absl::StrCat(" (", absl::StrJoin(rows.names, ", "), ")"),
-                       ", expected ", columns_, "; set data.point_columns, or add what is missing to the file"));
+      const auto append = [](std::string* out, const std::string& name) {
+        absl::StrAppend(out, absl::CHexEscape(name.substr(0, 16)));
+      };
+      const auto shown_end = rows.names.begin() + static_cast<std::ptrdiff_t>(std::min<size_t>(rows.names.size(), 8));
+      const std::string shown =
+          rows.names.empty() ? ""
+                             : absl::StrCat(" (", absl::StrJoin(rows.names.begin(), shown_end, ", ", append),
+                                            shown_end == rows.names.end() ? ")" : ", ...)");
+      return absl::DataLossError(absl::StrCat(path, ": ", rows.columns, " columns", shown, ", expected ", columns_,
+                                              "; set data.point_columns, or add what is missing to the file"));
     }
     for (size_t i = 0; i < rows.num_points(); ++i) {
       const float* row = &rows.values[i * rows.columns];

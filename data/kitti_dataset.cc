@@ -107,7 +107,7 @@ class KittiDataset : public Dataset {
     for (const KittiObject& object : *objects) {
       const auto name = std::find(class_names_.begin(), class_names_.end(), object.type);
       if (name == class_names_.end()) continue;
-      const auto possible = [](double size) { return size > 0 && size <= kLargestObject; };
+      const auto possible = [](double size) { return static_cast<float>(size) > 0 && size <= kLargestObject; };
       if (!possible(object.length) || !possible(object.width) || !possible(object.height)) {
         return absl::DataLossError(absl::StrCat(path, ": object ", &object - objects->data() + 1, " (", object.type,
                                                 ") is ", object.height, " x ", object.width, " x ", object.length,

@@ -28,13 +28,18 @@ std::string ClassList() {
                        [](std::string* out, const NuscenesClass& c) { absl::StrAppend(out, c.name); });
 }
 
-// Appends `sweep`, N x 5 of a file, to `points` as the key frame's sensor would see it.
-void AppendSweep(const std::vector<float>& sweep, const RigidTransform& to_key, double seconds,
-                 std::vector<float>& points) {
+// Appends `sweep`, N x 5 of a file, to `frame` as the key frame's sensor would see it.
+void AppendSweep(const std::vector<float>& sweep, const RigidTransform& to_key, double seconds, Frame& frame) {
+  std::vector<float>& points = frame.points;
   points.reserve(points.size() + sweep.size());
   for (size_t i = 0; i < sweep.size(); i += kNuscenesPointFeatures) {
     if (std::abs(sweep[i]) < kOwnVehicle && std::abs(sweep[i + 1]) < kOwnVehicle) continue;
     const Vec3 moved = to_key.Apply({sweep[i], sweep[i + 1], sweep[i + 2]});
+    // What was at float32's end may be beyond it now.
+    if (!std::all_of(moved.begin(), moved.end(), [](double v) { return std::isfinite(static_cast<float>(v)); })) {
+      ++frame.not_finite;
+      continue;
+    }
     for (const double v : moved) points.push_back(static_cast<float>(v));
     points.push_back(sweep[i + 3]);
     points.push_back(static_cast<float>(seconds));
@@ -98,11 +103,13 @@ absl::StatusOr<NuscenesFrame> NuscenesDataset::ReadKeyFrame(const std::string& s
   result.frame.sample = sample;
   result.frame.num_features = kNuscenesPointFeatures;
   for (const NuscenesRecording* recording : SweepsOf(*key)) {
+    size_t not_finite = 0;
     KD_ASSIGN_OR_RETURN(const std::vector<float> sweep,
-                        ReadNuscenesPoints(absl::StrCat(tables_.root(), "/", recording->filename)));
+                        ReadNuscenesPoints(absl::StrCat(tables_.root(), "/", recording->filename), &not_finite));
+    result.frame.not_finite += not_finite;
     const double seconds = 1e-6 * static_cast<double>(key->timestamp_us - recording->timestamp_us);
     AppendSweep(sweep, recording == key ? RigidTransform{} : global_to_key * tables_.SensorToGlobal(*recording),
-                seconds, result.frame.points);
+                seconds, result.frame);
   }
   for (const int32_t i : tables_.AnnotationsOf(index)) {
     const NuscenesAnnotation& annotation = tables_.annotations()[i];
@@ -206,7 +213,7 @@ int NuscenesDataset::LabelOf(const NuscenesAnnotation& annotation) const {
   return annotation.label < 0 ? -1 : labels_[annotation.label];
 }
 
-absl::StatusOr<std::vector<float>> ReadNuscenesPoints(const std::string& path) {
+absl::StatusOr<std::vector<float>> ReadNuscenesPoints(const std::string& path, size_t* not_finite) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxPointBytes));
   constexpr size_t kRow = kNuscenesPointFeatures * sizeof(float);
   if (bytes.size() % kRow != 0) {
@@ -223,6 +230,7 @@ absl::StatusOr<std::vector<float>> ReadNuscenesPoints(const std::string& path) {
     std::copy_n(first, kNuscenesPointFeatures, points.begin() + static_cast<std::ptrdiff_t>(kept));
     kept += kNuscenesPointFeatures;
   }
+  if (not_finite != nullptr) *not_finite = (points.size() - kept) / kNuscenesPointFeatures;
   points.resize(kept);
   return points;
 }

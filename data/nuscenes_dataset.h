@@ -84,9 +84,10 @@ class NuscenesDataset : public Dataset {
 // does not apply. NOT_FOUND: no tables, or several versions of them.
 absl::StatusOr<std::unique_ptr<Dataset>> OpenNuscenesDataset(const v1::Data& data);
 
-// Points of a LIDAR_TOP file, N x 5: x, y, z, intensity, ring. Those with a coordinate that is not finite are left out.
+// Points of a LIDAR_TOP file, N x 5: x, y, z, intensity, ring. Those with a number that is not finite are left out, and
+// counted if asked.
 // DATA_LOSS: the file is empty or its size is not a multiple of 20 bytes.
-absl::StatusOr<std::vector<float>> ReadNuscenesPoints(const std::string& path);
+absl::StatusOr<std::vector<float>> ReadNuscenesPoints(const std::string& path, size_t* not_finite = nullptr);
 
 }  // namespace kd
 

@@ -270,8 +270,10 @@ class NuscenesTableReader {
       const auto check = [&]() -> absl::Status {
         KD_ASSIGN_OR_RETURN(int32_t at, sample_tokens_.Find("first_sample_token", scene.first));
         KD_ASSIGN_OR_RETURN(const int32_t last, sample_tokens_.Find("last_sample_token", scene.last));
+        // Links may lead in a circle, and the number is the file's: no list is longer than the table.
+        const auto longest = std::min<int64_t>(scene.num_samples, tables_.samples_.size());
         int64_t count = 1;
-        for (; at != last && count < scene.num_samples && at >= 0; ++count) at = tables_.samples_[at].next;
+        for (; at != last && count < longest && at >= 0; ++count) at = tables_.samples_[at].next;
         if (at == last && count == scene.num_samples) return absl::OkStatus();
         return Invalid("nbr_samples", absl::StrCat("is ", scene.num_samples,
                                                    ", but so many samples do not lead from the first to the last"));
@@ -445,7 +447,8 @@ class NuscenesTableReader {
         row.attribute = static_cast<int8_t>(attribute);
       }
       KD_RETURN_IF_ERROR(ToTransform(translation, rotation, row.box_to_global));
-      if (!std::all_of(size.begin(), size.end(), [](double v) { return v > 0 && v <= kLargestObject; })) {
+      const auto possible = [](double v) { return static_cast<float>(v) > 0 && v <= kLargestObject; };
+      if (!std::all_of(size.begin(), size.end(), possible)) {
         return Invalid("size", absl::StrCat("is ", absl::StrJoin(size, " x "), " m, sizes must be above 0 and at most ",
                                             kLargestObject));
       }

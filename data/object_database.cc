@@ -223,9 +223,10 @@ struct Walk {
   uint64_t end = 0;
 };
 
-// The objects of the frame block `payload`, which begins at `offset`. False: it is none.
-bool ListObjects(absl::string_view payload, uint64_t offset, uint32_t point_columns,
+// The objects of the frame block `payload`, which begins at `offset`. False: it is none, or one that could not be read.
+bool ListObjects(absl::string_view payload, uint64_t offset, const ObjectDatabaseInfo& info,
                  std::vector<ObjectDatabase::Entry>* entries) {
+  const size_t point_bytes = info.point_columns * sizeof(float);
   ByteReader in(payload);
   uint32_t count = 0;
   if (!in.Number(&count)) return false;
@@ -238,8 +239,10 @@ bool ListObjects(absl::string_view payload, uint64_t offset, uint32_t point_colu
                                 .crc = Crc32c(object)};
     ByteReader fields(object);
     if (!ReadHead(fields, &head)) return false;
+    if (head.box.label < 0 || static_cast<size_t>(head.box.label) >= info.class_names.size()) return false;
+    if (fields.left() % point_bytes != 0) return false;
     entry.label = head.box.label;
-    entry.points = static_cast<uint32_t>(fields.left() / sizeof(float) / point_columns);
+    entry.points = static_cast<uint32_t>(fields.left() / point_bytes);
     entries->push_back(entry);
   }
   return in.left() == 0;
@@ -257,12 +260,13 @@ absl::StatusOr<Walk> WalkObjects(const std::string& path) {
     return absl::DataLossError(absl::StrCat(path, ": byte ", kObjectsTag.size(), ": the settings cannot be read"));
   }
   walk.end = kObjectsTag.size() + kBlockHead + info.size();
-  while (walk.end < file.size()) {
+  // What follows the last frame of the split is nobody's.
+  while (walk.end < file.size() && walk.frames < walk.info.frames) {
     const absl::StatusOr<std::string> payload = file.ReadBlock(walk.end);
     if (absl::IsDataLoss(payload.status())) break;
     KD_RETURN_IF_ERROR(payload.status());
     const size_t before = walk.entries.size();
-    if (!ListObjects(*payload, walk.end + kBlockHead, walk.info.point_columns, &walk.entries)) {
+    if (!ListObjects(*payload, walk.end + kBlockHead, walk.info, &walk.entries)) {
       walk.entries.resize(before);
       break;
     }

@@ -210,7 +210,7 @@ absl::StatusOr<std::vector<size_t>> ChooseColumns(const PcdHeader& header, absl:
       return absl::DataLossError(
           absl::StrCat(file_name, ": no field ", name, " among ",
                        absl::StrJoin(header.fields.begin(),
-                                     header.fields.begin() + std::min<size_t>(header.fields.size(), 16), ", ", append),
+                                     header.fields.begin() + std::min<size_t>(header.fields.size(), 8), ", ", append),
                        "; rename the fields to x, y, z and intensity"));
     }
   }

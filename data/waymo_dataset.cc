@@ -187,7 +187,7 @@ class WaymoDataset : public Dataset {
       const std::string type = WaymoTypeName(label.type);
       const auto name = std::find(class_names_.begin(), class_names_.end(), type);
       if (name == class_names_.end() || label.num_points <= 0) continue;
-      const auto possible = [](double size) { return size > 0 && size <= kLargestObject; };
+      const auto possible = [](double size) { return static_cast<float>(size) > 0 && size <= kLargestObject; };
       if (!possible(label.length) || !possible(label.width) || !possible(label.height)) {
         return absl::DataLossError(absl::StrCat("label ", &label - frame.labels.data(), " (", type, ") is ",
                                                 label.length, " x ", label.width, " x ", label.height,

@@ -19,7 +19,9 @@ constexpr int kLasers = 5;
 constexpr int kCameras = 5;
 // Several times what real frames and range images take.
 constexpr size_t kMaxFrameBytes = size_t{64} << 20;
-constexpr size_t kMaxInflatedBytes = size_t{64} << 20;
+constexpr size_t kMaxInflatedBytes = size_t{64} << 20;  // Of a frame's streams together.
+// Of a box or speed: further than anything on a road.
+constexpr double kLargestNumber = 1e6;
 constexpr int kMaxImageSide = 1 << 16;
 constexpr int kPixelChannels = 4;
 constexpr int kPoseChannels = 6;
@@ -51,7 +53,8 @@ absl::StatusOr<WaymoTransform> ParseTransform(const waymo::Transform& message, a
   return m;
 }
 
-absl::StatusOr<std::string> Inflate(absl::string_view compressed, absl::string_view name) {
+// Takes what comes out from `room`.
+absl::StatusOr<std::string> Inflate(absl::string_view compressed, absl::string_view name, size_t& room) {
   z_stream stream{};
   if (inflateInit(&stream) != Z_OK) {
     return absl::ResourceExhaustedError(absl::StrCat(name, ": no memory to unpack it; free some and try again"));
@@ -61,7 +64,7 @@ absl::StatusOr<std::string> Inflate(absl::string_view compressed, absl::string_v
   std::string bytes;
   int result = Z_OK;
   char piece[16384];
-  while (result == Z_OK && bytes.size() <= kMaxInflatedBytes) {
+  while (result == Z_OK && bytes.size() <= room) {
     stream.next_out = reinterpret_cast<Bytef*>(piece);
     stream.avail_out = sizeof(piece);
     result = inflate(&stream, Z_NO_FLUSH);
@@ -69,10 +72,11 @@ absl::StatusOr<std::string> Inflate(absl::string_view compressed, absl::string_v
   }
   const bool whole = result == Z_STREAM_END && stream.avail_in == 0;
   inflateEnd(&stream);
-  if (bytes.size() > kMaxInflatedBytes) {
-    return Damaged(absl::StrCat(name, " unpacks to more than ", kMaxInflatedBytes >> 20, " MiB"));
+  if (bytes.size() > room) {
+    return Damaged(absl::StrCat("up to ", name, " the frame unpacks to more than ", kMaxInflatedBytes >> 20, " MiB"));
   }
   if (!whole) return Damaged(absl::StrCat(name, " is not a whole zlib stream"));
+  room -= bytes.size();
   return bytes;
 }
 
@@ -83,8 +87,8 @@ struct Matrix {
   const float* pixel(int row, int column) const { return &data[(row * width + column) * channels]; }
 };
 
-absl::StatusOr<Matrix> ParseMatrix(absl::string_view compressed, int channels, absl::string_view name) {
-  KD_ASSIGN_OR_RETURN(const std::string bytes, Inflate(compressed, name));
+absl::StatusOr<Matrix> ParseMatrix(absl::string_view compressed, int channels, absl::string_view name, size_t& room) {
+  KD_ASSIGN_OR_RETURN(const std::string bytes, Inflate(compressed, name, room));
   waymo::MatrixFloat message;
   if (!message.ParseFromString(bytes)) return Damaged(absl::StrCat(name, " does not unpack to a matrix"));
   const auto& dims = message.shape().dims();
@@ -245,8 +249,10 @@ absl::StatusOr<std::vector<WaymoLabel>> ParseLabels(const waymo::Frame& frame) {
                      .difficulty = message.detection_difficulty_level()};
     for (const double value : {label.x, label.y, label.z, label.length, label.width, label.height, label.heading,
                                label.speed_x, label.speed_y}) {
-      if (!std::isfinite(value))
-        return Damaged(absl::StrCat("the box or speed of label ", labels.size(), " is not finite"));
+      if (!(std::abs(value) <= kLargestNumber)) {
+        return Damaged(absl::StrCat("the box or speed of label ", labels.size(), " holds ", value,
+                                    ", expected a number up to ", kLargestNumber));
+      }
     }
     labels.push_back(std::move(label));
   }
@@ -255,6 +261,7 @@ absl::StatusOr<std::vector<WaymoLabel>> ParseLabels(const waymo::Frame& frame) {
 
 absl::Status ParseClouds(const waymo::Frame& message, WaymoFrame& frame) {
   std::set<int> seen;
+  size_t room = kMaxInflatedBytes;
   for (const waymo::Laser& laser : message.lasers()) {
     const waymo::RangeImage* returns[] = {&laser.return_1(), &laser.return_2()};
     if (laser.name() < 1 || laser.name() > kLasers) {
@@ -273,11 +280,11 @@ absl::Status ParseClouds(const waymo::Frame& message, WaymoFrame& frame) {
                                               [&](const WaymoLaser& l) { return l.laser == laser.name(); });
         if (calibration == frame.lasers.end())
           return Damaged(absl::StrCat(name, " has range images and no calibration"));
-        KD_ASSIGN_OR_RETURN(const Matrix image, ParseMatrix(compressed, kPixelChannels, image_name));
+        KD_ASSIGN_OR_RETURN(const Matrix image, ParseMatrix(compressed, kPixelChannels, image_name, room));
         const bool moving = laser.name() == kWaymoTopLaser;
         if (moving && poses.data.empty()) {
           KD_ASSIGN_OR_RETURN(poses, ParseMatrix(laser.return_1().range_image_pose_compressed(), kPoseChannels,
-                                                 absl::StrCat("the pose image of ", name)));
+                                                 absl::StrCat("the pose image of ", name), room));
         }
         if (moving && (poses.height != image.height || poses.width != image.width)) {
           return Damaged(absl::StrCat(image_name, " is ", image.height, " x ", image.width, ", its pose image ",

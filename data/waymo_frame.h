@@ -92,9 +92,9 @@ struct WaymoFrame {
 };
 
 // Parses one payload.
-// DATA_LOSS: not a Frame, or one above 64 MiB; a number that is not finite where one is needed; a transform that is not
-// rigid; a calibration that is missing, doubled or incomplete; a stream that does not unpack, is larger than 64 MiB, or
-// whose sizes disagree.
+// DATA_LOSS: not a Frame, or one above 64 MiB; a number that is not finite where one is needed, or beyond any road; a
+// transform that is not rigid; a calibration that is missing, doubled or incomplete; a stream that does not unpack or
+// whose sizes disagree, or streams of more than 64 MiB together.
 absl::StatusOr<WaymoFrame> ParseWaymoFrame(absl::string_view payload);
 
 }  // namespace kd

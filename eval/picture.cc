@@ -14,6 +14,8 @@ namespace kd {
 namespace {
 
 constexpr int kMaxSide = 20000;
+// Of all sides together, as of JPEGs: a header of a few bytes must not take more memory than any camera's picture.
+constexpr uint64_t kMaxPixels = uint64_t{1} << 27;
 constexpr double kShade = 0.65;
 
 }  // namespace
@@ -48,8 +50,11 @@ Image::Image(int width, int height, Color fill)
     : width_(width),
       height_(height),
       pixels_(static_cast<size_t>(width) * height * 3) {
-  for (int y = 0; y < height; ++y) {
-    for (int x = 0; x < width; ++x) Set(x, y, fill);
+  if (fill == Color{}) return;
+  for (size_t i = 0; i < pixels_.size(); i += 3) {
+    pixels_[i] = fill.r;
+    pixels_[i + 1] = fill.g;
+    pixels_[i + 2] = fill.b;
   }
 }
 
@@ -60,9 +65,10 @@ absl::StatusOr<Image> Image::ReadPng(const std::string& path) {
   if (!png_image_begin_read_from_memory(&png, bytes.data(), bytes.size())) {
     return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" cannot be read as PNG: ", png.message));
   }
-  if (png.width > kMaxSide || png.height > kMaxSide) {
+  if (png.width > kMaxSide || png.height > kMaxSide || uint64_t{png.width} * png.height > kMaxPixels) {
     png_image_free(&png);
-    return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" is larger than ", kMaxSide, " pixels"));
+    return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" cannot be read as PNG: ", png.width, " x ", png.height,
+                                                   " pixels are too many; copy it anew"));
   }
   png.format = PNG_FORMAT_RGB;
   Image image(static_cast<int>(png.width), static_cast<int>(png.height));

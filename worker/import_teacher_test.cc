@@ -1,5 +1,5 @@
-// Real torch wrote what the reader is tested with (core/torch_checkpoint_test.cc); here a detector's own weights go out and
-// come back.
+// Real torch wrote what the reader is tested with (core/torch_checkpoint_test.cc); here a detector's own weights go out
+// and come back.
 #include "worker/import_teacher.h"
 
 #include <string>
@@ -61,7 +61,8 @@ TEST(ImportTeacherTest, WhatDoesNotFitIsRefusedOrStartsTheSameEveryTime) {
   auto loaded = LoadDetector(allowed->file);
   ASSERT_THAT(loaded.status(), IsOk());
   const SafeTensorsFile state = StateDict(*loaded->module);
-  EXPECT_EQ(state.tensors.at("vfe.pfn_layers.0.linear.weight").bytes, weights.tensors.at("vfe.pfn_layers.0.linear.weight").bytes);
+  EXPECT_EQ(state.tensors.at("vfe.pfn_layers.0.linear.weight").bytes,
+            weights.tensors.at("vfe.pfn_layers.0.linear.weight").bytes);
   EXPECT_EQ(ImportTeacher(detector, weights, /*allow_missing=*/true)->file, allowed->file);
 }
 

@@ -18,6 +18,7 @@ constexpr absl::string_view kDockerManifestType = "application/vnd.docker.distri
 constexpr absl::string_view kDockerIndexType = "application/vnd.docker.distribution.manifest.list.v2+json";
 // A size is a 64-bit signed number in the standard.
 constexpr uint64_t kMaxSize = INT64_MAX;
+constexpr size_t kShownBytes = 100;
 
 absl::Status Invalid(absl::string_view field, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat("manifest: ", field, " ", problem));
@@ -26,7 +27,7 @@ absl::Status Invalid(absl::string_view field, absl::string_view problem) {
 absl::StatusOr<ManifestKind> KindOf(absl::string_view media_type) {
   if (media_type == kImageManifestType || media_type == kDockerManifestType) return ManifestKind::kImage;
   if (media_type == kImageIndexType || media_type == kDockerIndexType) return ManifestKind::kIndex;
-  return absl::InvalidArgumentError(absl::StrCat("media type \"", absl::CEscape(media_type),
+  return absl::InvalidArgumentError(absl::StrCat("media type \"", absl::CEscape(media_type.substr(0, kShownBytes)),
                                                  "\" is not one of a manifest; send it as ", kImageManifestType, " or ",
                                                  kImageIndexType));
 }
@@ -57,7 +58,7 @@ absl::StatusOr<Descriptor> ParseDescriptor(const Json& object, const std::string
   if (descriptor.media_type.empty()) return Invalid(where + ".mediaType", "is missing");
   KD_ASSIGN_OR_RETURN(descriptor.digest, OptionalString(object, where + ".", "digest"));
   if (!IsDigest(descriptor.digest)) {
-    return Invalid(where + ".digest", absl::StrCat("is \"", absl::CEscape(descriptor.digest),
+    return Invalid(where + ".digest", absl::StrCat("is \"", absl::CEscape(descriptor.digest.substr(0, kShownBytes)),
                                                    "\", not sha256: and 64 lower-case hexadecimal digits"));
   }
   const auto size = object.find("size");
@@ -102,7 +103,7 @@ absl::StatusOr<Manifest> ParseManifest(absl::string_view bytes, absl::string_vie
   if (version == document.end() || *version != 2) return Invalid("schemaVersion", "must be 2");
   KD_ASSIGN_OR_RETURN(const std::string own_type, OptionalString(document, "", "mediaType"));
   if (!own_type.empty() && own_type != media_type) {
-    return Invalid("mediaType", absl::StrCat("is \"", absl::CEscape(own_type), "\" but it was sent as ", media_type));
+    return Invalid("mediaType", absl::StrCat("is \"", absl::CEscape(own_type.substr(0, kShownBytes)), "\" but it was sent as ", media_type));
   }
   KD_ASSIGN_OR_RETURN(manifest.artifact_type, OptionalString(document, "", "artifactType"));
   KD_ASSIGN_OR_RETURN(manifest.annotations, Annotations(document, ""));
