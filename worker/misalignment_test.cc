@@ -45,7 +45,8 @@ class MisalignmentTest : public ::testing::Test {
     few.close();
     v1::Pair job = Job(0.5f, kTeacherEpochs);
     dataset_ = OpenDataset(job.data())->release();
-    auto teacher = Train({.pair = job, .folder = *folder_ / "teacher", .dataset = dataset_});
+    const ViewMaker views = Views(job);
+    auto teacher = Train({.pair = job, .folder = *folder_ / "teacher", .dataset = dataset_, .views = &views});
     ASSERT_THAT(teacher, IsOk());
     teacher_weights_ = new std::string(SaveWeights(**teacher));
   }
