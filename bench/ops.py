@@ -1,23 +1,22 @@
 #!/usr/bin/env python3
-"""What our kernels cost against the packages that people take from PyPI otherwise.
+"""What our kernels, metrics and detectors cost against the packages that people take from PyPI otherwise.
 
-    scripts/bench ops [--rounds 5] [--only sparse-conv,voxelize,boxes,scaling,gpu]
+    scripts/bench ops [SECTION ...] [--rounds 5]
 
-Both sides take turns on the same data, each with two threads at most; results are compared before anything is timed. Ratios are
-their time / ours. The peers are installed into .deps/bench on first use (bench/peers.txt); LibTorch comes from .deps/wheels.
+Both sides take turns on the same data, each with two threads at most (metrics with one); results are compared before or while they
+are timed. Ratios are their time / ours. The peers are installed into .deps/bench and .deps/bench-nuscenes on first use; LibTorch
+comes from .deps/wheels.
 """
 import argparse
-import json
 import math
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PEERS = os.path.join(ROOT, ".deps", "bench")
+sys.dont_write_bytecode = True
+from peers.harness import ROOT, THREADS, Ours, environment, report, report_nothing, say, timed
+
 SHAPE = (41, 1504, 1504)
 RANGE = (-75.2, -75.2, -2.0, 75.2, 75.2, 4.0)
 VOXEL = (0.1, 0.1, 0.15)
@@ -25,64 +24,11 @@ VOXEL = (0.1, 0.1, 0.15)
 
 def enter_peers():
     """Runs this script again in the peers' environment."""
-    python = os.path.join(PEERS, "bin", "python")
-    if sys.prefix == PEERS:
+    python = environment("bench", "peers.txt")
+    if sys.prefix == os.path.dirname(os.path.dirname(python)):
         return
-    stamp = os.path.join(PEERS, "installed")
-    wanted = open(os.path.join(ROOT, "bench", "peers.txt")).read()
-    if not os.path.exists(stamp) or open(stamp).read() != wanted:
-        say("installing the peers into .deps/bench")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", PEERS], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r",
-                        os.path.join(ROOT, "bench", "peers.txt")], check=True)
-        with open(stamp, "w") as file:
-            file.write(wanted)
-    environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, ".deps", "wheels"), OMP_NUM_THREADS="2")
-    os.execve(python, [python, os.path.abspath(__file__)] + sys.argv[1:], environment)
-
-
-def say(text):
-    print(f"[ops] {text}", file=sys.stderr, flush=True)
-
-
-def report(name, values, goal, better="higher", **more):
-    print(json.dumps({"name": f"ops.{name}", "value": round(statistics.median(values), 3), "goal": goal, "better": better,
-                      "unit": "ratio", "median_of": len(values), "min": round(min(values), 3), "max": round(max(values), 3),
-                      **more}), flush=True)
-
-
-class Ours:
-    """The other half, in a process of its own."""
-
-    def __init__(self):
-        program = os.path.join(ROOT, "build", "release", "bench", "ops_bench")
-        if not os.path.exists(program):
-            sys.exit("ops: build/release/bench/ops_bench is missing; run scripts/build")
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().split()
-
-    def load(self, tensors):
-        from safetensors.torch import save_file
-        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-            save_file(tensors, file.name)
-            answer = self.ask(f"load {file.name}")
-        if answer != ["loaded"]:
-            sys.exit(f"ops: {' '.join(answer)}")
-
-    def seconds(self, line):
-        """Seconds and the numbers that tell the result."""
-        answer = self.ask(line)
-        return float(answer[0]), [float(number) for number in answer[1:]]
-
-
-def timed(call):
-    start = time.perf_counter()
-    result = call()
-    return time.perf_counter() - start, result
+    variables = dict(os.environ, PYTHONPATH=os.path.join(ROOT, ".deps", "wheels"), OMP_NUM_THREADS=str(THREADS))
+    os.execve(python, [python, os.path.abspath(__file__)] + sys.argv[1:], variables)
 
 
 def scan(beams=64, columns=2650, seed=0):
@@ -126,83 +72,29 @@ def voxels_of(points):
     return torch.from_numpy(coords), torch.from_numpy(rng.normal(size=(len(coords), 5)).astype(np.float32))
 
 
-def peer_backbone():
-    """VoxelResBackBone8x of spconv's layers. Its CPU convolutions take no bias: it is added by hand."""
-    from functools import partial
-
-    import spconv.pytorch as spconv
-    import spconv.pytorch.ops as spconv_ops
-    import torch
-    # Asked for on the way back even where no CUDA is.
-    spconv_ops.get_current_stream = lambda: 0
-    norm = partial(torch.nn.BatchNorm1d, eps=1e-3, momentum=0.01)
-
-    class Block(spconv.SparseModule):
-        def __init__(self, width, key):
-            super().__init__()
-            self.conv1 = spconv.SubMConv3d(width, width, 3, padding=1, bias=False, indice_key=key)
-            self.bn1 = norm(width)
-            self.conv2 = spconv.SubMConv3d(width, width, 3, padding=1, bias=False, indice_key=key)
-            self.bn2 = norm(width)
-            self.bias1 = torch.nn.Parameter(torch.zeros(width))
-            self.bias2 = torch.nn.Parameter(torch.zeros(width))
-
-        def forward(self, x):
-            y = self.conv1(x)
-            y = self.conv2(y.replace_feature(torch.relu(self.bn1(y.features + self.bias1))))
-            return y.replace_feature(torch.relu(self.bn2(y.features + self.bias2) + x.features))
-
-    def layer(conv, width):
-        return spconv.SparseSequential(conv, norm(width), torch.nn.ReLU())
-
-    def down(width_in, width, key, padding=1, kernel=3, stride=2):
-        return layer(spconv.SparseConv3d(width_in, width, kernel, stride, padding, bias=False, indice_key=key), width)
-
-    class Backbone(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv_input = layer(spconv.SubMConv3d(5, 16, 3, padding=1, bias=False, indice_key="subm1"), 16)
-            self.conv1 = spconv.SparseSequential(Block(16, "res1"), Block(16, "res1"))
-            self.conv2 = spconv.SparseSequential(down(16, 32, "spconv2"), Block(32, "res2"), Block(32, "res2"))
-            self.conv3 = spconv.SparseSequential(down(32, 64, "spconv3"), Block(64, "res3"), Block(64, "res3"))
-            self.conv4 = spconv.SparseSequential(down(64, 128, "spconv4", (0, 1, 1)), Block(128, "res4"), Block(128, "res4"))
-            self.conv_out = down(128, 128, "spconv_down2", 0, (3, 1, 1), (2, 1, 1))
-
-        def forward(self, features, coords):
-            x = spconv.SparseConvTensor(features, coords, list(SHAPE), 1)
-            for stage in (self.conv_input, self.conv1, self.conv2, self.conv3, self.conv4, self.conv_out):
-                x = stage(x)
-            return x.features
-
-    torch.manual_seed(0)
-    return Backbone()
-
-
 def sparse_conv(ours, rounds):
     import torch
+    from peers.detectors import voxel_backbone, weights
     coords, features = voxels_of(scan())
     say(f"sparse convolution: {len(coords)} voxels")
-    net = peer_backbone()
-    weights = {}
-    for name, tensor in net.state_dict().items():
-        name = name.replace(".bias1", ".conv1.bias").replace(".bias2", ".conv2.bias")
-        weights[f"param.{name}"] = tensor.contiguous()
-    ours.load({**weights, "features": features, "coords": coords, "shape": torch.tensor(SHAPE)})
+    net = voxel_backbone()
+    parameters = {f"param.{name}": tensor for name, tensor in weights(net).items()}
+    ours.load({**parameters, "features": features, "coords": coords, "shape": torch.tensor(SHAPE)})
     coords = coords.int()
 
     def forward():
         net.eval()
         with torch.no_grad():
-            return net(features, coords)
+            return net(features, coords).features
 
     def backward():
         net.train()
         net.zero_grad()
-        loss = (net(features.clone().requires_grad_(), coords) ** 2).mean()
+        loss = (net(features.clone().requires_grad_(), coords).features ** 2).mean()
         return timed(loss.backward)[0]
 
     # spconv's CPU convolutions race now and then; one of a few runs must agree closely.
-    _, (rows, total) = ours.seconds("backbone forward")
+    _, (rows, total) = ours.seconds("backbone forward cpu")
     differences = []
     for _ in range(5):
         out = forward()
@@ -213,9 +105,9 @@ def sparse_conv(ours, rounds):
         sys.exit(f"ops: spconv's features differ by {min(differences):.2g} of their sum")
     ratios = {"forward": [], "backward": []}
     for _ in range(rounds):
-        mine = ours.seconds("backbone forward")[0]
+        mine = ours.seconds("backbone forward cpu")[0]
         ratios["forward"].append(timed(forward)[0] / mine)
-        mine = ours.seconds("backbone train")[0]
+        mine = ours.seconds("backbone train cpu")[0]
         ratios["backward"].append(backward() / mine)
     report("sparse-conv.forward", ratios["forward"], 1.5, peer="spconv 2.3.8, CPU")
     report("sparse-conv.backward", ratios["backward"], 1.5, peer="spconv 2.3.8, CPU")
@@ -352,77 +244,155 @@ def exponent(sizes, seconds):
 def scaling(ours, rounds):
     import numpy as np
     import torch
+    from peers.detectors import PointPillars, settled, voxel_backbone, weights
     factors = (1, 4, 16)
 
-    def fit(name, load, command, sizes):
-        fits = []
-        times = {factor: [] for factor in factors}
+    # Every round has data of its own, as frames have: what runs again and again is learnt by heart when it is small.
+    def fit(name, load, command):
         for factor in factors:
-            load(factor)
-            ours.seconds(command)
-            for _ in range(rounds):
-                times[factor].append(min(ours.seconds(command)[0] for _ in range(3)))
-        for i in range(rounds):
-            fits.append(exponent([sizes(factor) for factor in factors], [times[factor][i] for factor in factors]))
-        report(f"scaling.{name}", fits, 1.1, better="lower")
+            load(factor, 100)
+            ours.seconds(command(factor))
+        fits = []
+        for seed in range(rounds):
+            seconds = []
+            for factor in factors:
+                load(factor, seed)
+                seconds.append(ours.seconds(command(factor))[0])
+            fits.append(exponent(factors, seconds))
+        report(f"scaling.{name}", fits, 1.1, better="lower", unit="exponent")
 
-    # Points: the same road with more columns a turn would fill the same cells, so roads stand side by side instead.
-    base = scan(columns=600)
+    # The same road with more columns a turn would fill the same cells, so roads stand side by side instead. The smallest has the
+    # points of a sweep of nuScenes.
+    def roads(factor, seed):
+        sweep = scan(columns=600, seed=seed)
+        return np.concatenate([sweep + np.array([160.0 * i, 0, 0, 0, 0], np.float32) for i in range(factor)]).astype(np.float32)
 
-    def roads(factor):
-        return np.concatenate([base + np.array([160.0 * i, 0, 0, 0, 0], np.float32) for i in range(factor)]).astype(np.float32)
-
-    def load_points(factor):
-        ours.load({"points": torch.from_numpy(roads(factor)),
+    def load_points(factor, seed):
+        ours.load({"points": torch.from_numpy(roads(factor, seed)),
                    "range": torch.tensor([RANGE[0], RANGE[1], RANGE[2], 160.0 * factor - 80, RANGE[4], RANGE[5]], dtype=torch.float32)})
 
-    fit("points", load_points, "voxelize 0.2,0.2,0.3 5 1000000", lambda factor: factor * len(base))
+    fit("points", load_points, lambda factor: "voxelize 0.2,0.2,0.3 5 1000000")
 
-    coords, features = voxels_of(base)
-    net = peer_backbone()
-    weights = {f"param.{name.replace('.bias1', '.conv1.bias').replace('.bias2', '.conv2.bias')}": tensor.contiguous()
-               for name, tensor in net.state_dict().items()}
+    parameters = {f"param.{name}": tensor for name, tensor in weights(voxel_backbone()).items()}
 
-    def load_voxels(factor):
-        shifted = []
-        for i in range(factor):
-            more = coords.clone()
-            more[:, 3] += i * SHAPE[2]
-            shifted.append(more)
-        ours.load({**weights, "features": features.repeat(factor, 1), "coords": torch.cat(shifted),
+    def load_voxels(factor, seed):
+        coords, features = voxels_of(scan(columns=600, seed=seed))
+        shifted = [coords + torch.tensor([0, 0, 0, i * SHAPE[2]]) for i in range(factor)]
+        ours.load({**parameters, "features": features.repeat(factor, 1), "coords": torch.cat(shifted),
                    "shape": torch.tensor([SHAPE[0], SHAPE[1], SHAPE[2] * factor])})
 
-    fit("voxels", load_voxels, "backbone forward", lambda factor: factor * len(coords))
+    fit("voxels", load_voxels, lambda factor: "backbone forward cpu")
 
-    def load_boxes(factor):
-        boxes_of, scores = scene(1000 * factor)
+    # As many boxes as detectors let take part, and more.
+    def load_boxes(factor, seed):
+        boxes_of, scores = scene(4096 * factor, seed)
         ours.load({"boxes": boxes_of, "scores": scores})
 
-    fit("boxes", load_boxes, "nms 0.1", lambda factor: 1000 * factor)
+    fit("boxes", load_boxes, lambda factor: "nms 0.1")
+
+    # Frames of one batch, from points to boxes.
+    front = kitti_scan()
+    load_detector(ours, settled(PointPillars(), front, CANDIDATES), front)
+    fit("frames", lambda factor, seed: None, lambda factor: f"detect {factor}")
+
+
+# Boxes that pass the score threshold, as many as a trained detector of a street finds before suppression.
+CANDIDATES = 400
+
+
+def kitti_scan():
+    """What lies before the camera, with KITTI's density: N x 4."""
+    import numpy as np
+    points = scan(columns=2083, seed=2)
+    return np.ascontiguousarray(points[np.abs(np.arctan2(points[:, 1], points[:, 0])) < np.deg2rad(40)][:, :4])
+
+
+def load_detector(ours, model, points):
+    import torch
+    from peers.detectors import weights
+    ours.load(weights(model), f"detector {model.name}")
+    ours.load({"points": torch.from_numpy(points)})
+
+
+def box_difference(theirs, numbers):
+    """The largest difference of boxes (m, rad) or scores that belong together; infinite unless each has a partner."""
+    import torch
+    boxes, scores, labels = theirs
+    mine = torch.tensor(numbers).view(-1, 9)
+    rows = torch.cat([labels.view(-1, 1).float(), scores.view(-1, 1), boxes[:, :7]], 1)
+    if len(mine) != len(rows):
+        return math.inf
+    # Boxes far apart in label, score and place cannot be partners.
+    difference = (mine.unsqueeze(1) - rows.unsqueeze(0)).abs()
+    turn = difference[..., 8]
+    difference[..., 8] = torch.minimum(turn, (turn - 2 * math.pi).abs())
+    nearest, partner = difference.max(2)[0].min(1)
+    return nearest.max().item() if len(partner.unique()) == len(rows) else math.inf
+
+
+def detectors(ours, rounds):
+    import torch
+    from peers.detectors import CenterPointVoxel, PointPillars, settled
+    for name, kind, points in (("pointpillars", PointPillars, kitti_scan()), ("centerpoint-voxel", CenterPointVoxel, scan())):
+        torch.manual_seed(0)
+        model = settled(kind(), points, CANDIDATES)
+        load_detector(ours, model, points)
+
+        def peer():
+            with torch.inference_mode():
+                return model(points)
+
+        # With one thread, and more than once, as spconv's CPU convolutions race now and then.
+        _, boxes = ours.seconds("detect 1")
+        torch.set_num_threads(1)
+        difference = min(box_difference(peer(), boxes) for _ in range(3))
+        torch.set_num_threads(THREADS)
+        say(f"{name}: {len(points)} points, {len(boxes) // 9} boxes, which differ by at most {difference:.2g}")
+        if not boxes or difference > 1e-2:
+            sys.exit(f"ops: {name}: boxes differ by {difference:.2g}")
+        ratios, mine_s, peer_s = [], [], []
+        for _ in range(rounds):
+            mine_s.append(ours.seconds("detect 1")[0])
+            peer_s.append(timed(peer)[0])
+            ratios.append(peer_s[-1] / mine_s[-1])
+        report(f"inference.{name}", ratios, 1.2, peer="PyTorch 2.11.0, spconv 2.3.8, OpenCV 5.0.0", threads=THREADS, boxes=len(boxes) // 9,
+               difference=difference, ours_seconds=round(statistics.median(mine_s), 4), peer_seconds=round(statistics.median(peer_s), 4))
 
 
 def gpu(ours, rounds):
     import torch
-    note = "nothing is measured on a GPU yet" if torch.cuda.is_available() else "no GPU"
-    print(json.dumps({"name": "ops.gpu", "value": None, "goal": None, "better": "higher", "unit": "ratio", "note": note}))
+    if not torch.cuda.is_available():
+        report_nothing("gpu", "no GPU")
+        return
+    # spconv for CUDA stands where spconv for CPUs does, so it has an environment of its own.
+    variables = dict(os.environ, PYTHONPATH=os.pathsep.join([os.path.join(ROOT, ".deps", "wheels"), os.path.join(ROOT, "bench")]))
+    subprocess.run([environment("bench-cuda", "peers-cuda.txt"), "-B", os.path.join(ROOT, "bench", "peers", "gpu.py"), str(rounds)],
+                   env=variables, check=True)
 
 
-SECTIONS = {"sparse-conv": sparse_conv, "voxelize": voxelize, "boxes": boxes, "scaling": scaling, "gpu": gpu}
+def evaluation(ours, rounds):
+    from peers.evaluation import kitti, nuscenes, waymo
+    for section in (nuscenes, kitti, waymo):
+        section(rounds)
+
+
+SECTIONS = {"sparse-conv": sparse_conv, "voxelize": voxelize, "boxes": boxes, "detectors": detectors, "evaluation": evaluation,
+            "scaling": scaling, "gpu": gpu}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"default: all of {', '.join(SECTIONS)}")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.only.split(",") if name not in SECTIONS]
+    unknown = [name for name in arguments.sections if name not in SECTIONS]
     if unknown:
         parser.error(f"unknown section \"{unknown[0]}\"; there are {', '.join(SECTIONS)}")
     enter_peers()
     import torch
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
     ours = Ours()
-    for name in arguments.only.split(","):
+    for name in arguments.sections or SECTIONS:
         SECTIONS[name](ours, arguments.rounds)
 
 

@@ -1,10 +1,13 @@
 // Our half of `scripts/bench ops`: answers one command a line from standard input with the seconds that it took.
 //
 //   load FILE                     a safetensors file whose tensors the other commands name
-//   backbone forward|train        VoxelResBackBone8x: "features", "coords", "shape" (z, y, x), weights "param.*"
+//   backbone forward|train DEVICE VoxelResBackBone8x: "features", "coords", "shape" (z, y, x), weights "param.*"
 //   voxelize CELL MAX_POINTS MAX_VOXELS   "points" in "range", voxels of CELL "x,y,z" m
 //   iou                           BEV IoU of every pair of "a" and "b"
 //   nms THRESHOLD                 "boxes" by "scores"
+//   detector NAME FILE            a built-in detector with the weights of a safetensors file, or random ones for "-"
+//   detect COPIES                 "points" to final boxes, of so many equal frames in one batch
+//   throughput DEVICE BATCH fp32|bf16 ROUNDS   the same on a device with a batch of "points"; seconds of each round
 //
 // Each answer is one line: seconds, then numbers by which the other half checks the result.
 #include <chrono>
@@ -14,11 +17,15 @@
 #include <string>
 #include <vector>
 
+#include "ATen/autocast_mode.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/file.h"
+#include "core/detector_config.h"
 #include "core/safetensors.h"
 #include "models/detector.h"
+#include "models/device.h"
 #include "models/voxel_backbone.h"
 #include "ops/nms.h"
 #include "ops/rotated_iou.h"
@@ -33,10 +40,13 @@ class Bench {
  public:
   std::string Answer(const std::vector<std::string>& words) {
     if (words[0] == "load") return Load(words.at(1));
-    if (words[0] == "backbone") return Backbone(words.at(1) == "train");
+    if (words[0] == "backbone") return Backbone(words.at(1) == "train", torch::Device(words.at(2)));
     if (words[0] == "voxelize") return VoxelizePoints(words);
     if (words[0] == "iou") return Iou();
     if (words[0] == "nms") return Nms(words.at(1));
+    if (words[0] == "detector") return LoadDetector(words.at(1), words.at(2));
+    if (words[0] == "detect") return Detect(words.at(1));
+    if (words[0] == "throughput") return Throughput(words.at(1), words.at(2), words.at(3) == "bf16", words.at(4));
     return "unknown command";
   }
 
@@ -65,16 +75,19 @@ class Bench {
     return "loaded";
   }
 
-  std::string Backbone(bool training) {
+  std::string Backbone(bool training, const torch::Device& device) {
     const auto* shape = tensors_.at("shape").data_ptr<int64_t>();
     const SparseShape cells = {static_cast<int32_t>(shape[0]), static_cast<int32_t>(shape[1]), static_cast<int32_t>(shape[2])};
+    backbone_->to(device);
     backbone_->train(training);
     backbone_->zero_grad();
-    const auto features = tensors_.at("features").clone().set_requires_grad(training);
+    const torch::Tensor features = tensors_.at("features").to(device, /*non_blocking=*/false, /*copy=*/true);
+    features.set_requires_grad(training);
     const torch::AutoGradMode grad(training);
     const double start = Now();
     const SparseTensor input = MakeSparseTensor(features, tensors_.at("coords"), 1, cells);
     const torch::Tensor out = backbone_->forward(input).encoded.features;
+    if (device.is_cuda()) torch::cuda::synchronize();
     const double between = Now();
     if (training) (out * out).mean().backward();
     const double end = Now();
@@ -119,6 +132,80 @@ class Bench {
     return Line(Now() - start, {static_cast<double>(kept.size())});
   }
 
+  std::string LoadDetector(const std::string& name, const std::string& path) {
+    const auto config = BuiltInDetector(name);
+    if (!config.ok()) return std::string(config.status().message());
+    torch::manual_seed(0);
+    detector_ = DetectorModel(*config);
+    detector_->eval();
+    if (path == "-") return "loaded";
+    const auto bytes = ReadFile(path);
+    if (!bytes.ok()) return std::string(bytes.status().message());
+    const auto file = ParseSafeTensors(*bytes);
+    if (!file.ok()) return std::string(file.status().message());
+    const absl::Status status = LoadStateDict(*file, *detector_);
+    return status.ok() ? "loaded" : std::string(status.message());
+  }
+
+  Frame PointFrame() const {
+    const torch::Tensor& points = tensors_.at("points");
+    const float* const first = points.data_ptr<float>();
+    return {.points = std::vector<float>(first, first + points.numel()),
+            .num_features = static_cast<int>(points.size(1))};
+  }
+
+  std::vector<std::vector<Detection>> FinalBoxes(const std::vector<const Frame*>& frames, bool bf16) {
+    const torch::Device device = detector_->device();
+    const Batch batch = ToDevice(MakeBatch(frames, detector_->config(), /*training=*/false), device);
+    at::autocast::set_autocast_enabled(device.type(), bf16);
+    at::autocast::set_autocast_dtype(device.type(), torch::kBFloat16);
+    Predictions predictions = detector_->Forward(batch);
+    at::autocast::set_autocast_enabled(device.type(), false);
+    at::autocast::clear_cache();
+    // Boxes are decoded in single precision.
+    for (HeadOutputs& head : predictions.heads) {
+      for (auto& [name, map] : head) map = map.to(torch::kFloat32);
+    }
+    AnchorOutputs& anchors = predictions.anchors;
+    for (torch::Tensor* map : {&anchors.cls_preds, &anchors.box_preds, &anchors.dir_cls_preds,
+                               &predictions.refinement.cls, &predictions.refinement.reg}) {
+      if (map->defined()) *map = map->to(torch::kFloat32);
+    }
+    return detector_->Decode(predictions);
+  }
+
+  std::string Detect(const std::string& copies) {
+    const torch::NoGradGuard no_grad;
+    const Frame frame = PointFrame();
+    const std::vector<const Frame*> frames(std::stoul(copies), &frame);
+    const double start = Now();
+    const auto boxes = FinalBoxes(frames, /*bf16=*/false);
+    const double end = Now();
+    std::vector<double> numbers;
+    for (const Detection& d : boxes[0]) {
+      const Box3d& b = d.box;
+      for (const float value : {static_cast<float>(d.label), d.score, b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw}) {
+        numbers.push_back(value);
+      }
+    }
+    return Line(end - start, numbers);
+  }
+
+  std::string Throughput(const std::string& device, const std::string& batch, bool bf16, const std::string& rounds) {
+    const torch::NoGradGuard no_grad;
+    const Frame frame = PointFrame();
+    const std::vector<const Frame*> frames(std::stoul(batch), &frame);
+    detector_->to(torch::Device(device));
+    std::vector<double> seconds;
+    // The first rounds load kernels and choose algorithms. Decoding waits for the device.
+    for (int round = -3; round < std::stoi(rounds); ++round) {
+      const double start = Now();
+      FinalBoxes(frames, bf16);
+      if (round >= 0) seconds.push_back(Now() - start);
+    }
+    return Line(seconds.front(), {seconds.begin() + 1, seconds.end()});
+  }
+
   static std::string Line(double seconds, const std::vector<double>& numbers) {
     std::ostringstream line;
     line.precision(12);
@@ -129,6 +216,7 @@ class Bench {
 
   std::map<std::string, torch::Tensor> tensors_;
   VoxelBackbone backbone_{nullptr};
+  DetectorModel detector_{nullptr};
 };
 
 }  // namespace
@@ -136,9 +224,15 @@ class Bench {
 
 int main() {
   torch::set_num_threads(2);
+  kd::KeepFreedMemory();  // As workers and teachers do.
   kd::Bench bench;
   for (std::string line; std::getline(std::cin, line);) {
     const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
-    if (!words.empty()) std::cout << bench.Answer(words) << std::endl;
+    if (words.empty()) continue;
+    try {
+      std::cout << bench.Answer(words) << std::endl;
+    } catch (const std::exception& error) {
+      std::cout << absl::StrReplaceAll(error.what(), {{"\n", " "}}) << std::endl;
+    }
   }
 }

@@ -17,22 +17,34 @@
 #include "core/safetensors.h"
 #include "data/dataset.h"
 #include "data/nuscenes_dataset.h"
+#include "data/simulated_nuscenes.h"
+#include "data/simulated_waymo.h"
 #include "data/simulator.h"
 #include "eval/kitti.h"
 
 namespace kd {
 namespace {
 
-int Simulate(const SimulatorOptions& options) {
+struct SimulateFlags {
+  SimulatorOptions options;
+  std::string layout = "kitti";
+};
+
+int Simulate(const SimulateFlags& flags) {
   absl::Time next = absl::Now() + absl::Seconds(1);
-  const absl::Status status = WriteSimulatedKitti(options, [&](uint32_t done, uint32_t total) {
+  const SimulatorProgress progress = [&](uint32_t done, uint32_t total) {
     if (absl::Now() < next && done < total) return;
     next = absl::Now() + absl::Seconds(1);
     Say(absl::StrCat("simulated ", done, " of ", total, " frames"));
-  });
+  };
+  const absl::Status status = flags.layout == "nuscenes" ? WriteSimulatedNuscenes(flags.options, progress)
+                              : flags.layout == "waymo"  ? WriteSimulatedWaymo(flags.options, progress)
+                                                         : WriteSimulatedKitti(flags.options, progress);
   if (!status.ok()) return ReportError(status, "choose an empty folder with --out");
-  std::cout << options.root << "\n";
-  SayNext("kdctl validate examples/teacher-sim.yaml");
+  std::cout << flags.options.root << "\n";
+  SayNext(flags.layout == "kitti" ? "kdctl validate examples/teacher-sim.yaml"
+                                  : absl::StrCat("kdctl data check --data ", flags.options.root, " --split ",
+                                                 flags.layout == "nuscenes" ? "mini_train" : "train"));
   return kExitOk;
 }
 
@@ -93,13 +105,21 @@ int Show(const ShowOptions& options) {
 
 void AddDataCommands(CLI::App& app, Session& session) {
   CLI::App* data = app.add_subcommand("data", "Data sets")->group("Data and scores")->require_subcommand(1);
-  const auto options = std::make_shared<SimulatorOptions>();
-  CLI::App* simulate = data->add_subcommand("simulate", "Write a simulated data set in KITTI's layout");
-  simulate->add_option("--out", options->root, "Folder to write")->required();
-  simulate->add_option("--train", options->train_frames, "Training frames")->capture_default_str()->check(CLI::Range(1, 1'000'000));
-  simulate->add_option("--val", options->val_frames, "Validation frames")->capture_default_str()->check(CLI::Range(1, 1'000'000));
-  simulate->add_option("--seed", options->seed, "Seed of the scenes")->capture_default_str();
-  simulate->callback([&session, options] { session.exit_code = Simulate(*options); });
+  const auto flags = std::make_shared<SimulateFlags>();
+  SimulatorOptions& options = flags->options;
+  CLI::App* simulate = data->add_subcommand("simulate", "Write a simulated data set");
+  simulate->add_option("--out", options.root, "Folder to write")->required();
+  simulate->add_option("--layout", flags->layout, "kitti, nuscenes (v1.0-mini; frames are key frames) or waymo")
+      ->check(CLI::IsMember({"kitti", "nuscenes", "waymo"}))
+      ->capture_default_str();
+  simulate->add_option("--train", options.train_frames, "Training frames")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
+  simulate->add_option("--val", options.val_frames, "Validation frames")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
+  simulate->add_option("--seed", options.seed, "Seed of the scenes")->capture_default_str();
+  simulate->callback([&session, flags] { session.exit_code = Simulate(*flags); });
 }
 
 void AddEvalCommands(CLI::App& app, Session& session) {

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "data/kitti_dataset.h"
+#include "data/nuscenes_dataset.h"
 #include "data/waymo_dataset.h"
 #include "eval/picture_boxes.h"
 
@@ -27,7 +28,7 @@ constexpr int kCloseUps = 4, kCloseUpsAcross = 2;
 constexpr double kSameObject = 2;  // metres
 // Without a camera that looks ahead: a square around the sensor.
 constexpr double kFarthest = 75, kAround = 1500;  // metres, pixels
-constexpr int kWaymoWidth = 640;                  // pixels of each of Waymo's images
+constexpr int kCameraWidth = 640;                 // pixels of each of Waymo's and nuScenes's images
 constexpr char kWaymoNote[] = "BOXES WITHOUT LENS DISTORTION AND ROLLING SHUTTER";
 
 struct CameraView {
@@ -218,7 +219,7 @@ absl::Status AddWaymoCameras(const ShowOptions& options, Scene& scene) {
       if (camera == waymo.cameras.end() || image == waymo.images.end()) continue;
       const std::string name = absl::StrCat("camera ", number);
       KD_ASSIGN_OR_RETURN(Image pixels, Image::DecodeJpeg(image->jpeg, absl::StrCat(options.sample, ": ", name)));
-      views.push_back(Shrink({.name = name, .calib = CalibOf(*camera), .image = std::move(pixels)}, kWaymoWidth));
+      views.push_back(Shrink({.name = name, .calib = CalibOf(*camera), .image = std::move(pixels)}, kCameraWidth));
     }
     if (!views.empty()) scene.cameras.push_back(std::move(views));
   }
@@ -226,9 +227,52 @@ absl::Status AddWaymoCameras(const ShowOptions& options, Scene& scene) {
   return absl::OkStatus();
 }
 
+// nuScenes's LiDAR looks along y, with x to the right; pictures have what is ahead on top, which is x.
+RigidTransform AheadToNuscenesLidar() { return {.rotation = RotationOfAngles(0, 0, M_PI / 2)}; }
+
+void TurnAhead(Frame& frame) {
+  for (size_t i = 0; i < frame.points.size(); i += frame.num_features) {
+    frame.points[i + 1] = -std::exchange(frame.points[i], frame.points[i + 1]);
+  }
+  for (LabeledBox& labeled : frame.boxes) {
+    labeled.box.y = -std::exchange(labeled.box.x, labeled.box.y);
+    labeled.box.yaw -= static_cast<float>(M_PI / 2);
+  }
+}
+
+absl::Status AddNuscenesCameras(const NuscenesDataset& dataset, const std::string& sample, Scene& scene) {
+  KD_ASSIGN_OR_RETURN(const std::vector<NuscenesCamera> cameras, dataset.Cameras(sample));
+  // The left of the vehicle is left in both rows.
+  const std::vector<std::vector<std::string>> rows = {{"CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT"},
+                                                      {"CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT"}};
+  for (const std::vector<std::string>& row : rows) {
+    std::vector<CameraView>& views = scene.cameras.emplace_back();
+    for (const std::string& channel : row) {
+      const auto camera = std::find_if(cameras.begin(), cameras.end(),
+                                       [&](const NuscenesCamera& of) { return of.channel == channel; });
+      const auto& k = camera->intrinsic;
+      const RigidTransform place = camera->lidar_to_camera * AheadToNuscenesLidar();
+      KittiCalib calib{};
+      calib.p2 = {k[0], k[1], k[2], 0, k[3], k[4], k[5], 0, k[6], k[7], k[8], 0};
+      calib.r0_rect = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+      for (int i = 0; i < 3; ++i) {
+        for (int j = 0; j < 3; ++j) calib.tr_velo_to_cam[4 * i + j] = place.rotation[3 * i + j];
+        calib.tr_velo_to_cam[4 * i + 3] = place.translation[i];
+      }
+      KD_ASSIGN_OR_RETURN(const std::string jpeg, ReadFile(camera->path));
+      KD_ASSIGN_OR_RETURN(Image pixels, Image::DecodeJpeg(jpeg, camera->path));
+      views.push_back(Shrink({.name = channel, .calib = calib, .image = std::move(pixels)}, kCameraWidth));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Scene> LoadFrame(const ShowOptions& options) {
   Scene scene;
   KD_ASSIGN_OR_RETURN(scene.frame, options.dataset->Read(options.sample));
+  // The one data set whose frames do not look along x.
+  const auto* const nuscenes = dynamic_cast<const NuscenesDataset*>(options.dataset);
+  if (nuscenes != nullptr) TurnAhead(scene.frame);
   BoxLayer labels{.name = "labels", .color = kTruth, .line_width = kTruthWidth / 2};
   double reach = 10;
   for (const LabeledBox& labeled : scene.frame.boxes) {
@@ -244,6 +288,7 @@ absl::StatusOr<Scene> LoadFrame(const ShowOptions& options) {
   scene.area = {
       .x_min = -reach, .x_max = reach, .y_min = -reach, .y_max = reach, .pixels_per_metre = kAround / (2 * reach)};
   if (options.format == "waymo") KD_RETURN_IF_ERROR(AddWaymoCameras(options, scene));
+  if (nuscenes != nullptr) KD_RETURN_IF_ERROR(AddNuscenesCameras(*nuscenes, options.sample, scene));
   return scene;
 }
 

@@ -25,6 +25,7 @@ struct ShowOptions {
 // view with the points. KITTI: labels of the classes that it scores (green), other labels (grey), the teacher's boxes
 // (blue) and the student's (orange). Other formats: the labels of the data set's classes. In Waymo's five images boxes
 // are drawn as if lenses did not distort and shutters did not roll, which is off by some pixels; the page says so.
+// nuScenes's frames are turned so that the vehicle looks up; the upper row of images looks ahead, the lower one back.
 // NOT_FOUND: a file of the frame or of its detections is missing. DATA_LOSS, INVALID_ARGUMENT: one cannot be read.
 absl::Status ShowFrame(const ShowOptions& options);
 

@@ -6,6 +6,7 @@
 
 #include "base/status_matchers.h"
 #include "base/testing.h"
+#include "data/simulated_nuscenes.h"
 #include "data/simulator.h"
 #include "eval/picture.h"
 #include "gtest/gtest.h"
@@ -115,6 +116,29 @@ TEST(ShowAnyTest, WaymosFiveImagesStandAboveTheView) {
   EXPECT_EQ(image->width(), 1920);
   // Rows of 426 and 295 pixels, two rows of close-ups.
   EXPECT_NEAR(image->height(), 426 + 295 + 2 * 375 + 1500, 5);
+}
+
+TEST(ShowAnyTest, NuscenesSixImagesStandAboveTheViewWithWhatIsAheadOnTop) {
+  TemporaryFolder folder;
+  const std::string root = folder / "sim";
+  ASSERT_THAT(WriteSimulatedNuscenes({.root = root, .train_frames = 1, .val_frames = 1}, {}), IsOk());
+  v1::Data data;
+  data.set_format("nuscenes");
+  data.set_root(root);
+  data.add_class_names("car");
+  const auto dataset = OpenDataset(data);
+  ASSERT_THAT(dataset, IsOk());
+  const ShowOptions options{.root = root,
+                            .sample = (*dataset)->Split("mini_train")->front(),
+                            .out = folder / "out.png",
+                            .format = "nuscenes",
+                            .dataset = dataset->get()};
+  ASSERT_THAT(ShowFrame(options), IsOk());
+  const auto image = Image::ReadPng(options.out);
+  ASSERT_THAT(image, IsOk());
+  EXPECT_EQ(image->width(), 1920);
+  // Two rows of images of 640 x 360 pixels, two of close-ups.
+  EXPECT_EQ(image->height(), 2 * 360 + 2 * 375 + 1500);
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ ExitCode BecomeWorker(std::vector<std::string> arguments) {
   argv.push_back(nullptr);
   std::cout.flush();
   ::execv(worker.c_str(), argv.data());
-  return ReportError(absl::NotFoundError(absl::StrCat("cannot run ", worker)), "install kd-worker beside kdctl (scripts/build)");
+  return ReportError(absl::NotFoundError(absl::StrCat("cannot run ", worker)),
+                     "install kd-worker beside kdctl (scripts/build)");
 }
 
 }  // namespace kd

@@ -23,7 +23,8 @@ constexpr size_t kMaxBytesOfGlobals = size_t{1} << 24;
 // A machine with a stack, as pickle's own, whose calls only leave a note. Every function that pops checks first.
 class Unpickler {
  public:
-  Unpickler(absl::string_view bytes, absl::FunctionRef<bool(absl::string_view)> may_name) : bytes_(bytes), may_name_(may_name) {
+  Unpickler(absl::string_view bytes, absl::FunctionRef<bool(absl::string_view)> may_name)
+      : bytes_(bytes), may_name_(may_name) {
     tree_.nodes.emplace_back();
   }
 
@@ -122,7 +123,8 @@ class Unpickler {
   absl::Status AddItems(const std::vector<uint32_t>& items) {
     PickleNode* target;
     KD_RETURN_IF_ERROR(Top(&target));
-    if (target->kind != Kind::kSequence && target->kind != Kind::kCall) return Fail("adds items to something that is no list");
+    if (target->kind != Kind::kSequence && target->kind != Kind::kCall)
+      return Fail("adds items to something that is no list");
     // Lists made by a call are nothing that a reader here looks into.
     if (target->kind == Kind::kSequence) target->items.insert(target->items.end(), items.begin(), items.end());
     return absl::OkStatus();
@@ -131,7 +133,8 @@ class Unpickler {
   absl::Status AddEntries(const std::vector<uint32_t>& values) {
     PickleNode* target;
     KD_RETURN_IF_ERROR(Top(&target));
-    if (target->kind != Kind::kDict && target->kind != Kind::kCall) return Fail("sets entries of something that is no dictionary");
+    if (target->kind != Kind::kDict && target->kind != Kind::kCall)
+      return Fail("sets entries of something that is no dictionary");
     if (values.size() % 2 != 0) return Fail("sets a key without a value");
     for (size_t i = 0; i < values.size(); i += 2) target->entries.emplace_back(values[i], values[i + 1]);
     return absl::OkStatus();
@@ -155,7 +158,8 @@ class Unpickler {
     uint32_t name, module;
     KD_RETURN_IF_ERROR(Pop(&name));
     KD_RETURN_IF_ERROR(Pop(&module));
-    if (tree_.nodes[name].kind != Kind::kText || tree_.nodes[module].kind != Kind::kText) return Fail("names a global by something else than text");
+    if (tree_.nodes[name].kind != Kind::kText || tree_.nodes[module].kind != Kind::kText)
+      return Fail("names a global by something else than text");
     const std::string module_text = tree_.nodes[module].text, name_text = tree_.nodes[name].text;
     return PushGlobal(module_text, name_text);
   }
@@ -295,8 +299,8 @@ absl::Status Unpickler::Execute(unsigned char opcode) {
     case 0x8e:  // BINBYTES8
       KD_RETURN_IF_ERROR(TakeCounted(opcode == 'C' ? 1 : opcode == 'B' ? 4 : 8, &raw));
       return Push({});
-    case ')':  // EMPTY_TUPLE
-    case ']':  // EMPTY_LIST
+    case ')':   // EMPTY_TUPLE
+    case ']':   // EMPTY_LIST
     case 0x8f:  // EMPTY_SET
       return Push({.kind = Kind::kSequence});
     case 0x85:  // TUPLE1

@@ -13,17 +13,17 @@
 
 namespace kd {
 
-// Values name each other by number, so that neither cycles nor deep nesting cost anything: a pickle may share and nest as it
-// likes, and whoever walks the tree bounds the walk.
+// Values name each other by number, so that neither cycles nor deep nesting cost anything: a pickle may share and nest
+// as it likes, and whoever walks the tree bounds the walk.
 struct PickleNode {
   enum class Kind {
-    kOther,       // None, truth values, floats, bytes, integers beyond 64 bits
-    kInteger,     // number
-    kText,        // text
-    kSequence,    // items: of a tuple, list or set
-    kDict,        // entries
-    kGlobal,      // text: "module.name"
-    kCall,        // items[0]: whom, a global; items[1]: the arguments; entries: set afterwards; state: handed over afterwards
+    kOther,     // None, truth values, floats, bytes, integers beyond 64 bits
+    kInteger,   // number
+    kText,      // text
+    kSequence,  // items: of a tuple, list or set
+    kDict,      // entries
+    kGlobal,    // text: "module.name"
+    kCall,  // items[0]: whom, a global; items[1]: the arguments; entries: set afterwards; state: handed over afterwards
     kPersistent,  // items[0]: the identifier of something outside the pickle
   };
   Kind kind = Kind::kOther;
@@ -42,9 +42,9 @@ struct PickleTree {
   uint32_t root = 0;
 };
 
-// Protocols 2 to 5. `may_name` says which globals ("collections.OrderedDict") a pickle may name; they are not looked up.
-// INVALID_ARGUMENT: "at byte N: ...": another global (quoted), an opcode that those who pickle data do not write, a stack that
-// does not fit, an end before the end, more than 2 million values.
+// Protocols 2 to 5. `may_name` says which globals ("collections.OrderedDict") a pickle may name; they are not looked
+// up. INVALID_ARGUMENT: "at byte N: ...": another global (quoted), an opcode that those who pickle data do not write, a
+// stack that does not fit, an end before the end, more than 2 million values.
 absl::StatusOr<PickleTree> ParsePickle(absl::string_view bytes, absl::FunctionRef<bool(absl::string_view)> may_name);
 
 }  // namespace kd

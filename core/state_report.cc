@@ -46,7 +46,8 @@ absl::string_view LayoutName(Layout layout) {
 // Bits of the layouts in which a kernel that we call `want` (out, kz, ky, kx, in) has the shape `have`.
 int PossibleLayouts(const Shape& have, const Shape& want) {
   const int64_t out = want[0], z = want[1], y = want[2], x = want[3], in = want[4];
-  return (have == want ? kOurs : 0) | (have == Shape{z, y, x, in, out} ? kSpconv1 : 0) | (have == Shape{z, y, x, out, in} ? kSpconv2Native : 0);
+  return (have == want ? kOurs : 0) | (have == Shape{z, y, x, in, out} ? kSpconv1 : 0) |
+         (have == Shape{z, y, x, out, in} ? kSpconv2Native : 0);
 }
 
 // A channel count that equals an extent of the kernel can fake a match.
@@ -125,10 +126,13 @@ struct Sides {
 };
 
 std::string PointFeatures(int64_t have, int64_t want) {
-  const std::string counts = absl::StrCat("the checkpoint has ", have, " inputs per point, the configuration ", want, ": ");
+  const std::string counts =
+      absl::StrCat("the checkpoint has ", have, " inputs per point, the configuration ", want, ": ");
   switch (have - want) {
     case -1:
-      return counts + "trained without the height in the pillar (mmdetection3d's use_voxel_center_z=false), or with one name less in used_feature_list";
+      return counts +
+             "trained without the height in the pillar (mmdetection3d's use_voxel_center_z=false), or with one name "
+             "less in used_feature_list";
     case 1:
       return counts + "trained with WITH_DISTANCE: True, or with one name more in used_feature_list";
     case -3:
@@ -146,20 +150,26 @@ std::string AnchorClasses(int64_t have, int64_t want) {
     }
     return absl::StrCat(rows, " scores a cell");
   };
-  return absl::StrCat("the checkpoint's head knows ", classes(have), ", the configuration's ", classes(want), " (CLASS_NAMES, ANCHOR_GENERATOR_CONFIG)");
+  return absl::StrCat("the checkpoint's head knows ", classes(have), ", the configuration's ", classes(want),
+                      " (CLASS_NAMES, ANCHOR_GENERATOR_CONFIG)");
 }
 
 std::string MismatchCause(absl::string_view name, const Shape& have, const Shape& want) {
   const bool same_rank = !have.empty() && have.size() == want.size();
-  if (absl::StartsWith(name, "vfe.pfn_layers.0.linear.") && have.size() == 2 && want.size() == 2 && have[0] == want[0]) {
+  if (absl::StartsWith(name, "vfe.pfn_layers.0.linear.") && have.size() == 2 && want.size() == 2 &&
+      have[0] == want[0]) {
     return PointFeatures(have[1], want[1]);
   }
-  if (absl::StartsWith(name, "backbone_3d.conv_input.0.")) return "another number of point features (used_feature_list), or other widths (NUM_FILTERS, WIDTH)";
+  if (absl::StartsWith(name, "backbone_3d.conv_input.0."))
+    return "another number of point features (used_feature_list), or other widths (NUM_FILTERS, WIDTH)";
   if (absl::StartsWith(name, "dense_head.") && absl::StrContains(name, ".hm.") && same_rank && have[0] != want[0]) {
-    return absl::StrCat("the checkpoint's head has ", have[0], have[0] == 1 ? " class" : " classes", " in this group, the configuration ", want[0], " (CLASS_NAMES_EACH_HEAD)");
+    return absl::StrCat("the checkpoint's head has ", have[0], have[0] == 1 ? " class" : " classes",
+                        " in this group, the configuration ", want[0], " (CLASS_NAMES_EACH_HEAD)");
   }
-  if (absl::StartsWith(name, "dense_head.conv_cls.") && same_rank && have[0] != want[0]) return AnchorClasses(have[0], want[0]);
-  if ((absl::StartsWith(name, "dense_head.conv_box.") || absl::StartsWith(name, "dense_head.conv_dir_cls.")) && same_rank && have[0] != want[0]) {
+  if (absl::StartsWith(name, "dense_head.conv_cls.") && same_rank && have[0] != want[0])
+    return AnchorClasses(have[0], want[0]);
+  if ((absl::StartsWith(name, "dense_head.conv_box.") || absl::StartsWith(name, "dense_head.conv_dir_cls.")) &&
+      same_rank && have[0] != want[0]) {
     return "another number of anchors a cell: other CLASS_NAMES, ANCHOR_GENERATOR_CONFIG or NUM_DIR_BINS";
   }
   if (absl::StartsWith(name, "roi_head.") || absl::StartsWith(name, "pfe.") || absl::StartsWith(name, "point_head.")) {
@@ -172,28 +182,38 @@ std::string MismatchCause(absl::string_view name, const Shape& have, const Shape
 }
 
 // Why a name stands on one side only; `on` is that side, `off` the other.
-std::string OneSidedCause(absl::string_view name, const Names& on, const Names& off, absl::string_view on_side, absl::string_view off_side) {
+std::string OneSidedCause(absl::string_view name, const Names& on, const Names& off, absl::string_view on_side,
+                          absl::string_view off_side) {
   const auto differ = [&](absl::string_view on_has, absl::string_view off_has) {
     return absl::StrCat(on_side, " has ", on_has, ", ", off_side, " ", off_has);
   };
   if (absl::StartsWith(name, "roi_head.") || absl::StartsWith(name, "pfe.") || absl::StartsWith(name, "point_head.")) {
-    return HasPrefix(off, "roi_head.") ? "the second stage is configured otherwise" : differ("a second stage", "has none");
+    return HasPrefix(off, "roi_head.") ? "the second stage is configured otherwise"
+                                       : differ("a second stage", "has none");
   }
-  const bool of_center_head = absl::StartsWith(name, "dense_head.heads_list.") || absl::StartsWith(name, "dense_head.shared_conv.");
+  const bool of_center_head =
+      absl::StartsWith(name, "dense_head.heads_list.") || absl::StartsWith(name, "dense_head.shared_conv.");
   if (of_center_head && HasPrefix(off, "dense_head.conv_")) return differ("a CenterHead", "an AnchorHeadSingle");
-  if (absl::StartsWith(name, "dense_head.conv_") && HasPrefix(off, "dense_head.heads_list.")) return differ("an AnchorHeadSingle", "a CenterHead");
+  if (absl::StartsWith(name, "dense_head.conv_") && HasPrefix(off, "dense_head.heads_list."))
+    return differ("an AnchorHeadSingle", "a CenterHead");
   if (of_center_head && Groups(on) != Groups(off)) {
-    return absl::StrCat(differ(absl::StrCat(Groups(on), " groups of classes"), absl::StrCat(Groups(off))), " (CLASS_NAMES_EACH_HEAD): a head for another data set");
+    return absl::StrCat(differ(absl::StrCat(Groups(on), " groups of classes"), absl::StrCat(Groups(off))),
+                        " (CLASS_NAMES_EACH_HEAD): a head for another data set");
   }
-  if (of_center_head && absl::StrContains(name, ".vel.")) return differ("a branch for velocities", "has none (HEAD_ORDER): a head for another data set");
+  if (of_center_head && absl::StrContains(name, ".vel."))
+    return differ("a branch for velocities", "has none (HEAD_ORDER): a head for another data set");
   if (of_center_head && absl::StrContains(name, ".iou.")) return differ("a branch for IoU", "has none");
-  if (absl::StartsWith(name, "dense_head.conv_dir_cls.")) return differ("a direction classifier", "has none (USE_DIRECTION_CLASSIFIER)");
-  if (absl::StartsWith(name, "backbone_3d.") && !HasPrefix(off, "backbone_3d.")) return differ("a 3D backbone", "has none: voxels and pillars");
-  if (absl::StartsWith(name, "vfe.pfn_layers.") && !HasPrefix(off, "vfe.pfn_layers.")) return differ("PillarVFE", "has not: pillars and voxels");
+  if (absl::StartsWith(name, "dense_head.conv_dir_cls."))
+    return differ("a direction classifier", "has none (USE_DIRECTION_CLASSIFIER)");
+  if (absl::StartsWith(name, "backbone_3d.") && !HasPrefix(off, "backbone_3d."))
+    return differ("a 3D backbone", "has none: voxels and pillars");
+  if (absl::StartsWith(name, "vfe.pfn_layers.") && !HasPrefix(off, "vfe.pfn_layers."))
+    return differ("PillarVFE", "has not: pillars and voxels");
   if (absl::StartsWith(name, "backbone_3d.")) {
     const auto residual = [](const Names& names) { return names.contains("backbone_3d.conv1.0.conv1.weight"); };
     if (residual(on) != residual(off)) {
-      return residual(on) ? differ("VoxelResBackBone8x", "VoxelBackBone8x") : differ("VoxelBackBone8x", "VoxelResBackBone8x");
+      return residual(on) ? differ("VoxelResBackBone8x", "VoxelBackBone8x")
+                          : differ("VoxelBackBone8x", "VoxelResBackBone8x");
     }
     return "another depth (LAYER_NUMS)";
   }
@@ -204,14 +224,21 @@ std::string OneSidedCause(absl::string_view name, const Names& on, const Names& 
 // The part of the names before OpenPCDet's own, where all have one.
 std::string ForeignNames(const Sides& sides) {
   if (sides.have.empty() || sides.want.empty()) return "";
-  if (std::any_of(sides.have.begin(), sides.have.end(), [&](const std::string& name) { return sides.want.contains(name); })) return "";
+  if (std::any_of(sides.have.begin(), sides.have.end(),
+                  [&](const std::string& name) { return sides.want.contains(name); }))
+    return "";
   const std::string& first = *sides.have.begin();
   for (size_t dot = first.find('.'); dot != std::string::npos; dot = first.find('.', dot + 1)) {
     const std::string prefix = first.substr(0, dot + 1);
-    const auto fits = [&](const std::string& name) { return absl::StartsWith(name, prefix) && sides.want.contains(name.substr(prefix.size())); };
-    if (std::any_of(sides.have.begin(), sides.have.end(), fits)) return absl::StrCat("the checkpoint's names have \"", Shown(prefix), "\" before them: take that part of it as a checkpoint of its own");
+    const auto fits = [&](const std::string& name) {
+      return absl::StartsWith(name, prefix) && sides.want.contains(name.substr(prefix.size()));
+    };
+    if (std::any_of(sides.have.begin(), sides.have.end(), fits))
+      return absl::StrCat("the checkpoint's names have \"", Shown(prefix),
+                          "\" before them: take that part of it as a checkpoint of its own");
   }
-  return absl::StrCat("no name in common: \"", Shown(first), "\" is none of OpenPCDet's names; were the weights trained with mmdetection3d or other code?");
+  return absl::StrCat("no name in common: \"", Shown(first),
+                      "\" is none of OpenPCDet's names; were the weights trained with mmdetection3d or other code?");
 }
 
 struct Group {
@@ -222,20 +249,23 @@ struct Group {
 std::vector<Group> ByCause(const std::vector<StateFinding>& findings) {
   std::vector<Group> groups;
   for (const StateFinding& finding : findings) {
-    auto group = std::find_if(groups.begin(), groups.end(), [&](const Group& candidate) { return candidate.cause == finding.cause; });
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [&](const Group& candidate) { return candidate.cause == finding.cause; });
     if (group == groups.end()) group = groups.insert(groups.end(), Group{.cause = finding.cause});
     group->findings.push_back(&finding);
   }
   return groups;
 }
 
-void AppendFindings(std::string* text, absl::string_view title, const std::vector<StateFinding>& findings, const std::function<std::string(const StateFinding&)>& show) {
+void AppendFindings(std::string* text, absl::string_view title, const std::vector<StateFinding>& findings,
+                    const std::function<std::string(const StateFinding&)>& show) {
   constexpr size_t kShown = 3;
   if (findings.empty()) return;
   absl::StrAppend(text, title, " ", findings.size(), "\n");
   for (const Group& group : ByCause(findings)) {
     if (!group.cause.empty()) absl::StrAppend(text, "  ", group.cause, "\n");
-    for (size_t i = 0; i < std::min(group.findings.size(), kShown); ++i) absl::StrAppend(text, "    ", show(*group.findings[i]), "\n");
+    for (size_t i = 0; i < std::min(group.findings.size(), kShown); ++i)
+      absl::StrAppend(text, "    ", show(*group.findings[i]), "\n");
     if (group.findings.size() > kShown) absl::StrAppend(text, "    and ", group.findings.size() - kShown, " more\n");
   }
 }
@@ -259,12 +289,14 @@ StateReport FitState(const std::vector<StateEntry>& wanted, std::map<std::string
   for (const StateEntry& entry : wanted) {
     const auto found = weights.find(entry.name);
     if (found == weights.end()) {
-      if (absl::EndsWith(entry.name, kBatches) && sides.have.contains(entry.name.substr(0, entry.name.size() - kBatches.size()) + ".running_mean")) {
+      if (absl::EndsWith(entry.name, kBatches) &&
+          sides.have.contains(entry.name.substr(0, entry.name.size() - kBatches.size()) + ".running_mean")) {
         // Checkpoints of torch before 0.4.1; with a fixed momentum nothing reads it.
         report.ignored.push_back(entry.name);
         continue;
       }
-      report.missing.push_back({.name = entry.name, .want = entry.shape, .cause = one_sided(entry.name, /*in_checkpoint=*/false)});
+      report.missing.push_back(
+          {.name = entry.name, .want = entry.shape, .cause = one_sided(entry.name, /*in_checkpoint=*/false)});
       continue;
     }
     SafeTensor& tensor = found->second;
@@ -275,14 +307,16 @@ StateReport FitState(const std::vector<StateEntry>& wanted, std::map<std::string
       continue;
     }
     const int possible = entry.shape.size() == 5 ? PossibleLayouts(tensor.shape, entry.shape) : 0;
-    if (possible != 0 && decision.layout.has_value() && (possible & *decision.layout) != 0 && *decision.layout != kOurs) {
+    if (possible != 0 && decision.layout.has_value() && (possible & *decision.layout) != 0 &&
+        *decision.layout != kOurs) {
       ConvertKernel(*decision.layout, entry.shape, tensor);
       report.kernels = absl::StrCat(LayoutName(*decision.layout), ", told by ", decision.told_by);
       report.converted.push_back(finding);
     } else if (tensor.shape != entry.shape || (possible != 0 && decision.layout != kOurs)) {
-      finding.cause = possible == 0                    ? MismatchCause(entry.name, tensor.shape, entry.shape)
-                      : decision.layout.has_value() ? absl::StrCat("other kernels of the file have the layout of ", LayoutName(*decision.layout))
-                                                       : "the kernels' layout cannot be told: no layer, or not every one, allows just one";
+      finding.cause = possible == 0 ? MismatchCause(entry.name, tensor.shape, entry.shape)
+                      : decision.layout.has_value()
+                          ? absl::StrCat("other kernels of the file have the layout of ", LayoutName(*decision.layout))
+                          : "the kernels' layout cannot be told: no layer, or not every one, allows just one";
       report.mismatched.push_back(finding);
       continue;
     }
@@ -294,7 +328,8 @@ StateReport FitState(const std::vector<StateEntry>& wanted, std::map<std::string
     if (name == kSteps) {
       report.ignored.push_back(name);
     } else {
-      report.unexpected.push_back({.name = name, .have = tensor.shape, .cause = one_sided(name, /*in_checkpoint=*/true)});
+      report.unexpected.push_back(
+          {.name = name, .have = tensor.shape, .cause = one_sided(name, /*in_checkpoint=*/true)});
     }
   }
   weights = std::move(fitting);
@@ -303,12 +338,18 @@ StateReport FitState(const std::vector<StateEntry>& wanted, std::map<std::string
 
 std::string StateReportToText(const StateReport& report) {
   std::string text = absl::StrCat("matched ", report.matched, " of ", report.wanted, " tensors\n");
-  if (!report.converted.empty()) absl::StrAppend(&text, "converted ", report.converted.size(), " kernels from ", report.kernels, "\n");
+  if (!report.converted.empty())
+    absl::StrAppend(&text, "converted ", report.converted.size(), " kernels from ", report.kernels, "\n");
   if (!report.ignored.empty()) {
-    absl::StrAppend(&text, "ignored ", report.ignored.size(), " without effect: ", Shown(report.ignored[0]), report.ignored.size() > 1 ? ", ..." : "", "\n");
+    absl::StrAppend(&text, "ignored ", report.ignored.size(), " without effect: ", Shown(report.ignored[0]),
+                    report.ignored.size() > 1 ? ", ..." : "", "\n");
   }
-  const auto have = [](const StateFinding& finding) { return absl::StrCat(Shown(finding.name), " ", ShapeText(finding.have)); };
-  const auto want = [](const StateFinding& finding) { return absl::StrCat(Shown(finding.name), " ", ShapeText(finding.want)); };
+  const auto have = [](const StateFinding& finding) {
+    return absl::StrCat(Shown(finding.name), " ", ShapeText(finding.have));
+  };
+  const auto want = [](const StateFinding& finding) {
+    return absl::StrCat(Shown(finding.name), " ", ShapeText(finding.want));
+  };
   const auto both = [](const StateFinding& finding) {
     return absl::StrCat(Shown(finding.name), " ", ShapeText(finding.have), ", expected ", ShapeText(finding.want));
   };

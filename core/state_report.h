@@ -41,9 +41,10 @@ struct StateReport {
   bool Fits() const { return missing.empty() && unexpected.empty() && mismatched.empty(); }
 };
 
-// Compares `weights` with `wanted` by name and leaves in `weights` the tensors that fit, kernels in our layout. The layout
-// (spconv 1: kz ky kx in out; spconv 2 native: kz ky kx out in; spconv 2: ours) is decided once for the file, by layers whose
-// shape allows one alone. Floating-point numbers of any width fit each other, as do integers; only loading converts them.
+// Compares `weights` with `wanted` by name and leaves in `weights` the tensors that fit, kernels in our layout. The
+// layout (spconv 1: kz ky kx in out; spconv 2 native: kz ky kx out in; spconv 2: ours) is decided once for the file, by
+// layers whose shape allows one alone. Floating-point numbers of any width fit each other, as do integers; only loading
+// converts them.
 StateReport FitState(const std::vector<StateEntry>& wanted, std::map<std::string, SafeTensor>& weights);
 
 // Some lines for people: counts, then findings by cause, the first few of each.

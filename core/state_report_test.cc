@@ -57,7 +57,8 @@ SafeTensor Counted(const StateEntry& entry) {
   for (const int64_t extent : entry.shape) elements *= extent;
   const int size = SafeTensorElementSize(entry.dtype);
   tensor.bytes.resize(static_cast<size_t>(elements * size));
-  for (int64_t i = 0; i < elements; ++i) std::memcpy(tensor.bytes.data() + i * size, &i, static_cast<size_t>(std::min(size, 8)));
+  for (int64_t i = 0; i < elements; ++i)
+    std::memcpy(tensor.bytes.data() + i * size, &i, static_cast<size_t>(std::min(size, 8)));
   return tensor;
 }
 
@@ -66,7 +67,6 @@ Weights Checkpoint(const std::string& name) {
   for (const StateEntry& entry : Manifest(name)) weights[entry.name] = Counted(entry);
   return weights;
 }
-
 
 // The same kernel in another order of axes: axis d of the result is axis `order[d]` of (out, kz, ky, kx, in).
 SafeTensor Permuted(const SafeTensor& kernel, const std::array<size_t, 5>& order) {
@@ -84,7 +84,8 @@ SafeTensor Permuted(const SafeTensor& kernel, const std::array<size_t, 5>& order
       for (int64_t c = 0; c < s[2]; ++c)
         for (int64_t d = 0; d < s[3]; ++d)
           for (int64_t e = 0; e < s[4]; ++e, ++to) {
-            const int64_t from = a * stride[order[0]] + b * stride[order[1]] + c * stride[order[2]] + d * stride[order[3]] + e * stride[order[4]];
+            const int64_t from = a * stride[order[0]] + b * stride[order[1]] + c * stride[order[2]] +
+                                 d * stride[order[3]] + e * stride[order[4]];
             std::memcpy(result.bytes.data() + to * 4, kernel.bytes.data() + from * 4, 4);
           }
   return result;
@@ -117,7 +118,8 @@ TEST(StateReportTest, EveryReleasedStateFitsItself) {
 
 TEST(StateReportTest, KernelsOfOtherLayoutsAreConverted) {
   const Weights ours = Checkpoint(kSecond);
-  for (const auto& [order, layout] : {std::pair{kSpconv1, "spconv 1 (kz, ky, kx, in, out)"}, {kNative, "spconv 2 native (kz, ky, kx, out, in)"}}) {
+  for (const auto& [order, layout] :
+       {std::pair{kSpconv1, "spconv 1 (kz, ky, kx, in, out)"}, {kNative, "spconv 2 native (kz, ky, kx, out, in)"}}) {
     Weights weights = ours;
     PermuteKernels(weights, order);
     ASSERT_NE(weights.at("backbone_3d.conv1.0.0.weight").bytes, ours.at("backbone_3d.conv1.0.0.weight").bytes);
@@ -135,7 +137,9 @@ TEST(StateReportTest, KernelsOfOtherLayoutsAreConverted) {
 
 // With one width everywhere but in the layer that tells, every kernel but that one looks like both layouts.
 TEST(StateReportTest, OneLayerDecidesForAllAndThreeChannelsDecideNothing) {
-  const std::vector<StateEntry> wanted = {{"a.weight", "F32", {3, 3, 3, 3, 4}}, {"b.weight", "F32", {16, 3, 3, 3, 16}}, {"c.weight", "F32", {32, 3, 3, 3, 16}}};
+  const std::vector<StateEntry> wanted = {{"a.weight", "F32", {3, 3, 3, 3, 4}},
+                                          {"b.weight", "F32", {16, 3, 3, 3, 16}},
+                                          {"c.weight", "F32", {32, 3, 3, 3, 16}}};
   Weights ours;
   for (const StateEntry& entry : wanted) ours[entry.name] = Counted(entry);
   Weights weights = ours;
@@ -172,41 +176,57 @@ StateReport ReportOf(const std::string& from, const std::string& to, const Chang
 StateReport ReportOf(const std::string& from, const std::string& to) {
   return ReportOf(from, to, [](Weights&) {});
 }
-void Resize(Weights& weights, const std::string& name, std::vector<int64_t> shape) { weights.at(name) = Counted({name, "F32", std::move(shape)}); }
+void Resize(Weights& weights, const std::string& name, std::vector<int64_t> shape) {
+  weights.at(name) = Counted({name, "F32", std::move(shape)});
+}
 
 TEST(StateReportTest, MismatchesNameTheirCause) {
   const auto cause = [](const StateReport& report, const std::string& name) {
-    const auto found = std::find_if(report.mismatched.begin(), report.mismatched.end(), [&](const StateFinding& finding) { return finding.name == name; });
+    const auto found = std::find_if(report.mismatched.begin(), report.mismatched.end(),
+                                    [&](const StateFinding& finding) { return finding.name == name; });
     return found == report.mismatched.end() ? "(" + name + " is not listed)" : found->cause;
   };
   const char kPillar[] = "manifest_pointpillar_openpcdet", kLinear[] = "vfe.pfn_layers.0.linear.weight";
   EXPECT_THAT(cause(ReportOf(kPillar, kPillar, [&](Weights& w) { Resize(w, kLinear, {64, 9}); }), kLinear),
-              HasSubstr("the checkpoint has 9 inputs per point, the configuration 10: trained without the height in the pillar (mmdetection3d's use_voxel_center_z=false)"));
-  EXPECT_THAT(cause(ReportOf(kPillar, kPillar, [&](Weights& w) { Resize(w, kLinear, {64, 11}); }), kLinear), HasSubstr("WITH_DISTANCE: True"));
-  EXPECT_THAT(cause(ReportOf(kPillar, kPillar, [&](Weights& w) { Resize(w, kLinear, {64, 7}); }), kLinear), HasSubstr("USE_ABSLOTE_XYZ: False"));
-  EXPECT_THAT(cause(ReportOf(kSecond, kSecond, [&](Weights& w) { Resize(w, "dense_head.conv_cls.weight", {2, 512, 1, 1}); }), "dense_head.conv_cls.weight"),
-              HasSubstr("the checkpoint's head knows 1 class, the configuration's 3 classes (CLASS_NAMES"));
+              HasSubstr("the checkpoint has 9 inputs per point, the configuration 10: trained without the height in "
+                        "the pillar (mmdetection3d's use_voxel_center_z=false)"));
+  EXPECT_THAT(cause(ReportOf(kPillar, kPillar, [&](Weights& w) { Resize(w, kLinear, {64, 11}); }), kLinear),
+              HasSubstr("WITH_DISTANCE: True"));
+  EXPECT_THAT(cause(ReportOf(kPillar, kPillar, [&](Weights& w) { Resize(w, kLinear, {64, 7}); }), kLinear),
+              HasSubstr("USE_ABSLOTE_XYZ: False"));
+  EXPECT_THAT(
+      cause(ReportOf(kSecond, kSecond, [&](Weights& w) { Resize(w, "dense_head.conv_cls.weight", {2, 512, 1, 1}); }),
+            "dense_head.conv_cls.weight"),
+      HasSubstr("the checkpoint's head knows 1 class, the configuration's 3 classes (CLASS_NAMES"));
   const std::string heat_map = "dense_head.heads_list.0.hm.1.weight";
-  EXPECT_THAT(cause(ReportOf("manifest_centerpoint_openpcdet", "manifest_centerpoint_openpcdet", [&](Weights& w) { Resize(w, heat_map, {1, 64, 3, 3}); }), heat_map),
+  EXPECT_THAT(cause(ReportOf("manifest_centerpoint_openpcdet", "manifest_centerpoint_openpcdet",
+                             [&](Weights& w) { Resize(w, heat_map, {1, 64, 3, 3}); }),
+                    heat_map),
               HasSubstr("has 1 class in this group, the configuration 3 ("));
   const std::string input = "backbone_3d.conv_input.0.weight";
-  EXPECT_THAT(cause(ReportOf(kSecond, kSecond, [&](Weights& w) { Resize(w, input, {16, 3, 3, 3, 5}); }), input), HasSubstr("used_feature_list"));
+  EXPECT_THAT(cause(ReportOf(kSecond, kSecond, [&](Weights& w) { Resize(w, input, {16, 3, 3, 3, 5}); }), input),
+              HasSubstr("used_feature_list"));
   const std::string bias = "dense_head.conv_box.bias";
-  EXPECT_THAT(cause(ReportOf(kSecond, kSecond, [&](Weights& w) { w.at(bias).dtype = "I32"; }), bias), HasSubstr("numbers of type I32, expected F32"));
+  EXPECT_THAT(cause(ReportOf(kSecond, kSecond, [&](Weights& w) { w.at(bias).dtype = "I32"; }), bias),
+              HasSubstr("numbers of type I32, expected F32"));
 }
 
 TEST(StateReportTest, OneSidedNamesNameTheirCause) {
   const StateReport stage = ReportOf("manifest_pv_rcnn_openpcdet", kSecond);
   ASSERT_THAT(stage.unexpected, Not(IsEmpty()));
   EXPECT_THAT(StateReportToText(stage), HasSubstr("the checkpoint has a second stage, the configuration has none"));
-  EXPECT_THAT(StateReportToText(ReportOf(kSecond, "manifest_pv_rcnn_openpcdet")), HasSubstr("the configuration has a second stage, the checkpoint has none"));
+  EXPECT_THAT(StateReportToText(ReportOf(kSecond, "manifest_pv_rcnn_openpcdet")),
+              HasSubstr("the configuration has a second stage, the checkpoint has none"));
   const std::string heads = StateReportToText(ReportOf("manifest_centerpoint_openpcdet", kSecond));
   EXPECT_THAT(heads, HasSubstr("the checkpoint has a CenterHead, the configuration an AnchorHeadSingle"));
   EXPECT_THAT(heads, HasSubstr("the configuration has an AnchorHeadSingle, the checkpoint a CenterHead"));
   EXPECT_THAT(heads, HasSubstr("the checkpoint has VoxelResBackBone8x, the configuration VoxelBackBone8x"));
-  const std::string other_data = StateReportToText(ReportOf("manifest_cbgs_voxel0075_res3d_centerpoint_openpcdet", "manifest_centerpoint_openpcdet"));
-  EXPECT_THAT(other_data, HasSubstr("the checkpoint has 6 groups of classes, the configuration 1 (CLASS_NAMES_EACH_HEAD)"));
-  EXPECT_THAT(StateReportToText(ReportOf("manifest_pointpillar_openpcdet", kSecond)), HasSubstr("the checkpoint has PillarVFE, the configuration has not"));
+  const std::string other_data = StateReportToText(
+      ReportOf("manifest_cbgs_voxel0075_res3d_centerpoint_openpcdet", "manifest_centerpoint_openpcdet"));
+  EXPECT_THAT(other_data,
+              HasSubstr("the checkpoint has 6 groups of classes, the configuration 1 (CLASS_NAMES_EACH_HEAD)"));
+  EXPECT_THAT(StateReportToText(ReportOf("manifest_pointpillar_openpcdet", kSecond)),
+              HasSubstr("the checkpoint has PillarVFE, the configuration has not"));
 }
 
 TEST(StateReportTest, NamesOfOtherCodeAreRecognised) {

@@ -45,22 +45,55 @@ constexpr uint64_t kLargestGrowth = 4, kSmallFile = uint64_t{1} << 20;
 struct StorageType {
   absl::string_view storage, dtype;
 };
-constexpr StorageType kStorageTypes[] = {
-    {"FloatStorage", "F32"}, {"DoubleStorage", "F64"}, {"HalfStorage", "F16"}, {"BFloat16Storage", "BF16"}, {"LongStorage", "I64"},
-    {"IntStorage", "I32"},   {"ShortStorage", "I16"},  {"CharStorage", "I8"},  {"ByteStorage", "U8"},       {"BoolStorage", "BOOL"}};
+constexpr StorageType kStorageTypes[] = {{"FloatStorage", "F32"},     {"DoubleStorage", "F64"}, {"HalfStorage", "F16"},
+                                         {"BFloat16Storage", "BF16"}, {"LongStorage", "I64"},   {"IntStorage", "I32"},
+                                         {"ShortStorage", "I16"},     {"CharStorage", "I8"},    {"ByteStorage", "U8"},
+                                         {"BoolStorage", "BOOL"}};
 
 constexpr absl::string_view kTorchScriptClass = "__torch__.";
 
 // What checkpoints of training programs name; only the tensors' own are looked at, the rest lies beside the weights.
-constexpr absl::string_view kGlobals[] = {
-    "__builtin__.bytearray", "__builtin__.complex", "__builtin__.dict", "__builtin__.frozenset", "__builtin__.list", "__builtin__.set",
-    "_codecs.encode", "argparse.Namespace", "builtins.bytearray", "builtins.complex", "builtins.dict", "builtins.frozenset",
-    "builtins.list", "builtins.set", "collections.Counter", "collections.OrderedDict", "collections.defaultdict",
-    "numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar", "numpy.core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar", "numpy.dtype", "numpy.ndarray", "torch.Size", "torch._utils._rebuild_parameter",
-    "torch._utils._rebuild_parameter_with_state", "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch.bfloat16",
-    "torch.bool", "torch.device", "torch.float16", "torch.float32", "torch.float64", "torch.int16", "torch.int32", "torch.int64",
-    "torch.int8", "torch.serialization._get_layout", "torch.torch_version.TorchVersion", "torch.uint8"};
+constexpr absl::string_view kGlobals[] = {"__builtin__.bytearray",
+                                          "__builtin__.complex",
+                                          "__builtin__.dict",
+                                          "__builtin__.frozenset",
+                                          "__builtin__.list",
+                                          "__builtin__.set",
+                                          "_codecs.encode",
+                                          "argparse.Namespace",
+                                          "builtins.bytearray",
+                                          "builtins.complex",
+                                          "builtins.dict",
+                                          "builtins.frozenset",
+                                          "builtins.list",
+                                          "builtins.set",
+                                          "collections.Counter",
+                                          "collections.OrderedDict",
+                                          "collections.defaultdict",
+                                          "numpy._core.multiarray._reconstruct",
+                                          "numpy._core.multiarray.scalar",
+                                          "numpy.core.multiarray._reconstruct",
+                                          "numpy.core.multiarray.scalar",
+                                          "numpy.dtype",
+                                          "numpy.ndarray",
+                                          "torch.Size",
+                                          "torch._utils._rebuild_parameter",
+                                          "torch._utils._rebuild_parameter_with_state",
+                                          "torch._utils._rebuild_tensor",
+                                          "torch._utils._rebuild_tensor_v2",
+                                          "torch.bfloat16",
+                                          "torch.bool",
+                                          "torch.device",
+                                          "torch.float16",
+                                          "torch.float32",
+                                          "torch.float64",
+                                          "torch.int16",
+                                          "torch.int32",
+                                          "torch.int64",
+                                          "torch.int8",
+                                          "torch.serialization._get_layout",
+                                          "torch.torch_version.TorchVersion",
+                                          "torch.uint8"};
 
 absl::string_view StorageDtype(absl::string_view global) {
   if (!absl::ConsumePrefix(&global, "torch.")) return "";
@@ -71,13 +104,18 @@ absl::string_view StorageDtype(absl::string_view global) {
 }
 
 bool MayName(absl::string_view global) {
-  return std::find(std::begin(kGlobals), std::end(kGlobals), global) != std::end(kGlobals) || !StorageDtype(global).empty() ||
-         absl::StartsWith(global, kTorchScriptClass) || absl::StartsWith(global, "torch.jit._pickle.");
+  return std::find(std::begin(kGlobals), std::end(kGlobals), global) != std::end(kGlobals) ||
+         !StorageDtype(global).empty() || absl::StartsWith(global, kTorchScriptClass) ||
+         absl::StartsWith(global, "torch.jit._pickle.");
 }
 
-std::string Quoted(absl::string_view name) { return absl::StrCat("\"", absl::CHexEscape(Shorten(name, kShownName)), "\""); }
+std::string Quoted(absl::string_view name) {
+  return absl::StrCat("\"", absl::CHexEscape(Shorten(name, kShownName)), "\"");
+}
 
-absl::Status Bad(absl::string_view problem) { return absl::InvalidArgumentError(absl::StrCat("not a checkpoint of torch: ", problem)); }
+absl::Status Bad(absl::string_view problem) {
+  return absl::InvalidArgumentError(absl::StrCat("not a checkpoint of torch: ", problem));
+}
 
 // A tensor as the pickle describes it, checked but for its storage's bytes.
 struct TensorView {
@@ -103,7 +141,9 @@ std::optional<uint64_t> Elements(const std::vector<int64_t>& shape) {
 class CheckpointReader {
  public:
   CheckpointReader(ZipArchive archive, std::string root, PickleTree tree, uint64_t file_bytes)
-      : archive_(std::move(archive)), root_(std::move(root)), tree_(std::move(tree)),
+      : archive_(std::move(archive)),
+        root_(std::move(root)),
+        tree_(std::move(tree)),
         bytes_left_(std::max(file_bytes * kLargestGrowth, kSmallFile)) {}
 
   absl::StatusOr<TorchCheckpoint> Read() {
@@ -113,7 +153,8 @@ class CheckpointReader {
     } else {
       KD_RETURN_IF_ERROR(FindInDictionaries(top));
     }
-    if (views_.empty()) return Bad(absl::StrCat("no tensors among its entries ", Listed(result_.skipped), "; ", kSaveWeightsOnly));
+    if (views_.empty())
+      return Bad(absl::StrCat("no tensors among its entries ", Listed(result_.skipped), "; ", kSaveWeightsOnly));
     StripModule();
     KD_RETURN_IF_ERROR(ReadStorages());
     return std::move(result_);
@@ -125,7 +166,9 @@ class CheckpointReader {
     return node.kind == Kind::kCall ? absl::string_view(tree_.nodes[node.items[0]].text) : "";
   }
 
-  bool IsDictionary(const PickleNode& node) const { return node.kind == Kind::kDict || Callee(node) == "collections.OrderedDict"; }
+  bool IsDictionary(const PickleNode& node) const {
+    return node.kind == Kind::kDict || Callee(node) == "collections.OrderedDict";
+  }
 
   bool IsTensor(const PickleNode& node) const { return absl::StartsWith(Callee(node), "torch._utils._rebuild_"); }
 
@@ -133,13 +176,16 @@ class CheckpointReader {
     const size_t shown = std::min<size_t>(names.size(), 6);
     return names.empty() ? "(it has none)"
                          : absl::StrCat(absl::StrJoin(names.begin(), names.begin() + static_cast<long>(shown), ", ",
-                                                      [](std::string* out, const std::string& name) { absl::StrAppend(out, Quoted(name)); }),
+                                                      [](std::string* out, const std::string& name) {
+                                                        absl::StrAppend(out, Quoted(name));
+                                                      }),
                                         shown < names.size() ? ", ..." : "");
   }
 
   // A few bytes of a pickle can repeat a long name.
   void Skip(const PickleNode& name) {
-    if (result_.skipped.size() < kMaxSkipped) result_.skipped.push_back(name.kind == Kind::kText ? Shorten(name.text, kShownName) : "(no text)");
+    if (result_.skipped.size() < kMaxSkipped)
+      result_.skipped.push_back(name.kind == Kind::kText ? Shorten(name.text, kShownName) : "(no text)");
   }
 
   // Takes the tensors of a dictionary; everything else is skipped.
@@ -157,12 +203,17 @@ class CheckpointReader {
 
   absl::Status FindInDictionaries(const PickleNode& top) {
     if (!IsDictionary(top)) {
-      return Bad(absl::StrCat("it holds ", IsTensor(top) ? "a single tensor" : Callee(top).empty() ? "no dictionary" : Quoted(Callee(top)),
+      return Bad(absl::StrCat("it holds ",
+                              IsTensor(top)         ? "a single tensor"
+                              : Callee(top).empty() ? "no dictionary"
+                                                    : Quoted(Callee(top)),
                               " instead of a dictionary of tensors; ", kSaveWeightsOnly));
     }
     for (const absl::string_view section : {"model_state", "state_dict"}) {
       for (const auto& [key, value] : top.entries) {
-        if (tree_.nodes[key].kind != Kind::kText || tree_.nodes[key].text != section || !IsDictionary(tree_.nodes[value])) continue;
+        if (tree_.nodes[key].kind != Kind::kText || tree_.nodes[key].text != section ||
+            !IsDictionary(tree_.nodes[value]))
+          continue;
         result_.section = std::string(section);
         KD_RETURN_IF_ERROR(TakeDictionary(tree_.nodes[value]));
         for (const auto& [other, ignored] : top.entries) {
@@ -174,8 +225,8 @@ class CheckpointReader {
     return TakeDictionary(top);
   }
 
-  // TorchScript: objects whose state is a dictionary of attributes. A module may have several names; a cycle, or a lattice of
-  // modules that has too many, ends at a bound.
+  // TorchScript: objects whose state is a dictionary of attributes. A module may have several names; a cycle, or a
+  // lattice of modules that has too many, ends at a bound.
   absl::Status FindInModules() {
     result_.section = "TorchScript";
     struct Module {
@@ -188,10 +239,12 @@ class CheckpointReader {
       const Module module = std::move(left.back());
       left.pop_back();
       for (const auto& [key, value] : tree_.nodes[tree_.nodes[module.node].state].entries) {
-        if (++attributes > kMaxAttributes) return Bad(absl::StrCat("TorchScript with more than ", kMaxAttributes, " attributes"));
+        if (++attributes > kMaxAttributes)
+          return Bad(absl::StrCat("TorchScript with more than ", kMaxAttributes, " attributes"));
         const PickleNode& child = tree_.nodes[value];
         if (tree_.nodes[key].kind != Kind::kText) continue;
-        if (module.prefix.size() + tree_.nodes[key].text.size() > kMaxName) return Bad("TorchScript nested too deeply, or names too long");
+        if (module.prefix.size() + tree_.nodes[key].text.size() > kMaxName)
+          return Bad("TorchScript nested too deeply, or names too long");
         const std::string name = absl::StrCat(module.prefix, tree_.nodes[key].text);
         if (IsTensor(child)) {
           KD_RETURN_IF_ERROR(TakeTensor(name, child));
@@ -205,7 +258,9 @@ class CheckpointReader {
   }
 
   absl::Status TakeTensor(absl::string_view name, const PickleNode& node) {
-    const auto bad = [name](absl::string_view problem) { return Bad(absl::StrCat("tensor ", Quoted(name), ": ", problem)); };
+    const auto bad = [name](absl::string_view problem) {
+      return Bad(absl::StrCat("tensor ", Quoted(name), ": ", problem));
+    };
     if (name.size() > kMaxName) return bad("its name is too long");
     if (!std::all_of(name.begin(), name.end(), absl::ascii_isprint)) return bad("its name is not printable ASCII");
     if (!names_.emplace(name).second) return bad("appears twice");
@@ -229,11 +284,13 @@ class CheckpointReader {
     if (!ReadSizes(tree_.nodes[arguments[3]], view.strides)) return bad("its strides are no list of sizes");
     if (view.shape.size() != view.strides.size()) return bad("shape and strides differ in length");
     if (!FitsStorage(view)) {
-      return bad(absl::StrCat("shape [", absl::StrJoin(view.shape, ", "), "] with strides [", absl::StrJoin(view.strides, ", "), "] at ",
-                              view.offset, " leaves its storage of ", view.storage_elements, " numbers"));
+      return bad(absl::StrCat("shape [", absl::StrJoin(view.shape, ", "), "] with strides [",
+                              absl::StrJoin(view.strides, ", "), "] at ", view.offset, " leaves its storage of ",
+                              view.storage_elements, " numbers"));
     }
     uint64_t bytes;
-    if (__builtin_mul_overflow(view.elements, static_cast<uint64_t>(SafeTensorElementSize(view.dtype)), &bytes) || bytes > bytes_left_) {
+    if (__builtin_mul_overflow(view.elements, static_cast<uint64_t>(SafeTensorElementSize(view.dtype)), &bytes) ||
+        bytes > bytes_left_) {
       return bad(absl::StrCat("with it the tensors have more than ", kLargestGrowth, " times the bytes of the file"));
     }
     bytes_left_ -= bytes;
@@ -246,7 +303,8 @@ class CheckpointReader {
     if (node.kind != Kind::kPersistent) return false;
     const std::vector<uint32_t>& id = tree_.nodes[node.items[0]].items;
     if (tree_.nodes[node.items[0]].kind != Kind::kSequence || id.size() < 5) return false;
-    const PickleNode &tag = tree_.nodes[id[0]], &type = tree_.nodes[id[1]], &key = tree_.nodes[id[2]], &elements = tree_.nodes[id[4]];
+    const PickleNode &tag = tree_.nodes[id[0]], &type = tree_.nodes[id[1]], &key = tree_.nodes[id[2]],
+                     &elements = tree_.nodes[id[4]];
     if (tag.kind != Kind::kText || tag.text != "storage" || type.kind != Kind::kGlobal || key.kind != Kind::kText ||
         elements.kind != Kind::kInteger || elements.number < 0) {
       return false;
@@ -260,7 +318,8 @@ class CheckpointReader {
   // A tuple of integers, or torch.Size of one.
   bool ReadSizes(const PickleNode& node, std::vector<int64_t>& sizes) const {
     const PickleNode* tuple = &node;
-    if (Callee(node) == "torch.Size" && tree_.nodes[node.items[1]].items.size() == 1) tuple = &tree_.nodes[tree_.nodes[node.items[1]].items[0]];
+    if (Callee(node) == "torch.Size" && tree_.nodes[node.items[1]].items.size() == 1)
+      tuple = &tree_.nodes[tree_.nodes[node.items[1]].items[0]];
     if (tuple->kind != Kind::kSequence || tuple->items.size() > kMaxDimensions) return false;
     for (const uint32_t item : tuple->items) {
       if (tree_.nodes[item].kind != Kind::kInteger || tree_.nodes[item].number < 0) return false;
@@ -277,7 +336,8 @@ class CheckpointReader {
     uint64_t last = view.offset;
     for (size_t d = 0; d < view.shape.size(); ++d) {
       uint64_t step;
-      if (__builtin_mul_overflow(static_cast<uint64_t>(view.shape[d] - 1), static_cast<uint64_t>(view.strides[d]), &step) ||
+      if (__builtin_mul_overflow(static_cast<uint64_t>(view.shape[d] - 1), static_cast<uint64_t>(view.strides[d]),
+                                 &step) ||
           __builtin_add_overflow(last, step, &last)) {
         return false;
       }
@@ -288,13 +348,16 @@ class CheckpointReader {
   // Data-parallel training puts "module." before every name.
   void StripModule() {
     constexpr absl::string_view kModule = "module.";
-    if (!std::all_of(views_.begin(), views_.end(), [&](const TensorView& view) { return absl::StartsWith(view.name, kModule); })) return;
+    if (!std::all_of(views_.begin(), views_.end(),
+                     [&](const TensorView& view) { return absl::StartsWith(view.name, kModule); }))
+      return;
     for (TensorView& view : views_) view.name.erase(0, kModule.size());
   }
 
   // One storage at a time, each read once.
   absl::Status ReadStorages() {
-    std::sort(views_.begin(), views_.end(), [](const TensorView& a, const TensorView& b) { return a.storage < b.storage; });
+    std::sort(views_.begin(), views_.end(),
+              [](const TensorView& a, const TensorView& b) { return a.storage < b.storage; });
     std::string storage;
     const TensorView* before = nullptr;
     for (const TensorView& view : views_) {
@@ -304,14 +367,17 @@ class CheckpointReader {
         if (__builtin_mul_overflow(view.storage_elements, element_size, &bytes) || bytes > (uint64_t{1} << 62)) {
           return Bad(absl::StrCat("tensor ", Quoted(view.name), ": a storage of ", view.storage_elements, " numbers"));
         }
-        absl::StatusOr<std::string> content = archive_.Read(absl::StrCat(root_, "data/", view.storage), static_cast<int64_t>(bytes));
+        absl::StatusOr<std::string> content =
+            archive_.Read(absl::StrCat(root_, "data/", view.storage), static_cast<int64_t>(bytes));
         if (!content.ok()) return Bad(absl::StrCat("tensor ", Quoted(view.name), ": ", content.status().message()));
         storage = *std::move(content);
       } else if (before->dtype != view.dtype || before->storage_elements != view.storage_elements) {
-        return Bad(absl::StrCat("tensors ", Quoted(before->name), " and ", Quoted(view.name), " describe one storage in two ways"));
+        return Bad(absl::StrCat("tensors ", Quoted(before->name), " and ", Quoted(view.name),
+                                " describe one storage in two ways"));
       }
       before = &view;
-      result_.weights.tensors[view.name] = {.dtype = view.dtype, .shape = view.shape, .bytes = Gather(storage, view, element_size)};
+      result_.weights.tensors[view.name] = {
+          .dtype = view.dtype, .shape = view.shape, .bytes = Gather(storage, view, element_size)};
     }
     return absl::OkStatus();
   }
@@ -353,16 +419,20 @@ absl::StatusOr<std::string> FindRoot(const ZipArchive& archive) {
   std::vector<std::string> roots;
   for (const std::string& name : archive.Names()) {
     const size_t slash = name.find('/');
-    if (slash != std::string::npos && absl::string_view(name).substr(slash + 1) == "data.pkl") roots.push_back(name.substr(0, slash + 1));
+    if (slash != std::string::npos && absl::string_view(name).substr(slash + 1) == "data.pkl")
+      roots.push_back(name.substr(0, slash + 1));
   }
-  if (roots.size() != 1) return Bad(absl::StrCat("a zip archive with ", roots.size(), " entries FOLDER/data.pkl, expected 1"));
+  if (roots.size() != 1)
+    return Bad(absl::StrCat("a zip archive with ", roots.size(), " entries FOLDER/data.pkl, expected 1"));
   return roots[0];
 }
 
 // A pickle of torch.save's dialect, for what the writer needs of it.
 class PickleWriter {
  public:
-  void Global(absl::string_view module, absl::string_view name) { absl::StrAppend(&bytes_, "c", module, "\n", name, "\n"); }
+  void Global(absl::string_view module, absl::string_view name) {
+    absl::StrAppend(&bytes_, "c", module, "\n", name, "\n");
+  }
   void Text(absl::string_view text) {
     bytes_ += 'X';
     Raw(static_cast<uint32_t>(text.size()));
@@ -392,7 +462,8 @@ class PickleWriter {
 }  // namespace
 
 absl::StatusOr<TorchCheckpoint> ParseTorchCheckpoint(absl::string_view bytes) {
-  if (absl::StartsWith(bytes, kLegacyMagic)) return Bad(absl::StrCat("it has the format of torch before 1.6; ", kConvertLegacy));
+  if (absl::StartsWith(bytes, kLegacyMagic))
+    return Bad(absl::StrCat("it has the format of torch before 1.6; ", kConvertLegacy));
   if (!absl::StartsWith(bytes, kZipMagic)) return Bad("it does not begin as a zip archive");
   absl::StatusOr<ZipArchive> archive = ZipArchive::Open(bytes);
   if (!archive.ok()) return Bad(archive.status().message());
@@ -405,7 +476,8 @@ absl::StatusOr<TorchCheckpoint> ParseTorchCheckpoint(absl::string_view bytes) {
   const absl::StatusOr<std::string> pickle = archive->Read(root + "data.pkl");
   if (!pickle.ok()) return Bad(pickle.status().message());
   if (pickle->size() > kMaxPickleBytes) {
-    return Bad(absl::StrCat("data.pkl has ", pickle->size(), " bytes, more than ", kMaxPickleBytes, "; ", kSaveWeightsOnly));
+    return Bad(
+        absl::StrCat("data.pkl has ", pickle->size(), " bytes, more than ", kMaxPickleBytes, "; ", kSaveWeightsOnly));
   }
   absl::StatusOr<PickleTree> tree = ParsePickle(*pickle, MayName);
   if (!tree.ok()) return Bad(absl::StrCat("data.pkl ", tree.status().message(), "; ", kSaveWeightsOnly));
@@ -430,7 +502,8 @@ absl::StatusOr<std::string> SerializeTorchCheckpoint(const SafeTensorsFile& file
     const auto type = std::find_if(std::begin(kStorageTypes), std::end(kStorageTypes),
                                    [&t = tensor](const StorageType& candidate) { return candidate.dtype == t.dtype; });
     if (type == std::end(kStorageTypes)) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), ": torch has no storage of ", tensor.dtype));
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", Quoted(name), ": torch has no storage of ", tensor.dtype));
     }
     const std::string key = absl::StrCat(storages.size());
     std::vector<int64_t> strides(tensor.shape.size(), 1);
@@ -453,7 +526,8 @@ absl::StatusOr<std::string> SerializeTorchCheckpoint(const SafeTensorsFile& file
     storages.emplace_back(absl::StrCat("archive/data/", key), tensor.bytes);
   }
   pickle.Opcodes("us.");
-  std::vector<std::pair<std::string, std::string>> entries = {{"archive/data.pkl", pickle.bytes()}, {"archive/byteorder", "little"}};
+  std::vector<std::pair<std::string, std::string>> entries = {{"archive/data.pkl", pickle.bytes()},
+                                                              {"archive/byteorder", "little"}};
   std::move(storages.begin(), storages.end(), std::back_inserter(entries));
   entries.emplace_back("archive/version", "3\n");
   return WriteZip(entries);

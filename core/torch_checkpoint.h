@@ -1,5 +1,5 @@
-// Weights out of files that torch.save or torch.jit.save wrote, and into one that torch.load reads. No torch, and nothing of a
-// file is ever executed.
+// Weights out of files that torch.save or torch.jit.save wrote, and into one that torch.load reads. No torch, and
+// nothing of a file is ever executed.
 #ifndef KD_CORE_TORCH_CHECKPOINT_H_
 #define KD_CORE_TORCH_CHECKPOINT_H_
 
@@ -20,19 +20,19 @@ struct TorchCheckpoint {
   std::vector<std::string> skipped;
 };
 
-// A zip archive of torch.save (torch 1.6 or newer) or torch.jit.save: the tensors of `model_state`, `state_dict` or of the
-// dictionary itself, or a TorchScript module's parameters and buffers under their dotted names. "module." before all names is
-// removed; views, strides and shared storages become dense tensors.
-// INVALID_ARGUMENT: the format before 1.6 (with the line that converts it), a pickle that asks to call anything but what
-// rebuilds tensors (quoted), no tensors, sizes that do not fit together, a storage that is cut or fails its checksum. Memory is
-// taken only for sizes that were checked against the file; all tensors together may have four times the file's bytes.
+// A zip archive of torch.save (torch 1.6 or newer) or torch.jit.save: the tensors of `model_state`, `state_dict` or of
+// the dictionary itself, or a TorchScript module's parameters and buffers under their dotted names. "module." before
+// all names is removed; views, strides and shared storages become dense tensors. INVALID_ARGUMENT: the format
+// before 1.6 (with the line that converts it), a pickle that asks to call anything but what rebuilds tensors (quoted),
+// no tensors, sizes that do not fit together, a storage that is cut or fails its checksum. Memory is taken only for
+// sizes that were checked against the file; all tensors together may have four times the file's bytes.
 absl::StatusOr<TorchCheckpoint> ParseTorchCheckpoint(absl::string_view bytes);
 
 // The same, or a safetensors file: told apart by the first bytes.
 absl::StatusOr<TorchCheckpoint> ParseWeights(absl::string_view bytes);
 
-// What torch.load (also with weights_only=True) reads as {"model_state": {name: tensor}}, OpenPCDet's form of a checkpoint.
-// INVALID_ARGUMENT: a number type that torch has not. Metadata is lost.
+// What torch.load (also with weights_only=True) reads as {"model_state": {name: tensor}}, OpenPCDet's form of a
+// checkpoint. INVALID_ARGUMENT: a number type that torch has not. Metadata is lost.
 absl::StatusOr<std::string> SerializeTorchCheckpoint(const SafeTensorsFile& file);
 
 }  // namespace kd

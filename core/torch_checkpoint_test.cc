@@ -84,7 +84,8 @@ TEST(TorchCheckpointTest, ReadsViewsAndEveryNumberType) {
   EXPECT_THAT(Numbers<int8_t>(*checkpoint, "i8"), ElementsAre(-1, 0));
   EXPECT_THAT(Numbers<uint8_t>(*checkpoint, "u8"), ElementsAre(254, 255));
   EXPECT_THAT(Numbers<uint8_t>(*checkpoint, "bool"), ElementsAre(1, 0));
-  for (const auto& [name, dtype] : {std::pair{"f64", "F64"}, {"f16", "F16"}, {"bf16", "BF16"}, {"i16", "I16"}, {"bool", "BOOL"}}) {
+  for (const auto& [name, dtype] :
+       {std::pair{"f64", "F64"}, {"f16", "F16"}, {"bf16", "BF16"}, {"i16", "I16"}, {"bool", "BOOL"}}) {
     EXPECT_EQ(checkpoint->weights.tensors.at(name).dtype, dtype);
   }
 }
@@ -93,16 +94,19 @@ TEST(TorchCheckpointTest, ReadsTorchScriptUnderTheNamesOfItsModules) {
   const auto checkpoint = ReadGolden("script.pt");
   ASSERT_THAT(checkpoint.status(), IsOk());
   EXPECT_EQ(checkpoint->section, "TorchScript");
-  EXPECT_THAT(Names(*checkpoint), UnorderedElementsAre("block.0.bias", "block.0.weight", "block.1.bias", "block.1.num_batches_tracked",
-                                                       "block.1.running_mean", "block.1.running_var", "block.1.weight", "tied.bias",
-                                                       "tied.weight"));
+  EXPECT_THAT(Names(*checkpoint),
+              UnorderedElementsAre("block.0.bias", "block.0.weight", "block.1.bias", "block.1.num_batches_tracked",
+                                   "block.1.running_mean", "block.1.running_var", "block.1.weight", "tied.bias",
+                                   "tied.weight"));
   EXPECT_THAT(Numbers<float>(*checkpoint, "block.0.weight"), ElementsAre(0, 1, 2, 3, 4, 5));
 }
 
 TEST(TorchCheckpointTest, RefusesWhatItWouldHaveToRunWithTheRemedy) {
-  EXPECT_THAT(ReadGolden("legacy.pth").status(), StatusIs(kBad, AllOf(HasSubstr("torch before 1.6"), HasSubstr("torch.save(torch.load("))));
-  EXPECT_THAT(ReadGolden("module.pth").status(),
-              StatusIs(kBad, AllOf(HasSubstr("asks to call torch.nn.modules.linear.Linear"), HasSubstr("model.state_dict()"))));
+  EXPECT_THAT(ReadGolden("legacy.pth").status(),
+              StatusIs(kBad, AllOf(HasSubstr("torch before 1.6"), HasSubstr("torch.save(torch.load("))));
+  EXPECT_THAT(
+      ReadGolden("module.pth").status(),
+      StatusIs(kBad, AllOf(HasSubstr("asks to call torch.nn.modules.linear.Linear"), HasSubstr("model.state_dict()"))));
 }
 
 TEST(TorchCheckpointTest, ParseWeightsTellsTheFormatsApart) {
@@ -139,13 +143,15 @@ absl::StatusOr<TorchCheckpoint> ReadPickle(const std::string& body, const std::s
   return ParseTorchCheckpoint(*zip);
 }
 
-std::string Text(const std::string& text) { return absl::StrCat("\x8c", std::string(1, static_cast<char>(text.size())), text); }
+std::string Text(const std::string& text) {
+  return absl::StrCat("\x8c", std::string(1, static_cast<char>(text.size())), text);
+}
 
 // A tensor on storage "0".
-std::string Tensor(const std::string& elements, const std::string& offset, const std::string& shape, const std::string& strides,
-                   const std::string& storage_class = "FloatStorage") {
-  return absl::StrCat("ctorch._utils\n_rebuild_tensor_v2\n((", Text("storage"), "ctorch\n", storage_class, "\n", Text("0"), Text("cpu"), elements,
-                      "tQ", offset, shape, strides, "\x89", ")tR");
+std::string Tensor(const std::string& elements, const std::string& offset, const std::string& shape,
+                   const std::string& strides, const std::string& storage_class = "FloatStorage") {
+  return absl::StrCat("ctorch._utils\n_rebuild_tensor_v2\n((", Text("storage"), "ctorch\n", storage_class, "\n",
+                      Text("0"), Text("cpu"), elements, "tQ", offset, shape, strides, "\x89", ")tR");
 }
 std::string Dictionary(const std::string& tensor) { return absl::StrCat("}", Text("w"), tensor, "s"); }
 
@@ -176,7 +182,8 @@ TEST(TorchCheckpointTest, NothingIsCalledAndTheCalleeIsNamed) {
        }) {
     EXPECT_THAT(ReadPickle(body).status(), StatusIs(kBad, HasSubstr("asks to call " + callee + ", which"))) << callee;
   }
-  EXPECT_THAT(ReadPickle(absl::StrCat("c", std::string(100000, 'x'), "\ny\n)R")).status(), StatusIs(kBad, AllOf(HasSubstr("xxx"), IsOneLine())));
+  EXPECT_THAT(ReadPickle(absl::StrCat("c", std::string(100000, 'x'), "\ny\n)R")).status(),
+              StatusIs(kBad, AllOf(HasSubstr("xxx"), IsOneLine())));
   EXPECT_THAT(ReadPickle("c\x1b[2J\nx\n)R").status(), StatusIs(kBad, IsOneLine()));
 }
 
@@ -206,10 +213,12 @@ TEST(TorchCheckpointTest, PicklesThatAreNoDataAreRefused) {
               std::string gets("Nq\0", 3);
               for (int i = 0; i < 2'100'000; ++i) gets += std::string("h\0", 2);
               return gets;
-            }(), "more than 2000000 values"},
+            }(),
+            "more than 2000000 values"},
            {std::string(2'100'000, '('), "more than 2000000 marks"},
        }) {
-    EXPECT_THAT(ReadPickle(body).status(), StatusIs(kBad, AllOf(HasSubstr(problem), IsOneLine()))) << body.substr(0, 100);
+    EXPECT_THAT(ReadPickle(body).status(), StatusIs(kBad, AllOf(HasSubstr(problem), IsOneLine())))
+        << body.substr(0, 100);
   }
 }
 
@@ -239,14 +248,18 @@ TEST(TorchCheckpointTest, SizesAreCheckedBeforeAnythingIsTaken) {
   }
   EXPECT_THAT(ReadPickle(absl::StrCat("}", Text("\xff"), Tensor(kFour, kNone, kShape4, kStride1), "s")).status(),
               StatusIs(kBad, AllOf(HasSubstr("not printable ASCII"), IsOneLine())));
-  EXPECT_THAT(ReadPickle(Dictionary(Tensor(kFour, kNone, kShape4, kStride1)) + Text("w") + Tensor(kFour, kNone, kShape4, kStride1) + "s").status(),
+  EXPECT_THAT(ReadPickle(Dictionary(Tensor(kFour, kNone, kShape4, kStride1)) + Text("w") +
+                         Tensor(kFour, kNone, kShape4, kStride1) + "s")
+                  .status(),
               StatusIs(kBad, HasSubstr("tensor \"w\": appears twice")));
-  EXPECT_THAT(ReadPickle(Dictionary(Tensor(kFour, kNone, kShape4, kStride1)) + Text("v") + Tensor(kFour, kNone, kShape4, kStride1, "IntStorage") + "s").status(),
+  EXPECT_THAT(ReadPickle(Dictionary(Tensor(kFour, kNone, kShape4, kStride1)) + Text("v") +
+                         Tensor(kFour, kNone, kShape4, kStride1, "IntStorage") + "s")
+                  .status(),
               StatusIs(kBad, HasSubstr("describe one storage in two ways")));
 }
 
-// Each list holds the one before twice: 2^200 values if anything walked through them, and a stack of 300000 frames if anything
-// followed the second.
+// Each list holds the one before twice: 2^200 values if anything walked through them, and a stack of 300000 frames if
+// anything followed the second.
 TEST(TorchCheckpointTest, SharedAndDeepValuesCostNothing) {
   std::string laughs = std::string("]q\0", 3);
   for (int i = 0; i < 200; ++i) laughs += std::string("0](h\0h\0eq\0", 10);
@@ -267,7 +280,8 @@ TEST(TorchCheckpointTest, TorchScriptThatContainsItselfEnds) {
   const std::string self = object + std::string("q\1}", 3) + Text("m") + std::string("h\1sb", 4);
   EXPECT_THAT(ReadPickle(self).status(), StatusIs(kBad, HasSubstr("nested too deeply")));
   std::string lattice = object + std::string("q\1", 2);
-  for (int i = 0; i < 60; ++i) lattice += object + "}(" + Text("a") + std::string("h\1", 2) + Text("b") + std::string("h\1ubq\1", 6);
+  for (int i = 0; i < 60; ++i)
+    lattice += object + "}(" + Text("a") + std::string("h\1", 2) + Text("b") + std::string("h\1ubq\1", 6);
   EXPECT_THAT(ReadPickle(lattice).status(), StatusIs(kBad, HasSubstr("more than 100000 modules")));
 }
 
@@ -320,7 +334,8 @@ TEST(TorchCheckpointTest, HostileBytesAreRefusedInOneLineOrHoldWhatTheyDeclare) 
   SafeTensorsFile file;
   file.tensors["w"] = {.dtype = "F32", .shape = {2}, .bytes = "12345678"};
   int read = 0, refused = 0;
-  ForHostileInput(*SerializeTorchCheckpoint(file), 5000, [&](const std::string& bytes) { ExpectWholeOrRefused(bytes, &read, &refused); });
+  ForHostileInput(*SerializeTorchCheckpoint(file), 5000,
+                  [&](const std::string& bytes) { ExpectWholeOrRefused(bytes, &read, &refused); });
   EXPECT_GT(read, 100);
   EXPECT_GT(refused, 1000);
 }
@@ -340,7 +355,8 @@ TEST(TorchCheckpointTest, EveryByteOfTorchsFilesMayBeWrong) {
 
 // A pickle is checked by its archive; here it is not, so that damage reaches the machine itself.
 TEST(TorchCheckpointTest, DamagedPicklesInWholeArchivesAreRefusedOrRead) {
-  for (const std::string& body : {Dictionary(Tensor(kFour, kNone, kShape4, kStride1)), Text("a") + Dictionary(Tensor(kFour, kNone, kShape4, kStride1))}) {
+  for (const std::string& body : {Dictionary(Tensor(kFour, kNone, kShape4, kStride1)),
+                                  Text("a") + Dictionary(Tensor(kFour, kNone, kShape4, kStride1))}) {
     int read = 0, refused = 0;
     ForHostileInput(absl::StrCat("\x80\x02", body, "."), 20000, [&](const std::string& pickle) {
       const auto zip = WriteZip({{"a/data.pkl", pickle}, {"a/data/0", std::string(16, 'x')}});

@@ -13,7 +13,9 @@ constexpr size_t kShownName = 80;
 // The format's first day: archives that are made again have the same bytes.
 constexpr zip_uint16_t kDosTime = 0, kDosDate = 0x21;
 
-std::string Quoted(absl::string_view name) { return absl::StrCat("\"", absl::CHexEscape(Shorten(name, kShownName)), "\""); }
+std::string Quoted(absl::string_view name) {
+  return absl::StrCat("\"", absl::CHexEscape(Shorten(name, kShownName)), "\"");
+}
 
 std::string Text(const zip_error_t& error) {
   zip_error_t copy = error;
@@ -56,7 +58,8 @@ absl::StatusOr<ZipArchive> ZipArchive::Open(absl::string_view bytes) {
     const auto index = static_cast<zip_uint64_t>(i);
     const char* const name = zip_get_name(archive.archive_.get(), index, ZIP_FL_ENC_RAW);
     if (name == nullptr) return bad("an entry without a name");
-    if (!archive.entries_.emplace(name, index).second) return bad(absl::StrCat("entry ", Quoted(name), " appears twice"));
+    if (!archive.entries_.emplace(name, index).second)
+      return bad(absl::StrCat("entry ", Quoted(name), " appears twice"));
   }
   return archive;
 }
@@ -75,11 +78,14 @@ absl::StatusOr<std::string> ZipArchive::Read(const std::string& name, int64_t wa
   if (found == entries_.end()) return bad("is not in the archive");
   zip_stat_t stat;
   zip_stat_init(&stat);
-  constexpr zip_uint64_t kNeeded = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
-  if (zip_stat_index(archive_.get(), found->second, 0, &stat) != 0 || (stat.valid & kNeeded) != kNeeded) return bad("has no size");
+  constexpr zip_uint64_t kNeeded =
+      ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
+  if (zip_stat_index(archive_.get(), found->second, 0, &stat) != 0 || (stat.valid & kNeeded) != kNeeded)
+    return bad("has no size");
   if (stat.encryption_method != ZIP_EM_NONE) return bad("is encrypted");
   if (stat.comp_method != ZIP_CM_STORE || stat.size != stat.comp_size) {
-    return bad(absl::StrCat("is compressed, ", stat.comp_size, " bytes to ", stat.size, ", which torch never does; unpack and pack it with zip -0"));
+    return bad(absl::StrCat("is compressed, ", stat.comp_size, " bytes to ", stat.size,
+                            ", which torch never does; unpack and pack it with zip -0"));
   }
   if (want_bytes >= 0 && stat.size != static_cast<uint64_t>(want_bytes)) {
     return bad(absl::StrCat("has ", stat.size, " bytes, expected ", want_bytes));
@@ -97,14 +103,17 @@ absl::StatusOr<std::string> ZipArchive::Read(const std::string& name, int64_t wa
   }
   // The checksum is compared at the end, which only a further read meets.
   char none;
-  if (zip_fread(file.get(), &none, 1) != 0) return bad(absl::StrCat("is damaged: ", Text(*zip_file_get_error(file.get()))));
+  if (zip_fread(file.get(), &none, 1) != 0)
+    return bad(absl::StrCat("is damaged: ", Text(*zip_file_get_error(file.get()))));
   return content;
 }
 
 absl::StatusOr<std::string> WriteZip(const std::vector<std::pair<std::string, std::string>>& entries) {
   zip_error_t error;
   zip_error_init(&error);
-  const auto failed = [](const zip_error_t& why) { return absl::InternalError(absl::StrCat("writing a zip archive: ", Text(why))); };
+  const auto failed = [](const zip_error_t& why) {
+    return absl::InternalError(absl::StrCat("writing a zip archive: ", Text(why)));
+  };
   Source target(zip_source_buffer_create(nullptr, 0, /*freep=*/0, &error));
   if (target == nullptr) return failed(error);
   zip_source_keep(target.get());
@@ -115,7 +124,8 @@ absl::StatusOr<std::string> WriteZip(const std::vector<std::pair<std::string, st
   }
   for (const auto& [name, content] : entries) {
     Source source(zip_source_buffer(archive.get(), content.data(), content.size(), /*freep=*/0));
-    const zip_int64_t index = source == nullptr ? -1 : zip_file_add(archive.get(), name.c_str(), source.get(), ZIP_FL_ENC_UTF_8);
+    const zip_int64_t index =
+        source == nullptr ? -1 : zip_file_add(archive.get(), name.c_str(), source.get(), ZIP_FL_ENC_UTF_8);
     if (index < 0) return failed(*zip_get_error(archive.get()));
     (void)source.release();
     const auto entry = static_cast<zip_uint64_t>(index);
@@ -128,7 +138,8 @@ absl::StatusOr<std::string> WriteZip(const std::vector<std::pair<std::string, st
   (void)archive.release();
   zip_stat_t stat;
   zip_stat_init(&stat);
-  if (zip_source_open(target.get()) != 0 || zip_source_stat(target.get(), &stat) != 0) return failed(*zip_source_error(target.get()));
+  if (zip_source_open(target.get()) != 0 || zip_source_stat(target.get(), &stat) != 0)
+    return failed(*zip_source_error(target.get()));
   std::string bytes(stat.size, '\0');
   const zip_int64_t got = zip_source_read(target.get(), bytes.data(), bytes.size());
   zip_source_close(target.get());

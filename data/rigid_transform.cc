@@ -1,5 +1,6 @@
 #include "data/rigid_transform.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace kd {
@@ -44,6 +45,39 @@ std::array<double, 9> RotationOfQuaternion(const std::array<double, 4>& wxyz) {
   return {1 - 2 * (y * y + z * z), 2 * (x * y - w * z),     2 * (x * z + w * y),
           2 * (x * y + w * z),     1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
           2 * (x * z - w * y),     2 * (y * z + w * x),     1 - 2 * (x * x + y * y)};
+}
+
+std::array<double, 4> QuaternionOfRotation(const std::array<double, 9>& r) {
+  // Of four ways the one whose divisor is largest.
+  const double trace = r[0] + r[4] + r[8];
+  std::array<double, 4> q;
+  if (trace >= std::max({r[0], r[4], r[8]})) {
+    q = {1 + trace, r[7] - r[5], r[2] - r[6], r[3] - r[1]};
+  } else if (r[0] >= std::max(r[4], r[8])) {
+    q = {r[7] - r[5], 1 + r[0] - r[4] - r[8], r[1] + r[3], r[2] + r[6]};
+  } else if (r[4] >= r[8]) {
+    q = {r[2] - r[6], r[1] + r[3], 1 - r[0] + r[4] - r[8], r[5] + r[7]};
+  } else {
+    q = {r[3] - r[1], r[2] + r[6], r[5] + r[7], 1 - r[0] - r[4] + r[8]};
+  }
+  const double length = std::sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
+  const double divisor = q[0] < 0 ? -length : length;
+  for (double& v : q) v /= divisor;
+  return q;
+}
+
+std::array<double, 9> RotationOfAngles(double roll, double pitch, double yaw) {
+  const double cr = std::cos(roll), sr = std::sin(roll), cp = std::cos(pitch), sp = std::sin(pitch);
+  const double cy = std::cos(yaw), sy = std::sin(yaw);
+  return {cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr,
+          sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr,
+          -sp,     cp * sr,                cp * cr};
+}
+
+Angles AnglesOfRotation(const std::array<double, 9>& r) {
+  return {.roll = std::atan2(r[7], r[8]),
+          .pitch = -std::asin(std::clamp(r[6], -1.0, 1.0)),
+          .yaw = std::atan2(r[3], r[0])};
 }
 
 }  // namespace kd

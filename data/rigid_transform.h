@@ -25,6 +25,15 @@ RigidTransform operator*(const RigidTransform& left, const RigidTransform& right
 
 // Rotation matrix of the quaternion w, x, y, z of any length but 0.
 std::array<double, 9> RotationOfQuaternion(const std::array<double, 4>& wxyz);
+// The inverse of that: of length 1, w not below 0.
+std::array<double, 4> QuaternionOfRotation(const std::array<double, 9>& rotation);
+
+// Turns about z by `yaw` after y by `pitch` after x by `roll`, right-handed; and back, for a pitch within +-pi/2.
+std::array<double, 9> RotationOfAngles(double roll, double pitch, double yaw);
+struct Angles {
+  double roll = 0, pitch = 0, yaw = 0;
+};
+Angles AnglesOfRotation(const std::array<double, 9>& rotation);
 
 }  // namespace kd
 

@@ -27,37 +27,6 @@ constexpr int kMinHits = 4;
 double Elevation(int beam) { return kMinElevation + (kMaxElevation - kMinElevation) * beam / (kBeams - 1); }
 double Azimuth(int column) { return -kHalfField + 2 * kHalfField * (column + 0.5) / kAzimuths; }
 
-// Distance along a ray from the origin to an upright primitive; negative: missed.
-double Hit(const Primitive& primitive, double dx, double dy, double dz) {
-  const Box3d& b = primitive.box;
-  const double c = std::cos(b.yaw), s = std::sin(b.yaw);
-  const double ox = -(c * b.x + s * b.y), oy = -(-s * b.x + c * b.y), oz = -b.z;
-  const double ux = c * dx + s * dy, uy = -s * dx + c * dy, uz = dz;
-  double near = 0, far = 1e9;
-  const auto clip = [&](double o, double u, double half) {
-    if (std::abs(u) < 1e-12) return std::abs(o) <= half;
-    const double t1 = (-half - o) / u, t2 = (half - o) / u;
-    near = std::max(near, std::min(t1, t2));
-    far = std::min(far, std::max(t1, t2));
-    return near <= far;
-  };
-  if (!clip(oz, uz, b.dz / 2)) return -1;
-  if (primitive.shape == Primitive::Shape::kBox) {
-    if (!clip(ox, ux, b.dx / 2) || !clip(oy, uy, b.dy / 2)) return -1;
-  } else {
-    const double rx = b.dx / 2, ry = b.dy / 2;
-    const double a = ux * ux / (rx * rx) + uy * uy / (ry * ry);
-    const double half_b = ox * ux / (rx * rx) + oy * uy / (ry * ry);
-    const double discriminant = half_b * half_b - a * (ox * ox / (rx * rx) + oy * oy / (ry * ry) - 1);
-    if (discriminant < 0 || a < 1e-12) return -1;
-    const double root = std::sqrt(discriminant);
-    near = std::max(near, (-half_b - root) / a);
-    far = std::min(far, (-half_b + root) / a);
-    if (near > far) return -1;
-  }
-  return near > 1e-6 ? near : -1;
-}
-
 struct Pixel {
   double range = 1e9;
   int primitive = -1;  // -1: ground
@@ -95,13 +64,14 @@ DepthImage CastRays(const StreetScene& scene) {
   }
   for (size_t p = 0; p < scene.primitives.size(); ++p) {
     const Primitive& primitive = scene.primitives[p];
+    const RayTarget target(primitive);
     int first, last;
     ColumnsOf(primitive.box, first, last);
     for (int column = first; column <= last; ++column) {
       const double ca = std::cos(Azimuth(column)), sa = std::sin(Azimuth(column));
       for (int beam = 0; beam < kBeams; ++beam) {
         const double ce = std::cos(Elevation(beam)), se = std::sin(Elevation(beam));
-        const double range = Hit(primitive, ce * ca, ce * sa, se);
+        const double range = target.Hit({0, 0, 0}, {ce * ca, ce * sa, se});
         if (range < 0) continue;
         const size_t at = beam * kAzimuths + column;
         if (primitive.object >= 0) {
@@ -192,23 +162,29 @@ absl::Status WriteFrame(const std::string& root, const std::string& name, const 
 
 }  // namespace
 
-absl::Status WriteSimulatedKitti(const SimulatorOptions& options,
-                                 const std::function<void(uint32_t, uint32_t)>& progress) {
-  const std::string note = absl::StrCat("kdfleet simulator 1: train ", options.train_frames, " val ", options.val_frames,
-                                        " seed ", options.seed, "\n");
+absl::Status ClaimSimulatorFolder(const SimulatorOptions& options, const std::string& layout, const std::string& part) {
+  const std::string note = absl::StrCat("kdfleet simulator 1: ", layout, layout.empty() ? "" : " ", "train ",
+                                        options.train_frames, " val ", options.val_frames, " seed ", options.seed, "\n");
   const std::string note_path = options.root + "/simulator.txt";
   const absl::StatusOr<std::string> existing = ReadFile(note_path);
   if (existing.ok() && *existing != note) {
-    return absl::FailedPreconditionError(absl::StrCat(options.root, " holds other simulated frames (", existing->substr(0, 80),
+    return absl::FailedPreconditionError(absl::StrCat(options.root, " holds other simulated frames (",
+                                                      existing->substr(0, 80),
                                                       "); choose another folder or delete it"));
   }
-  if (!existing.ok() && std::filesystem::exists(options.root + "/training")) {
-    return absl::FailedPreconditionError(absl::StrCat(options.root, " holds a data set already; choose another folder"));
+  if (!existing.ok() && std::filesystem::exists(absl::StrCat(options.root, "/", part))) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(options.root, " holds a data set already; choose another folder"));
   }
+  KD_RETURN_IF_ERROR(CreateFolders(options.root));
+  return WriteFileAtomically(note_path, note);
+}
+
+absl::Status WriteSimulatedKitti(const SimulatorOptions& options, const SimulatorProgress& progress) {
+  KD_RETURN_IF_ERROR(ClaimSimulatorFolder(options, "", "training"));
   for (const char* part : {"/ImageSets", "/training/velodyne", "/training/calib", "/training/label_2"}) {
     KD_RETURN_IF_ERROR(CreateFolders(options.root + part));
   }
-  KD_RETURN_IF_ERROR(WriteFileAtomically(note_path, note));
 
   const uint32_t total = options.train_frames + options.val_frames;
   std::string train, val;

@@ -35,12 +35,17 @@ struct SimulatorOptions {
   uint64_t seed = 0;
 };
 
+// Frames written, and how many there will be.
+using SimulatorProgress = std::function<void(uint32_t done, uint32_t total)>;
+
 // Writes frames in KITTI's layout under `root`: train frames first, then validation frames with seeds of their own. Frames
 // that are there already are kept, so an interrupted run is finished by running it again.
 // FAILED_PRECONDITION: the folder holds frames of other options or something else. RESOURCE_EXHAUSTED: disk full.
-// `progress` is called after each frame with (done, total).
-absl::Status WriteSimulatedKitti(const SimulatorOptions& options,
-                                 const std::function<void(uint32_t, uint32_t)>& progress);
+absl::Status WriteSimulatedKitti(const SimulatorOptions& options, const SimulatorProgress& progress);
+
+// Makes `options.root` the folder of a layout ("", "nuscenes", "waymo"), or finds that it is. `part`: a folder below it
+// that a data set of the layout has. FAILED_PRECONDITION: as above.
+absl::Status ClaimSimulatorFolder(const SimulatorOptions& options, const std::string& layout, const std::string& part);
 
 }  // namespace kd
 

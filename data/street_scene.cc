@@ -5,42 +5,13 @@
 #include <cmath>
 #include <utility>
 
+#include "data/footprint.h"
+#include "data/object_shapes.h"
+
 namespace kd {
 namespace {
 
 constexpr int kCar = 0, kPedestrian = 1, kCyclist = 2;
-
-struct Footprint {
-  double x, y, dx, dy, yaw;
-};
-
-std::array<std::array<double, 2>, 4> Corners(const Footprint& f) {
-  const double c = std::cos(f.yaw), s = std::sin(f.yaw);
-  std::array<std::array<double, 2>, 4> corners;
-  for (int i = 0; i < 4; ++i) {
-    const double u = (i == 0 || i == 3 ? 0.5 : -0.5) * f.dx, v = (i < 2 ? 0.5 : -0.5) * f.dy;
-    corners[i] = {f.x + c * u - s * v, f.y + s * u + c * v};
-  }
-  return corners;
-}
-
-// Separating axes of two rectangles.
-bool Overlap(const Footprint& a, const Footprint& b) {
-  const auto ca = Corners(a), cb = Corners(b);
-  for (const double yaw : {a.yaw, a.yaw + M_PI / 2, b.yaw, b.yaw + M_PI / 2}) {
-    const double ax = std::cos(yaw), ay = std::sin(yaw);
-    double min_a = 1e9, max_a = -1e9, min_b = 1e9, max_b = -1e9;
-    for (int i = 0; i < 4; ++i) {
-      const double pa = ax * ca[i][0] + ay * ca[i][1], pb = ax * cb[i][0] + ay * cb[i][1];
-      min_a = std::min(min_a, pa);
-      max_a = std::max(max_a, pa);
-      min_b = std::min(min_b, pb);
-      max_b = std::max(max_b, pb);
-    }
-    if (max_a < min_b || max_b < min_a) return false;
-  }
-  return true;
-}
 
 class Builder {
  public:
@@ -78,22 +49,11 @@ class Builder {
     return true;
   }
 
-  // Adds a part of an object: local (u, v) along and across the heading, from height `low` to `high` above the ground.
-  void AddPart(Primitive::Shape shape, const Footprint& whole, double u, double v, double dx, double dy, double low,
-               double high, double reflectivity, int object) {
-    const double c = std::cos(whole.yaw), s = std::sin(whole.yaw);
-    const double x = whole.x + c * u - s * v, y = whole.y + s * u + c * v;
+  void AddParts(const ObjectParts& parts, const Footprint& whole, int object) {
     const double ground = scene_.GroundAt(whole.x, whole.y);
-    scene_.primitives.push_back({.shape = shape,
-                                 .box = {.x = static_cast<float>(x),
-                                         .y = static_cast<float>(y),
-                                         .z = static_cast<float>(ground + (low + high) / 2),
-                                         .dx = static_cast<float>(dx),
-                                         .dy = static_cast<float>(dy),
-                                         .dz = static_cast<float>(high - low),
-                                         .yaw = static_cast<float>(whole.yaw)},
-                                 .reflectivity = static_cast<float>(std::clamp(reflectivity, 0.02, 1.0)),
-                                 .object = object});
+    for (const ObjectPart& part : parts) {
+      scene_.primitives.push_back(PlacePart(part, whole.x, whole.y, whole.yaw, ground, object));
+    }
   }
 
   int AddObject(const Footprint& f, double height, int label) {
@@ -118,7 +78,7 @@ class Builder {
           const auto [x, y] = FromStreet(along + length / 2, side * (half_width_ + set_back + 1.5));
           const Footprint f{x, y, length, 3.0, street_yaw_};
           taken_.push_back(f);
-          AddPart(Primitive::Shape::kBox, f, 0, 0, f.dx, f.dy, -1, height, reflectivity, -1);
+          AddParts({{Primitive::Shape::kBox, 0, 0, f.dx, f.dy, -1, height, reflectivity}}, f, -1);
         }
         along += length;
       }
@@ -131,11 +91,7 @@ class Builder {
     const Footprint f{x, y, l, w, yaw};
     const double paint = rng_.Uniform(0.08, 0.8), cabin_shift = rng_.Uniform(-0.12, -0.02);
     if (!Place(f)) return;
-    const int object = AddObject(f, h, kCar);
-    AddPart(Primitive::Shape::kBox, f, 0, 0, l, w, 0.25, 0.58 * h, paint, object);
-    AddPart(Primitive::Shape::kBox, f, cabin_shift * l, 0, 0.52 * l, 0.86 * w, 0.58 * h, h, 0.05, object);
-    AddPart(Primitive::Shape::kBox, f, 0.3 * l, 0, 0.15 * l, 0.96 * w, 0.0, 0.3, 0.1, object);
-    AddPart(Primitive::Shape::kBox, f, -0.3 * l, 0, 0.15 * l, 0.96 * w, 0.0, 0.3, 0.1, object);
+    AddParts(CarParts({l, w, h}, paint, cabin_shift), f, AddObject(f, h, kCar));
   }
 
   void AddParkedCars() {
@@ -156,15 +112,6 @@ class Builder {
     AddCar(rng_.Uniform(4, 40), rng_.Uniform(-0.6, 0.6) * half_width_, yaw);
   }
 
-  void AddPerson(const Footprint& f, double height, int object) {
-    const double clothes = rng_.Uniform(0.1, 0.7), stride = rng_.Uniform(-0.25, 0.25) * f.dx;
-    const auto cylinder = Primitive::Shape::kCylinder;
-    AddPart(cylinder, f, 0, 0, 0.55 * f.dx, 0.85 * f.dy, 0.48 * height, 0.86 * height, clothes, object);
-    AddPart(cylinder, f, 0, 0, 0.22, 0.22, 0.86 * height, height, 0.4, object);
-    AddPart(cylinder, f, stride, 0.11, 0.18, 0.18, 0, 0.48 * height, 0.8 * clothes, object);
-    AddPart(cylinder, f, -stride, -0.11, 0.18, 0.18, 0, 0.48 * height, 0.8 * clothes, object);
-  }
-
   int AddPedestrianGroup(int wanted) {
     const int size = std::min<int>(wanted, 1 + static_cast<int>(rng_.Below(3)));
     const bool pavement = rng_.Uniform() < 0.8;
@@ -177,7 +124,8 @@ class Builder {
       const double l = 0.65 + 0.1 * rng_.Normal(), w = 0.62 + 0.08 * rng_.Normal(), h = 1.7 + 0.13 * rng_.Normal();
       const Footprint f{x, y, std::max(l, 0.35), std::max(w, 0.35), heading + 0.3 * rng_.Normal()};
       if (!Place(f)) continue;
-      AddPerson(f, h, AddObject(f, h, kPedestrian));
+      const double clothes = rng_.Uniform(0.1, 0.7), stride = rng_.Uniform(-0.25, 0.25) * f.dx;
+      AddParts(PersonParts({f.dx, f.dy, h}, clothes, stride), f, AddObject(f, h, kPedestrian));
     }
     return size;
   }
@@ -190,42 +138,16 @@ class Builder {
     const Footprint f{x, y, l, w, yaw};
     const double clothes = rng_.Uniform(0.1, 0.7), metal = rng_.Uniform(0.2, 0.6);
     if (!Place(f)) return;
-    const int object = AddObject(f, h, kCyclist);
-    const auto box = Primitive::Shape::kBox;
-    const auto cylinder = Primitive::Shape::kCylinder;
-    AddPart(box, f, 0, 0, 0.6 * l, 0.06, 0.4, 0.65, metal, object);
-    AddPart(box, f, 0.33 * l, 0, 0.34 * l, 0.06, 0, 0.65, 0.15, object);
-    AddPart(box, f, -0.33 * l, 0, 0.34 * l, 0.06, 0, 0.65, 0.15, object);
-    AddPart(box, f, 0.22 * l, 0, 0.08, w, 0.95, 1.05, metal, object);
-    AddPart(cylinder, f, -0.05 * l, 0, 0.32, 0.75 * w, 0.5 * h, 0.87 * h, clothes, object);
-    AddPart(cylinder, f, 0, 0, 0.22, 0.22, 0.87 * h, h, 0.4, object);
-    AddPart(cylinder, f, 0, 0.12, 0.18, 0.16, 0.15 * h, 0.52 * h, 0.8 * clothes, object);
-    AddPart(cylinder, f, 0, -0.12, 0.18, 0.16, 0.15 * h, 0.52 * h, 0.8 * clothes, object);
+    AddParts(CyclistParts({l, w, h}, clothes, metal), f, AddObject(f, h, kCyclist));
   }
 
-  struct Distractor {
-    double mean;
-    Primitive::Shape shape;
-    double min_l, max_l, min_w, max_w, min_h, max_h;
-  };
-
   void AddDistractors() {
-    using Shape = Primitive::Shape;
-    const Distractor kinds[] = {
-        {2.5, Shape::kBox, 3.6, 5.0, 1.6, 2.1, 1.2, 2.0},       // car-sized boxes
-        {2, Shape::kBox, 2.0, 5.0, 0.6, 1.0, 0.9, 1.5},         // hedges
-        {4, Shape::kCylinder, 0.12, 0.3, 0.12, 0.3, 3.0, 6.0},  // poles
-        {4, Shape::kCylinder, 0.3, 0.7, 0.3, 0.7, 0.9, 1.9},    // bollards and columns
-        {3, Shape::kBox, 0.5, 0.8, 0.5, 0.8, 1.0, 1.4},         // bins
-        {3, Shape::kCylinder, 0.6, 1.4, 0.6, 1.4, 0.9, 1.9},    // shrubs
-        {2.5, Shape::kBox, 1.5, 2.2, 0.5, 0.9, 1.3, 1.8},       // cyclist-sized boxes and bushes
-    };
-    for (const Distractor& kind : kinds) {
+    for (const Distractor& kind : kDistractors) {
       for (int i = rng_.Poisson(kind.mean); i > 0; --i) {
         const auto [x, y] = FromStreet(rng_.Uniform(2, 42), rng_.Uniform(-1, 1) * (half_width_ + 2.5));
         const Footprint f{x, y, rng_.Uniform(kind.min_l, kind.max_l), rng_.Uniform(kind.min_w, kind.max_w), rng_.Uniform(-M_PI, M_PI)};
         const double height = rng_.Uniform(kind.min_h, kind.max_h), reflectivity = rng_.Uniform(0.05, 0.7);
-        if (Place(f)) AddPart(kind.shape, f, 0, 0, f.dx, f.dy, 0, height, reflectivity, -1);
+        if (Place(f)) AddParts({{kind.shape, 0, 0, f.dx, f.dy, 0, height, reflectivity, kind.surface}}, f, -1);
       }
     }
   }

@@ -2,23 +2,13 @@
 #ifndef KD_DATA_STREET_SCENE_H_
 #define KD_DATA_STREET_SCENE_H_
 
-#include <cstdint>
 #include <vector>
 
 #include "base/rng.h"
 #include "data/frame.h"
+#include "data/primitive.h"
 
 namespace kd {
-
-// An upright box or an elliptic cylinder (dx, dy its diameters) with one reflectivity.
-struct Primitive {
-  enum class Shape { kBox, kCylinder };
-  Shape shape = Shape::kBox;
-  Box3d box;
-  float reflectivity = 0.5f;
-  // Index into StreetScene::objects; -1: not labelled.
-  int object = -1;
-};
 
 struct StreetScene {
   // Ground height at (x, y): ground_z + slope_x * x + slope_y * y.

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "models/folded_norm.h"
+
 namespace kd {
 namespace {
 
@@ -62,9 +64,10 @@ BevBackboneImpl::BevBackboneImpl(const BevBackboneOptions& options) {
 
 torch::Tensor BevBackboneImpl::forward(torch::Tensor x) {
   std::vector<torch::Tensor> maps;
+  const bool fold = MayFold(*this);
   for (size_t level = 0; level < blocks_.size(); ++level) {
-    x = blocks_[level]->forward(x);
-    maps.push_back(deblocks_[level]->forward(x));
+    x = fold ? ForwardFolded(*blocks_[level], x) : blocks_[level]->forward(x);
+    maps.push_back(fold ? ForwardFolded(*deblocks_[level], x) : deblocks_[level]->forward(x));
   }
   return maps.size() == 1 ? maps.front() : torch::cat(maps, 1);
 }

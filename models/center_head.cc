@@ -1,5 +1,7 @@
 #include "models/center_head.h"
 
+#include "models/folded_norm.h"
+
 namespace kd {
 namespace {
 
@@ -81,11 +83,14 @@ CenterHeadModuleImpl::CenterHeadModuleImpl(const CenterHeadOptions& options) {
 }
 
 std::vector<HeadOutputs> CenterHeadModuleImpl::forward(const torch::Tensor& features) {
-  const torch::Tensor shared = shared_->forward(features);
+  const bool fold = MayFold(*this);
+  const torch::Tensor shared = fold ? ForwardFolded(*shared_, features) : shared_->forward(features);
   std::vector<HeadOutputs> outputs;
   for (std::vector<Branch>& branches : heads_) {
     HeadOutputs& head = outputs.emplace_back();
-    for (Branch& branch : branches) head[branch.name] = branch.layers->forward(shared);
+    for (Branch& branch : branches) {
+      head[branch.name] = fold ? ForwardFolded(*branch.layers, shared) : branch.layers->forward(shared);
+    }
   }
   return outputs;
 }

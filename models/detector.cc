@@ -368,21 +368,28 @@ std::vector<std::vector<Detection>> DecodeAnchorBoxes(const v1::Detector& config
                                                       bool nms) {
   torch::NoGradGuard no_grad;
   const v1::PostProcessing& post = config.post_processing();
-  const torch::Tensor boxes = DecodeAnchors(outputs, anchors, DirectionsOf(config.anchor_head())).cpu();
-  const torch::Tensor logits = outputs.cls_preds.reshape({boxes.size(0), boxes.size(1), -1}).cpu();
+  const int64_t count = anchors.size(0);
   std::vector<std::vector<Detection>> frames;
-  for (int64_t b = 0; b < boxes.size(0); ++b) {
-    const auto [scores, classes] = torch::sigmoid(logits[b]).max(1);
-    torch::Tensor rows = torch::nonzero(scores >= post.score_thresh()).squeeze(1);
-    // Most anchors score low: only the best go on, as suppression takes no more of them.
+  for (int64_t b = 0; b < outputs.cls_preds.size(0); ++b) {
+    const auto [all_scores, classes] = torch::sigmoid(outputs.cls_preds[b].reshape({count, -1})).max(1);
+    torch::Tensor rows = torch::nonzero(all_scores >= post.score_thresh()).squeeze(1);
+    // Most anchors score low: only the best are decoded, as suppression takes no more of them.
     const int64_t most = std::min<int64_t>(rows.size(0), post.nms_pre_maxsize());
-    rows = rows.index_select(0, std::get<1>(scores.index_select(0, rows).topk(most)));
+    rows = rows.index_select(0, std::get<1>(all_scores.index_select(0, rows).topk(most)));
+    const auto at_rows = [&](const torch::Tensor& map) {
+      return map.defined() ? map[b].reshape({count, -1}).index_select(0, rows).unsqueeze(0) : map;
+    };
+    const AnchorOutputs best = {.box_preds = at_rows(outputs.box_preds), .dir_cls_preds = at_rows(outputs.dir_cls_preds)};
+    torch::Tensor boxes = DecodeAnchors(best, anchors.index_select(0, rows), DirectionsOf(config.anchor_head()))[0].cpu().contiguous();
+    torch::Tensor scores = all_scores.index_select(0, rows).cpu(), labels = classes.index_select(0, rows).cpu() + 1;
     if (nms) {
-      const torch::Tensor candidates = boxes[b].index_select(0, rows).contiguous(), of = scores.index_select(0, rows).contiguous();
-      const auto kept = RotatedNms(candidates.data_ptr<float>(), of.data_ptr<float>(), static_cast<size_t>(most), NmsOf(post));
-      rows = rows.index_select(0, torch::tensor(kept, torch::kInt64));
+      const auto kept = RotatedNms(boxes.data_ptr<float>(), scores.data_ptr<float>(), static_cast<size_t>(most), NmsOf(post));
+      const torch::Tensor chosen = torch::tensor(kept, torch::kInt64);
+      boxes = boxes.index_select(0, chosen);
+      scores = scores.index_select(0, chosen);
+      labels = labels.index_select(0, chosen);
     }
-    frames.push_back(ToDetections(boxes[b].index_select(0, rows), scores.index_select(0, rows), classes.index_select(0, rows) + 1));
+    frames.push_back(ToDetections(boxes, scores, labels));
   }
   return frames;
 }

@@ -1,5 +1,9 @@
 #include "models/device.h"
 
+#include <malloc.h>
+
+#include <limits>
+
 #include "c10/core/impl/VirtualGuardImpl.h"
 #include "torch/cuda.h"
 
@@ -11,6 +15,12 @@ torch::Device ChooseDevice(uint32_t rank) {
   const torch::Device device(torch::kCUDA, index);
   c10::impl::VirtualGuardImpl(device.type()).setDevice(device);
   return device;
+}
+
+void KeepFreedMemory() {
+  // Both, as setting one alone would leave the other's default.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 }
 
 }  // namespace kd

@@ -105,6 +105,7 @@ v1::Detector Small(const std::string& name) {
   set(d.mutable_point_cloud_range(), std::vector<float>{0, -19.2f, -3, 38.4f, 19.2f, 2});
   const bool voxels = d.has_backbone_3d();
   set(d.mutable_voxel_size(), voxels ? std::vector<float>{0.15f, 0.15f, 0.125f} : std::vector<float>{0.3f, 0.3f, 5});
+  d.set_num_point_features(4);
   d.mutable_post_processing()->clear_post_center_limit_range();
   if (voxels) set(d.mutable_backbone_3d()->mutable_num_filters(), std::vector<uint32_t>{8, 8, 8, 16, 16, 16});
   if (!voxels) set(d.mutable_vfe()->mutable_num_filters(), std::vector<uint32_t>{16});
@@ -149,7 +150,46 @@ TEST_P(EveryDetectorTest, ItsWeightsLoadAsTheyWereSaved) {
   EXPECT_TRUE(torch::equal(model->Forward(batch).spatial_features_2d, again->Forward(batch).spatial_features_2d));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, EveryDetectorTest, testing::Values("centerpoint_pillar_kitti", "centerpoint_voxel_kitti", "pointpillar_kitti", "second_kitti"),
+TEST_P(EveryDetectorTest, FoldedNormsChangeNothingButRounding) {
+  torch::manual_seed(4);
+  v1::Detector config = Small(GetParam());
+  // Two layers, of which the first hands its maximum on.
+  if (config.has_vfe()) config.mutable_vfe()->add_num_filters(16);
+  DetectorModel model(config);
+  model->eval();
+  {
+    torch::NoGradGuard no_grad;
+    for (auto& parameter : model->parameters()) {
+      if (parameter.dim() == 1) parameter.add_(torch::rand_like(parameter) - 0.5);
+    }
+    for (auto& buffer : model->named_buffers()) {
+      if (buffer.key().find("running_mean") != std::string::npos) buffer.value().uniform_(-0.5, 0.5);
+      if (buffer.key().find("running_var") != std::string::npos) buffer.value().uniform_(0.5, 1.5);
+    }
+  }
+  const Frame a = SimulateFrame(6).frame, b = SimulateFrame(7).frame;
+  const Batch batch = MakeBatch({&a, &b}, config, false);
+  const auto outputs_of = [](const Predictions& p) {
+    std::vector<torch::Tensor> outputs = {p.spatial_features_2d};
+    for (const HeadOutputs& head : p.heads) {
+      for (const auto& [name, map] : head) outputs.push_back(map);
+    }
+    if (p.anchors.cls_preds.defined()) outputs.insert(outputs.end(), {p.anchors.cls_preds, p.anchors.box_preds, p.anchors.dir_cls_preds});
+    return outputs;
+  };
+  const std::vector<torch::Tensor> plain = outputs_of(model->Forward(batch));
+  torch::NoGradGuard no_grad;
+  const std::vector<torch::Tensor> folded = outputs_of(model->Forward(batch));
+  ASSERT_EQ(folded.size(), plain.size());
+  for (size_t i = 0; i < plain.size(); ++i) {
+    ASSERT_TRUE(plain[i].requires_grad());
+    EXPECT_LT((folded[i] - plain[i]).abs().max().item<float>(), 1e-5 * plain[i].abs().max().item<float>()) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryDetectorTest,
+                         testing::Values("centerpoint_pillar_kitti", "centerpoint_voxel", "centerpoint_voxel_kitti",
+                                         "pointpillar_kitti", "second_kitti"),
                          [](const auto& info) { return std::string(info.param); });
 
 class TwoStageDetectorTest : public testing::TestWithParam<const char*> {

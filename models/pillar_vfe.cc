@@ -1,6 +1,10 @@
 #include "models/pillar_vfe.h"
 
+#include <optional>
 #include <string>
+#include <utility>
+
+#include "models/folded_norm.h"
 
 namespace kd {
 
@@ -30,30 +34,53 @@ PillarVfeImpl::PillarVfeImpl(const PillarVfeOptions& options) : options_(options
 }
 
 torch::Tensor PillarVfeImpl::RunLayer(size_t layer, const torch::Tensor& rows) {
+  if (options_.use_norm && MayFold(*this)) {
+    const FoldedLayer folded = FoldNorm(linear_[layer]->weight, linear_[layer]->bias, *norm_[layer], 0);
+    return torch::linear(rows, folded.weight, folded.bias).relu_();
+  }
   torch::Tensor x = linear_[layer]->forward(rows);
   if (options_.use_norm) x = norm_[layer]->forward(x);
   return torch::relu(x);
 }
 
+torch::Tensor PillarVfeImpl::Columns(const torch::Tensor& points, const torch::Tensor& mean,
+                                     const torch::Tensor& centre, const torch::Tensor& used) const {
+  const torch::Tensor xyz = points.slice(-1, 0, 3), raw = options_.use_absolute_xyz ? points : points.slice(-1, 3);
+  std::vector<torch::Tensor> columns = {raw, xyz - mean, xyz - centre};
+  if (options_.with_distance) columns.push_back(torch::norm(xyz, 2, {-1}, /*keepdim=*/true));
+  return torch::cat(columns, -1) * used.unsqueeze(-1).to(points.dtype());
+}
+
 torch::Tensor PillarVfeImpl::forward(const torch::Tensor& voxels, const torch::Tensor& num_points,
                                      const torch::Tensor& coords) {
   const int64_t pillars = voxels.size(0), slots = voxels.size(1);
-  torch::Tensor input;
-  {
-    torch::NoGradGuard no_grad;
-    const torch::Tensor xyz = voxels.slice(2, 0, 3);
-    const torch::Tensor count = num_points.to(voxels.dtype()).view({-1, 1, 1});
-    const torch::Tensor mean = xyz.sum(1, /*keepdim=*/true) / count;
-    const torch::Tensor size = torch::tensor({options_.voxel_size[0], options_.voxel_size[1], options_.voxel_size[2]}, voxels.options());
-    const torch::Tensor low = torch::tensor({options_.range[0], options_.range[1], options_.range[2]}, voxels.options());
-    const torch::Tensor cell = torch::stack({coords.select(1, 3), coords.select(1, 2), coords.select(1, 1)}, 1).to(voxels.dtype());
-    const torch::Tensor centre = (cell * size + (size / 2 + low)).unsqueeze(1);
-    std::vector<torch::Tensor> columns = {options_.use_absolute_xyz ? voxels : voxels.slice(2, 3), xyz - mean, xyz - centre};
-    if (options_.with_distance) columns.push_back(torch::norm(xyz, 2, {2}, /*keepdim=*/true));
-    const torch::Tensor used = torch::arange(slots, num_points.options()).view({1, -1}) < num_points.view({-1, 1});
-    input = torch::cat(columns, 2) * used.unsqueeze(2).to(voxels.dtype());
+  const bool fold = MayFold(*this);
+  std::optional<torch::NoGradGuard> no_grad(std::in_place);
+  const torch::Tensor mean = voxels.slice(2, 0, 3).sum(1) / num_points.to(voxels.dtype()).unsqueeze(1);
+  const auto& [dx, dy, dz] = options_.voxel_size;
+  const torch::Tensor size = torch::tensor({dx, dy, dz}, voxels.options());
+  const torch::Tensor low = torch::tensor({options_.range[0], options_.range[1], options_.range[2]}, voxels.options());
+  const torch::Tensor xyz_cell = torch::stack({coords.select(1, 3), coords.select(1, 2), coords.select(1, 1)}, 1);
+  const torch::Tensor centre = xyz_cell.to(voxels.dtype()) * size + (size / 2 + low);
+  const torch::Tensor slot = torch::arange(slots, num_points.options());
+  if (fold) {
+    // Padded slots are all alike: one of them stands for the rest.
+    const torch::Tensor lengths = (num_points + 1).clamp_max(slots);
+    const torch::Tensor rows = torch::nonzero((slot < lengths.unsqueeze(1)).view(-1)).squeeze(1);
+    const torch::Tensor pillar = torch::floor_divide(rows, slots);
+    const torch::Tensor used = rows - pillar * slots < num_points.index_select(0, pillar);
+    const torch::Tensor points = voxels.reshape({pillars * slots, -1}).index_select(0, rows);
+    torch::Tensor x = Columns(points, mean.index_select(0, pillar), centre.index_select(0, pillar), used);
+    for (size_t i = 0; i < linear_.size(); ++i) {
+      x = RunLayer(i, x);
+      const torch::Tensor maximum = torch::segment_reduce(x, "max", lengths);
+      x = i + 1 == linear_.size() ? maximum : torch::cat({x, maximum.index_select(0, pillar)}, 1);
+    }
+    return x;
   }
-  torch::Tensor x = input.view({pillars * slots, input.size(2)});
+  torch::Tensor x = Columns(voxels, mean.unsqueeze(1), centre.unsqueeze(1), slot < num_points.unsqueeze(1));
+  x = x.view({pillars * slots, -1});
+  no_grad.reset();
   for (size_t i = 0; i < linear_.size(); ++i) {
     x = RunLayer(i, x).view({pillars, slots, -1});
     const torch::Tensor maximum = std::get<0>(x.max(1));

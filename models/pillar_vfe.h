@@ -43,6 +43,9 @@ class PillarVfeImpl : public torch::nn::Module {
   Pillars ForwardDynamic(const torch::Tensor& points, std::array<int64_t, 2> cells);
 
  private:
+  // Input of the first layer: raw columns, offsets from the pillar's mean and centre; zero where not `used`.
+  torch::Tensor Columns(const torch::Tensor& points, const torch::Tensor& mean, const torch::Tensor& centre,
+                        const torch::Tensor& used) const;
   torch::Tensor RunLayer(size_t layer, const torch::Tensor& rows);
 
   const PillarVfeOptions options_;

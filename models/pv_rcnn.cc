@@ -174,10 +174,10 @@ class PvRcnnStage : public SecondStage {
 
   // Centres of voxels with their features.
   FramedPoints VoxelPoints(const SparseTensor& map, int64_t stride) const {
-    FramedPoints points{.xyz = torch::empty({static_cast<int64_t>(map.sites->size()), 3}), .features = map.features};
+    FramedPoints points{.xyz = torch::empty({map.sites->size(), 3}), .features = map.features};
     points.starts.assign(map.sites->batch() + 1, 0);
     float* to = points.xyz.data_ptr<float>();
-    for (const Site& site : map.sites->sites()) {
+    for (const Site& site : map.sites->OnCpu().sites()) {
       const int32_t cell[3] = {site.x, site.y, site.z};
       for (int axis = 0; axis < 3; ++axis) {
         *to++ = (static_cast<float>(cell[axis]) + 0.5f) * options_.voxel_size[axis] * static_cast<float>(stride) + options_.range[axis];

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "ops/sparse_rulebook.h"
+#include "models/active_sites.h"
 #include "ops/sparse_sites.h"
 #include "torch/torch.h"
 
@@ -20,7 +20,7 @@ struct SparseIndices;
 // Features at the active sites of a batch of 3D grids. Copies share everything.
 struct SparseTensor {
   torch::Tensor features;  // N x C, one row per site
-  std::shared_ptr<const SparseSites> sites;
+  std::shared_ptr<const ActiveSites> sites;
   // By indice key, for all tensors that come from one input.
   std::shared_ptr<std::map<std::string, std::shared_ptr<SparseIndices>>> indices;
 
@@ -28,11 +28,10 @@ struct SparseTensor {
   SparseTensor With(torch::Tensor other) const { return {std::move(other), sites, indices}; }
   // B x C x D x H x W, zero at other sites.
   torch::Tensor Dense() const;
-  // N x 4 int64: frame, z, y, x.
-  torch::Tensor Coordinates() const;
 };
 
-// features N x C at coords N x 4 (frame, z, y, x), in any order; the result's rows are sorted.
+// features N x C at coords N x 4 (frame, z, y, x), in any order; the result's rows are sorted. Sites, and with them all
+// that is made of them, are where the features are.
 // Throws c10::Error: a site outside the grid, or twice.
 SparseTensor MakeSparseTensor(const torch::Tensor& features, const torch::Tensor& coords, int64_t batch, const SparseShape& shape);
 
@@ -56,8 +55,12 @@ class SparseConv3dImpl : public torch::nn::Module {
  public:
   explicit SparseConv3dImpl(const SparseConvOptions& options);
   SparseTensor forward(const SparseTensor& input);
+  // The same with `norm`, in evaluation mode, after it. Not of a 1x1x1 kernel.
+  SparseTensor ForwardFolded(const SparseTensor& input, const torch::nn::BatchNorm1dImpl& norm);
 
  private:
+  SparseTensor Convolved(const SparseTensor& input, const torch::Tensor& weight, const std::optional<torch::Tensor>& bias);
+
   const SparseConvOptions options_;
   torch::Tensor weight_;
   std::optional<torch::Tensor> bias_;

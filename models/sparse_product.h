@@ -1,4 +1,4 @@
-// Products of a sparse convolution in two forms: this library's kernels on the CPU, and LibTorch's operations on any device.
+// Products of a sparse convolution by this library's kernels, on the CPU.
 #ifndef KD_MODELS_SPARSE_PRODUCT_H_
 #define KD_MODELS_SPARSE_PRODUCT_H_
 
@@ -27,11 +27,6 @@ struct SparseProduct {
   torch::Tensor Forward(const torch::Tensor& features, const torch::Tensor& weight, const std::optional<torch::Tensor>& bias) const;
   torch::Tensor InputGradient(const torch::Tensor& gradient, const torch::Tensor& weight) const;
   torch::Tensor WeightGradient(const torch::Tensor& features, const torch::Tensor& gradient, const torch::Tensor& weight) const;
-
-  // The same: rows of a kernel position are gathered, multiplied and added to the output's rows.
-  torch::Tensor GatheredForward(const torch::Tensor& features, const torch::Tensor& weight, const std::optional<torch::Tensor>& bias) const;
-  torch::Tensor GatheredInputGradient(const torch::Tensor& gradient, const torch::Tensor& weight) const;
-  torch::Tensor GatheredWeightGradient(const torch::Tensor& features, const torch::Tensor& gradient, const torch::Tensor& weight) const;
 };
 
 }  // namespace kd

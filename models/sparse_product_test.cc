@@ -4,6 +4,8 @@
 
 #include "base/rng.h"
 #include "gtest/gtest.h"
+#include "models/active_sites.h"
+#include "models/gathered_product.h"
 #include "models/sparse_conv.h"
 
 namespace kd {
@@ -14,6 +16,13 @@ struct Layer {
   ConvGeometry geometry;
   bool submanifold;
 };
+
+SiteKeys KeysOf(const SparseSites& sites) {
+  const auto& [depth, height, width] = sites.shape();
+  std::vector<int64_t> keys;
+  for (const Site& s : sites.sites()) keys.push_back(((int64_t{s.frame} * depth + s.z) * height + s.y) * width + s.x);
+  return {.keys = torch::tensor(keys, torch::kInt64), .batch = sites.batch(), .shape = sites.shape()};
+}
 
 class SparseProductTest : public testing::TestWithParam<Layer> {};
 
@@ -37,9 +46,14 @@ TEST_P(SparseProductTest, BothFormsAgree) {
     EXPECT_LT((a - b).abs().max().item<float>(), 1e-3);
     EXPECT_GT(b.abs().max().item<float>(), 0.1);
   };
-  near(product.Forward(features, weight, bias), product.GatheredForward(features, weight, bias));
-  near(product.InputGradient(gradient, weight), product.GatheredInputGradient(gradient, weight));
-  near(product.WeightGradient(features, gradient, weight), product.GatheredWeightGradient(features, gradient, weight));
+  const SiteKeys input_keys = KeysOf(input);
+  const SiteKeys output_keys = GetParam().submanifold ? input_keys : Convolved(input_keys, g);
+  EXPECT_TRUE(output_keys.keys.equal(KeysOf(output).keys));
+  EXPECT_EQ(output_keys.shape, output.shape());
+  const GatheredProduct gathered{.rows = FindPairs(input_keys, output_keys, g), .in_channels = 6, .out_channels = 18};
+  near(product.Forward(features, weight, bias), gathered.Forward(features, weight, bias));
+  near(product.InputGradient(gradient, weight), gathered.InputGradient(gradient, weight));
+  near(product.WeightGradient(features, gradient, weight), gathered.WeightGradient(features, gradient, weight));
 }
 
 INSTANTIATE_TEST_SUITE_P(Layers, SparseProductTest,
@@ -48,6 +62,23 @@ INSTANTIATE_TEST_SUITE_P(Layers, SparseProductTest,
                                          Layer{"strided", {{3, 3, 3}, {2, 2, 2}, {0, 1, 1}}, false},
                                          Layer{"flat", {{3, 1, 1}, {2, 1, 1}, {0, 0, 0}}, false}),
                          [](const auto& info) { return std::string(info.param.name); });
+
+TEST_P(SparseProductTest, NoSitesHaveNoPairs) {
+  const SiteKeys none{.keys = torch::empty({0}, torch::kInt64), .batch = 1, .shape = {6, 7, 30}};
+  const SiteKeys output = GetParam().submanifold ? none : Convolved(none, GetParam().geometry);
+  EXPECT_EQ(output.keys.size(0), 0);
+  const PositionRows rows = FindPairs(none, output, GetParam().geometry);
+  EXPECT_EQ(rows.in.size(), static_cast<size_t>(GetParam().geometry.volume()));
+}
+
+TEST(ActiveSitesTest, ComeBackFromTheirKeys) {
+  const SparseSites sites = SparseSites::Sort({{1, 2, 3, 4}, {0, 0, 1, 2}, {0, 5, 6, 29}}, 2, {6, 7, 30})->sites;
+  const ActiveSites there(KeysOf(sites)), here(sites);
+  EXPECT_EQ(there.OnCpu().sites(), sites.sites());
+  EXPECT_TRUE(there.Coordinates().equal(here.Coordinates()));
+  EXPECT_EQ(there.size(), 3);
+  EXPECT_EQ(there.batch(), 2);
+}
 
 // The layers of one key go there and back again.
 TEST(SparseConvTest, AnInverseLayerReturnsToTheSitesBefore) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "models/folded_norm.h"
 
 namespace kd {
 namespace {
@@ -26,6 +27,10 @@ struct ConvBlockImpl : SubModuleImpl {
   ConvBlockImpl(const SparseConvOptions& conv, const VoxelBackboneOptions& options)
       : conv(register_module("0", SparseConv3d(conv))), norm(register_module("1", Norm(conv.out_channels, options))) {}
   SparseTensor forward(const SparseTensor& input) override {
+    if (MayFold(*this)) {
+      const SparseTensor x = conv->ForwardFolded(input, *norm);
+      return x.With(x.features.relu_());
+    }
     const SparseTensor x = conv->forward(input);
     return x.With(torch::relu(norm->forward(x.features)));
   }
@@ -41,6 +46,11 @@ struct ResidualBlockImpl : SubModuleImpl {
         conv2(register_module("conv2", SparseConv3d(conv))),
         bn2(register_module("bn2", Norm(conv.out_channels, options))) {}
   SparseTensor forward(const SparseTensor& input) override {
+    if (MayFold(*this)) {
+      SparseTensor x = conv1->ForwardFolded(input, *bn1);
+      x = conv2->ForwardFolded(x.With(x.features.relu_()), *bn2);
+      return x.With(x.features.add_(input.features).relu_());
+    }
     SparseTensor x = conv1->forward(input);
     x = conv2->forward(x.With(torch::relu(bn1->forward(x.features))));
     return x.With(torch::relu(bn2->forward(x.features) + input.features));

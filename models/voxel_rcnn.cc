@@ -129,11 +129,11 @@ class VoxelRcnnStage : public SecondStage {
     const Tensor places = grid.cpu().contiguous();
     std::vector<Tensor> found;
     for (int64_t b = 0; b < grid.size(0); ++b) {
-      found.push_back(torch::tensor(VoxelQuery(*map.sites, static_cast<int32_t>(b), places[b].data_ptr<float>(), static_cast<size_t>(places.size(1)), query),
+      found.push_back(torch::tensor(VoxelQuery(map.sites->OnCpu(), static_cast<int32_t>(b), places[b].data_ptr<float>(), static_cast<size_t>(places.size(1)), query),
                                     torch::kInt64));
     }
     const Tensor rows = torch::cat(found).view({-1, kSamples});
-    const Tensor cells = map.Coordinates().index({torch::indexing::Slice(), torch::tensor({3, 2, 1})}).to(torch::kFloat32);  // x, y, z
+    const Tensor cells = map.sites->Coordinates().cpu().index({torch::indexing::Slice(), torch::tensor({3, 2, 1})}).to(torch::kFloat32);  // x, y, z
     const Tensor size = torch::tensor({query.voxel_size[0], query.voxel_size[1], query.voxel_size[2]}) * static_cast<double>(source.stride);
     const Tensor centres = (cells + 0.5) * size + torch::tensor({query.low[0], query.low[1], query.low[2]});
     const Tensor flat = places.view({-1, 3});

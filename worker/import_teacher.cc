@@ -8,7 +8,8 @@
 
 namespace kd {
 
-absl::StatusOr<ImportedTeacher> ImportTeacher(const v1::Detector& detector, SafeTensorsFile weights, bool allow_missing) {
+absl::StatusOr<ImportedTeacher> ImportTeacher(const v1::Detector& detector, SafeTensorsFile weights,
+                                              bool allow_missing) {
   torch::manual_seed(0);
   DetectorModel model(detector);
   SafeTensorsFile state = StateDict(*model);

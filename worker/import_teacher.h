@@ -17,9 +17,10 @@ struct ImportedTeacher {
   std::string file;
 };
 
-// `weights` for the parameters of `detector`. With `allow_missing` what the report lists as missing or mismatched starts from
-// the detector's initial values, the same ones every time, and what it lists as unexpected is left out.
-absl::StatusOr<ImportedTeacher> ImportTeacher(const v1::Detector& detector, SafeTensorsFile weights, bool allow_missing);
+// `weights` for the parameters of `detector`. With `allow_missing` what the report lists as missing or mismatched
+// starts from the detector's initial values, the same ones every time, and what it lists as unexpected is left out.
+absl::StatusOr<ImportedTeacher> ImportTeacher(const v1::Detector& detector, SafeTensorsFile weights,
+                                              bool allow_missing);
 
 }  // namespace kd
 

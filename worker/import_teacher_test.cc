@@ -1,5 +1,5 @@
-// Real torch wrote what the reader is tested with (core/torch_checkpoint_test.cc); here a detector's own weights go out and
-// come back.
+// Real torch wrote what the reader is tested with (core/torch_checkpoint_test.cc); here a detector's own weights go out
+// and come back.
 #include "worker/import_teacher.h"
 
 #include <string>
@@ -42,7 +42,7 @@ TEST(ImportTeacherTest, ASpconv1CheckpointBecomesTheSameTeacher) {
   const auto imported = ImportTeacher(detector, std::move(checkpoint->weights), /*allow_missing=*/false);
   ASSERT_THAT(imported.status(), IsOk());
   EXPECT_THAT(imported->report.converted, SizeIs(12));
-  const auto loaded = LoadDetector(imported->file);
+  auto loaded = LoadDetector(imported->file);
   ASSERT_THAT(loaded.status(), IsOk());
   EXPECT_EQ(SerializeSafeTensors(StateDict(*loaded->module)), SerializeSafeTensors(trained));
 }
@@ -58,10 +58,11 @@ TEST(ImportTeacherTest, WhatDoesNotFitIsRefusedOrStartsTheSameEveryTime) {
   torch::rand({3});
   const auto allowed = ImportTeacher(detector, weights, /*allow_missing=*/true);
   ASSERT_THAT(allowed.status(), IsOk());
-  const auto loaded = LoadDetector(allowed->file);
+  auto loaded = LoadDetector(allowed->file);
   ASSERT_THAT(loaded.status(), IsOk());
   const SafeTensorsFile state = StateDict(*loaded->module);
-  EXPECT_EQ(state.tensors.at("vfe.pfn_layers.0.linear.weight").bytes, weights.tensors.at("vfe.pfn_layers.0.linear.weight").bytes);
+  EXPECT_EQ(state.tensors.at("vfe.pfn_layers.0.linear.weight").bytes,
+            weights.tensors.at("vfe.pfn_layers.0.linear.weight").bytes);
   EXPECT_EQ(ImportTeacher(detector, weights, /*allow_missing=*/true)->file, allowed->file);
 }
 

@@ -15,6 +15,7 @@
 #include "core/pcdet_config.h"
 #include "core/torch_checkpoint.h"
 #include "data/nuscenes_dataset.h"
+#include "models/device.h"
 #include "models/torch_status.h"
 #include "nlohmann/json.hpp"
 #include "torch/torch.h"
@@ -72,28 +73,32 @@ struct ImportFlags {
 
 // False: the weights do not fit; that is what the report says, not an error of the program.
 absl::StatusOr<bool> RunImport(const ImportFlags& flags) {
-  KD_ASSIGN_OR_RETURN(const v1::Detector detector,
-                      flags.config.empty() ? BuiltInDetector(flags.model) : ReadPcdetConfig(flags.config, flags.section));
+  KD_ASSIGN_OR_RETURN(const v1::Detector detector, flags.config.empty() ? BuiltInDetector(flags.model)
+                                                                        : ReadPcdetConfig(flags.config, flags.section));
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
   absl::StatusOr<TorchCheckpoint> checkpoint = ParseWeights(bytes);
   if (!checkpoint.ok()) return Annotate(checkpoint.status(), flags.weights);
-  KD_ASSIGN_OR_RETURN(const ImportedTeacher teacher, ImportTeacher(detector, std::move(checkpoint->weights), flags.allow_missing));
-  std::cout << (flags.output == "json" ? StateReportToJson(teacher.report) + "\n" : StateReportToText(teacher.report)) << std::flush;
+  KD_ASSIGN_OR_RETURN(const ImportedTeacher teacher,
+                      ImportTeacher(detector, std::move(checkpoint->weights), flags.allow_missing));
+  std::cout << (flags.output == "json" ? StateReportToJson(teacher.report) + "\n" : StateReportToText(teacher.report))
+            << std::flush;
   if (teacher.file.empty()) {
     std::cerr << "error: " << flags.weights << " does not fit the detector; nothing was written\n"
-              << "do: mend what the report names, or add --allow-missing: such tensors then start untrained" << std::endl;
+              << "do: mend what the report names, or add --allow-missing: such tensors then start untrained"
+              << std::endl;
     return false;
   }
   std::filesystem::path path = std::filesystem::absolute(flags.out);
   if (path.extension() != ".safetensors") path /= "model.safetensors";
   KD_RETURN_IF_ERROR(CreateFolders(path.parent_path().string()));
   KD_RETURN_IF_ERROR(WriteFileAtomically(path.string(), teacher.file));
-  std::cerr << "wrote a teacher for job files: teacher: {weights: " << path.string() << "}\nnext: kdctl eval model " << path.string()
-            << " --data ROOT" << std::endl;
+  std::cerr << "wrote a teacher for job files: teacher: {weights: " << path.string() << "}\nnext: kdctl eval model "
+            << path.string() << " --data ROOT" << std::endl;
   return true;
 }
 
 int Main(int argc, char** argv) {
+  KeepFreedMemory();
 #ifdef KD_CUDA
   // A collective that fails is then an error of the rank that waits for it; otherwise a thread of NCCL's ends the process
   // before it has told why.
@@ -114,7 +119,8 @@ int Main(int argc, char** argv) {
 
   ImportFlags import;
   bool fits = true;
-  CLI::App* import_command = app.add_subcommand("import", "Turn weights of OpenPCDet's into a teacher's weights file; kdctl teacher import calls it");
+  CLI::App* import_command = app.add_subcommand(
+      "import", "Turn weights of OpenPCDet's into a teacher's weights file; kdctl teacher import calls it");
   import_command->add_option("--cfg", import.config, "OpenPCDet's configuration file");
   import_command->add_option("--model", import.model, "A built-in detector instead of a configuration");
   import_command->add_option("--section", import.section, "Section of the configuration")->capture_default_str();

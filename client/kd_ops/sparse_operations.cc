@@ -13,7 +13,7 @@ namespace {
 SparseShape Shape(const std::vector<int32_t>& values) { return {values.at(0), values.at(1), values.at(2)}; }
 
 void AddMap(const std::string& prefix, const SparseTensor& map, TensorMap& results) {
-  results[prefix + "coords"] = map.Coordinates();
+  results[prefix + "coords"] = map.sites->Coordinates();
   results[prefix + "features"] = map.features;
   const SparseShape& shape = map.sites->shape();
   results[prefix + "spatial_shape"] = torch::tensor(std::vector<int64_t>(shape.begin(), shape.end()));

@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "base/stop_signals.h"
 #include "distill/teacher_model.h"
+#include "models/device.h"
 #include "prometheus/registry.h"
 #include "server/teacher/cache_metrics.h"
 #include "server/teacher/registration.h"
@@ -105,6 +106,7 @@ absl::Status Run(const Flags& flags, const StopSignals& stop_signals) {
 }
 
 int Main(int argc, char** argv) {
+  KeepFreedMemory();
   const StopSignals stop_signals;
   Flags flags;
   CLI::App app{"Serves a frozen detector's answers", "kd-teacher"};

@@ -1,5 +1,7 @@
-"""Writes the files beside it with Python's torch (2.11) and numpy: python3 make.py. Their numbers are counted up, so that a
-test can tell them."""
+"""Writes the files beside it with Python's torch (2.11) and numpy: python3 make.py.
+
+Their numbers are counted up, so that a test can tell them.
+"""
 import collections
 import os
 
@@ -37,14 +39,15 @@ optimizer.step()
 with torch.no_grad():
     net.block[0].weight.copy_(count(2, 3))
     net.block[0].bias.copy_(count(2, start=10))
-torch.save({"epoch": 3, "it": numpy.float64(7), "model_state": net.state_dict(), "optimizer_state": optimizer.state_dict(),
-            "version": "pcdet+0"}, "openpcdet.pth")
+torch.save({"epoch": 3, "it": numpy.float64(7), "model_state": net.state_dict(),
+            "optimizer_state": optimizer.state_dict(), "version": "pcdet+0"}, "openpcdet.pth")
 
 # Views of one storage, strides, an offset, every number type, names as data-parallel training has them, nothing around it.
 base = count(4, 6)
 torch.save(collections.OrderedDict([
-    ("module.whole", base), ("module.transposed", base.t()), ("module.part", base[1:3, 2:5]), ("module.column", base[:, 1]),
-    ("module.expanded", base[0, 3].expand(2, 3)), ("module.scalar", torch.tensor(5, dtype=torch.int64)), ("module.empty", torch.zeros(0, 3)),
+    ("module.whole", base), ("module.transposed", base.t()), ("module.part", base[1:3, 2:5]),
+    ("module.column", base[:, 1]), ("module.expanded", base[0, 3].expand(2, 3)),
+    ("module.scalar", torch.tensor(5, dtype=torch.int64)), ("module.empty", torch.zeros(0, 3)),
     ("module.parameter", torch.nn.Parameter(count(2, start=1))),
     ("module.f64", count(2, start=1, dtype=torch.float64)), ("module.f16", count(2, start=1, dtype=torch.float16)),
     ("module.bf16", count(2, start=1, dtype=torch.bfloat16)), ("module.i32", count(2, start=1, dtype=torch.int32)),
