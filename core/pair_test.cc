@@ -34,6 +34,17 @@ train: {epochs: 2}
 
 std::string With(const std::string& from, const std::string& to) { return absl::StrReplaceAll(kGood, {{from, to}}); }
 
+TEST(PairTest, EveryModelThatAJobMayNameCanBeAStudent) {
+  const auto& names =
+      v1::StudentSpec::descriptor()->FindFieldByName("model")->options().GetExtension(v1::rule).one_of();
+  EXPECT_GE(names.size(), 10);
+  for (const std::string& name : names) {
+    const auto base = BuiltInDetector(name);
+    ASSERT_THAT(base, IsOk());
+    EXPECT_THAT(MakeStudentDetector(*base, v1::StudentSpec()), IsOk()) << name;
+  }
+}
+
 TEST(PairTest, DefaultsAreFilledIn) {
   const auto pair = ParsePair(kGood, "pair.yaml");
   ASSERT_THAT(pair, IsOk());
