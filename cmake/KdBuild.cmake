@@ -47,5 +47,6 @@ function(kd_test name)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
     SKIP_RETURN_CODE 77
-    ENVIRONMENT "KD_SOURCE_DIR=${PROJECT_SOURCE_DIR};KD_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
+    # Passive: threads that spin for one another come to a crawl where tests share cores.
+    ENVIRONMENT "KD_SOURCE_DIR=${PROJECT_SOURCE_DIR};KD_BIN_DIR=${CMAKE_BINARY_DIR}/bin;OMP_WAIT_POLICY=passive")
 endfunction()
