@@ -17,6 +17,7 @@ using Kind = PickleNode::Kind;
 constexpr size_t kMaxNodes = 2'000'000;
 constexpr int kNewestProtocol = 5;
 constexpr size_t kMaxGlobalBytes = 200;
+constexpr size_t kShownGlobalBytes = 100;
 // Five bytes of a pickle can name a long global once more.
 constexpr size_t kMaxBytesOfGlobals = size_t{1} << 24;
 
@@ -143,7 +144,8 @@ class Unpickler {
   absl::Status CheckGlobal(absl::string_view module, absl::string_view name, std::string* full) const {
     *full = absl::StrCat(module.substr(0, kMaxGlobalBytes), ".", name.substr(0, kMaxGlobalBytes));
     if (module.size() <= kMaxGlobalBytes && name.size() <= kMaxGlobalBytes && may_name_(*full)) return absl::OkStatus();
-    return Fail(absl::StrCat("asks to call ", absl::CHexEscape(*full), ", which is not data"));
+    return Fail(
+        absl::StrCat("asks to call ", absl::CHexEscape(full->substr(0, kShownGlobalBytes)), ", which is not data"));
   }
 
   absl::Status PushGlobal(absl::string_view module, absl::string_view name) {
