@@ -3,6 +3,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -87,7 +88,7 @@ absl::Status CheckModel(const std::string& weights, const ModelFlags& flags) {
 
 int EvalModel(const ModelFlags& flags) {
   std::string file = flags.weights;
-  if (std::filesystem::is_directory(file)) file += "/model.safetensors";
+  if (std::error_code unknown; std::filesystem::is_directory(file, unknown)) file += "/model.safetensors";
   if (const absl::Status status = CheckModel(file, flags); !status.ok()) {
     return ReportError(status, "name a model.safetensors or a folder that kdctl pull made, and a data set with --data and --split");
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -163,7 +164,7 @@ absl::StatusOr<Scene> LoadKitti(const ShowOptions& options) {
   KD_RETURN_IF_ERROR(add(options.teacher, {.name = "teacher", .color = kTeacher, .line_width = kTeacherWidth}));
   KD_RETURN_IF_ERROR(add(options.student, {.name = "student", .color = kStudent, .line_width = kStudentWidth}));
   const std::string image_path = absl::StrCat(training, "image_2/", options.sample, ".png");
-  if (std::filesystem::exists(image_path)) {
+  if (std::error_code unknown; std::filesystem::exists(image_path, unknown)) {
     KD_ASSIGN_OR_RETURN(Image image, Image::ReadPng(image_path));
     scene.cameras.emplace_back().push_back({.name = "image_2", .calib = calib, .image = std::move(image)});
   }
