@@ -30,7 +30,7 @@ class ActiveSites {
 
   // Copied from the device when first asked for.
   const SparseSites& OnCpu() const;
-  // Of sites that were made of keys.
+  // Only of sites that were made of keys; those of features on the CPU have none.
   const SiteKeys& keys() const { return *keys_; }
   // N x 4 int64: frame, z, y, x; where the sites are.
   torch::Tensor Coordinates() const;

@@ -113,8 +113,9 @@ Tensor SparseTensor::Dense() const {
 
 namespace {
 
-// The same on another device than the CPU.
-SparseTensor MakeSparseTensorThere(const Tensor& features, const Tensor& coords, int64_t batch, const SparseShape& shape) {
+// MakeSparseTensor() where sites stay on a device that is not the CPU.
+SparseTensor MakeSparseTensorOnDevice(const Tensor& features, const Tensor& coords, int64_t batch,
+                                      const SparseShape& shape) {
   const Tensor at = coords.to(features.device(), torch::kInt64);
   const Tensor extent = torch::tensor({batch, int64_t{shape[0]}, int64_t{shape[1]}, int64_t{shape[2]}}, at.options());
   const Tensor keys = ((at.select(1, 0) * shape[0] + at.select(1, 1)) * shape[1] + at.select(1, 2)) * shape[2] + at.select(1, 3);
@@ -132,7 +133,7 @@ SparseTensor MakeSparseTensorThere(const Tensor& features, const Tensor& coords,
 }  // namespace
 
 SparseTensor MakeSparseTensor(const Tensor& features, const Tensor& coords, int64_t batch, const SparseShape& shape) {
-  if (!features.is_cpu()) return MakeSparseTensorThere(features, coords, batch, shape);
+  if (!features.is_cpu()) return MakeSparseTensorOnDevice(features, coords, batch, shape);
   const Tensor rows = coords.to(torch::kCPU, torch::kInt32).contiguous();
   std::vector<Site> sites(rows.size(0));
   const int32_t* from = rows.data_ptr<int32_t>();
