@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace kd {
@@ -27,6 +28,11 @@ std::string Shorten(absl::string_view text, size_t max_bytes) {
   size_t end = max_bytes - kMore.size();
   while (end > 0 && Continues(text[end])) --end;
   return absl::StrCat(text.substr(0, end), kMore);
+}
+
+std::string Quoted(absl::string_view text) {
+  constexpr size_t kShownBytes = 80;
+  return absl::StrCat("\"", absl::CHexEscape(Shorten(text, kShownBytes)), "\"");
 }
 
 }  // namespace kd

@@ -18,6 +18,9 @@ std::string OneLine(absl::string_view text);
 // At most `max_bytes` (3 or more) of `text`; what is longer ends in "...". UTF-8 sequences stay whole.
 std::string Shorten(absl::string_view text, size_t max_bytes);
 
+// `text` in quotes, shortened to 80 bytes, with every byte escaped that is not printable ASCII.
+std::string Quoted(absl::string_view text);
+
 }  // namespace kd
 
 #endif  // KD_BASE_TEXT_H_

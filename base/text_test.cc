@@ -20,5 +20,11 @@ TEST(TextTest, ShortensBetweenCharacters) {
   EXPECT_EQ(Shorten("abcd", 3), "...");
 }
 
+TEST(TextTest, QuotesWhatNoTerminalObeys) {
+  EXPECT_EQ(Quoted("a \"b\""), "\"a \\\"b\\\"\"");
+  EXPECT_EQ(Quoted("\x1b[2J\xff"), "\"\\x1b[2J\\xff\"");
+  EXPECT_EQ(Quoted(std::string(81, 'x')), "\"" + std::string(77, 'x') + "...\"");
+}
+
 }  // namespace
 }  // namespace kd

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -107,10 +106,6 @@ bool MayName(absl::string_view global) {
   return std::find(std::begin(kGlobals), std::end(kGlobals), global) != std::end(kGlobals) ||
          !StorageDtype(global).empty() || absl::StartsWith(global, kTorchScriptClass) ||
          absl::StartsWith(global, "torch.jit._pickle.");
-}
-
-std::string Quoted(absl::string_view name) {
-  return absl::StrCat("\"", absl::CHexEscape(Shorten(name, kShownName)), "\"");
 }
 
 absl::Status Bad(absl::string_view problem) {

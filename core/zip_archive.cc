@@ -2,20 +2,14 @@
 
 #include <zip.h>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
 
 namespace kd {
 namespace {
 
-constexpr size_t kShownName = 80;
 // The format's first day: archives that are made again have the same bytes.
 constexpr zip_uint16_t kDosTime = 0, kDosDate = 0x21;
-
-std::string Quoted(absl::string_view name) {
-  return absl::StrCat("\"", absl::CHexEscape(Shorten(name, kShownName)), "\"");
-}
 
 std::string Text(const zip_error_t& error) {
   zip_error_t copy = error;

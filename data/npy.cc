@@ -5,13 +5,13 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "data/point_rows.h"
 
 namespace kd {
@@ -27,8 +27,6 @@ struct NpyHeader {
   bool fortran_order = false;
   std::vector<uint64_t> shape;
 };
-
-std::string Quoted(absl::string_view text) { return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 40)), "\""); }
 
 // Reads the one Python literal that the format allows: a dict of a string, a bool and a tuple of integers.
 class HeaderReader {

@@ -5,11 +5,11 @@
 #include <memory>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "data/json_fields.h"
 #include "nlohmann/json.hpp"
 
@@ -25,8 +25,6 @@ constexpr char kForm[] = "expected {\"meta\": {...}, \"results\": {SAMPLE_TOKEN:
 absl::Status Invalid(absl::string_view field, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat("field \"", field, "\" ", problem));
 }
-
-std::string Quoted(absl::string_view text) { return absl::StrCat("\"", absl::CEscape(text.substr(0, 64)), "\""); }
 
 absl::Status Broken(simdjson::error_code error) {
   return absl::InvalidArgumentError(absl::StrCat("broken JSON (", simdjson::error_message(error), ")"));
