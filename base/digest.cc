@@ -8,7 +8,6 @@
 #include <cstring>
 #include <vector>
 
-
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
@@ -27,8 +26,8 @@ void Sha256::Update(absl::string_view bytes) { EVP_DigestUpdate(state_->context,
 std::string Sha256::Finish() {
   std::array<unsigned char, 32> digest;
   EVP_DigestFinal_ex(state_->context, digest.data(), nullptr);
-  return absl::StrCat(
-      "sha256:", absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest.data()), digest.size())));
+  return absl::StrCat("sha256:", absl::BytesToHexString(
+                                     absl::string_view(reinterpret_cast<const char*>(digest.data()), digest.size())));
 }
 
 std::string Sha256Digest(absl::string_view bytes) {

@@ -34,7 +34,8 @@ class FileDescriptor {
 absl::Status ErrnoOf(absl::string_view action, const std::string& path) {
   const int error = errno;
   if (error == ENOSPC || error == EDQUOT) {
-    return absl::ResourceExhaustedError(absl::StrCat("cannot ", action, " \"", path, "\": the disk is full; free space and try again"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot ", action, " \"", path, "\": the disk is full; free space and try again"));
   }
   return absl::ErrnoToStatus(error, absl::StrCat("cannot ", action, " \"", path, "\""));
 }
@@ -65,7 +66,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
   struct stat info;
   if (::fstat(file.get(), &info) != 0) return ErrnoOf("stat", path);
   if (!S_ISREG(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" is ", S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe", ", not a file"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", path, "\" is ", S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe", ", not a file"));
   }
   if (static_cast<uint64_t>(info.st_size) > max_bytes) {
     return absl::ResourceExhaustedError(
@@ -81,7 +83,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
     if (n == 0) break;
     done += static_cast<size_t>(n);
     if (info.st_size > 0 || done < bytes.size()) continue;
-    if (done > max_bytes) return absl::ResourceExhaustedError(absl::StrCat("\"", path, "\" has more than ", max_bytes, " bytes"));
+    if (done > max_bytes)
+      return absl::ResourceExhaustedError(absl::StrCat("\"", path, "\" has more than ", max_bytes, " bytes"));
     bytes.resize(done + kPiece);
   }
   bytes.resize(done);

@@ -9,8 +9,9 @@
 
 namespace kd {
 
-// `address` is HOST:PORT; nothing connects before the first call. gRPC's own pause between two tries to connect grows to
-// two minutes; this one's to a second, because a server is back within seconds. Proxies of the environment are not used.
+// `address` is HOST:PORT; nothing connects before the first call. gRPC's own pause between two tries to connect grows
+// to two minutes; this one's to a second, because a server is back within seconds. Proxies of the environment are not
+// used.
 std::shared_ptr<grpc::Channel> NewGrpcChannel(const std::string& address);
 
 }  // namespace kd

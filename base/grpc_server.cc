@@ -9,7 +9,8 @@
 
 namespace kd {
 
-absl::StatusOr<RunningGrpcServer> StartGrpcServer(const std::string& listen, const std::vector<grpc::Service*>& services) {
+absl::StatusOr<RunningGrpcServer> StartGrpcServer(const std::string& listen,
+                                                  const std::vector<grpc::Service*>& services) {
   // Ends with the process: gRPC 1.51 may wait ten seconds for its own poller when its last object goes.
   static const bool kept = (grpc_init(), true);
   (void)kept;
@@ -22,7 +23,8 @@ absl::StatusOr<RunningGrpcServer> StartGrpcServer(const std::string& listen, con
   for (grpc::Service* service : services) builder.RegisterService(service);
   RunningGrpcServer running{.server = builder.BuildAndStart()};
   if (running.server == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on \"", listen, "\": the port is taken or the address is not this machine's"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on \"", listen, "\": the port is taken or the address is not this machine's"));
   }
   running.address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
   return running;

@@ -21,7 +21,8 @@ struct RunningGrpcServer {
 
 // Serves `services` (which outlive the server) and grpc.health.v1 at `listen`, "HOST:PORT"; port 0 picks a free one.
 // UNAVAILABLE: the address cannot be had, for example because another process has it.
-absl::StatusOr<RunningGrpcServer> StartGrpcServer(const std::string& listen, const std::vector<grpc::Service*>& services);
+absl::StatusOr<RunningGrpcServer> StartGrpcServer(const std::string& listen,
+                                                  const std::vector<grpc::Service*>& services);
 
 }  // namespace kd
 

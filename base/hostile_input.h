@@ -49,7 +49,8 @@ inline void ForHostileInput(const std::string& good, int rounds, const std::func
   for (int round = 0; round < rounds && !good.empty(); ++round) {
     std::string bytes = good;
     for (uint64_t i = 1 + rng.Below(4); i > 0; --i) {
-      bytes[rng.Below(bytes.size())] = rng.Below(2) == 0 ? kOdd[rng.Below(sizeof(kOdd) - 1)] : static_cast<char>(rng.Next());
+      bytes[rng.Below(bytes.size())] =
+          rng.Below(2) == 0 ? kOdd[rng.Below(sizeof(kOdd) - 1)] : static_cast<char>(rng.Next());
     }
     parse(bytes);
   }
@@ -58,9 +59,18 @@ inline void ForHostileInput(const std::string& good, int rounds, const std::func
   parse(absl::StrCat("\xef\xbb\xbf", good));
   parse(absl::StrCat("\xff\xfe", good));
   parse(good + good);
-  const std::vector<std::string> insertions = {
-      std::string(1, '\0'), "\xff", "\xed\xa0\x80", "\xc3\x28", "\x1b[2J", "\n", "nan", "-inf", "1e999",
-      "99999999999999999999", std::string(4096, '['), std::string(4096, 'x')};
+  const std::vector<std::string> insertions = {std::string(1, '\0'),
+                                               "\xff",
+                                               "\xed\xa0\x80",
+                                               "\xc3\x28",
+                                               "\x1b[2J",
+                                               "\n",
+                                               "nan",
+                                               "-inf",
+                                               "1e999",
+                                               "99999999999999999999",
+                                               std::string(4096, '['),
+                                               std::string(4096, 'x')};
   for (const std::string& insertion : insertions) {
     for (const size_t at : {size_t{0}, good.size() / 3, good.size() / 2, good.size()}) {
       parse(absl::StrCat(good.substr(0, at), insertion, good.substr(at)));

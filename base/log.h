@@ -1,5 +1,5 @@
-// One line per event on stderr, with time and level; control characters become spaces. (LibTorch brings another fmt than spdlog's, so spdlog stays behind
-// this header.)
+// One line per event on stderr, with time and level; control characters become spaces. (LibTorch brings another fmt
+// than spdlog's, so spdlog stays behind this header.)
 #ifndef KD_BASE_LOG_H_
 #define KD_BASE_LOG_H_
 

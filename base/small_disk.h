@@ -16,8 +16,8 @@
 
 namespace kd {
 
-// Gives this program mounts of its own, as root or through a user namespace; returns why that cannot be. All threads must
-// come after it, so a test program calls it at namespace scope: const std::string kNoOwnMounts = EnterOwnMounts();
+// Gives this program mounts of its own, as root or through a user namespace; returns why that cannot be. All threads
+// must come after it, so a test program calls it at namespace scope: const std::string kNoOwnMounts = EnterOwnMounts();
 inline std::string EnterOwnMounts() {
   const uid_t uid = ::getuid();
   const gid_t gid = ::getgid();

@@ -29,8 +29,8 @@ absl::Status Take(absl::StatusOr<T> result, T* target) {
 #define KD_STATUS_CONCAT(a, b) KD_STATUS_CONCAT_INNER(a, b)
 
 // Leaves the enclosing function with the status of `expression` unless it is OK.
-#define KD_RETURN_IF_ERROR(expression)                        \
-  do {                                                        \
+#define KD_RETURN_IF_ERROR(expression)                                            \
+  do {                                                                            \
     if (absl::Status kd_status = (expression); !kd_status.ok()) return kd_status; \
   } while (false)
 

@@ -25,7 +25,8 @@ class StopSignals {
   sigset_t set_;
 };
 
-// SIGTERM comes when the thread of process `parent` that started this program has ended, however; at once if it already has.
+// SIGTERM comes when the thread of process `parent` that started this program has ended, however; at once if it already
+// has.
 void StopWithParent(pid_t parent);
 
 }  // namespace kd

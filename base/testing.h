@@ -52,13 +52,14 @@ class TemporaryFolder {
 
 }  // namespace kd
 
-// Real sensor files are licensed for non-commercial use and not part of the project. CI has them and fails without them.
-#define KD_REQUIRE_FILE(path)                                                                           \
-  do {                                                                                                  \
-    if (!std::filesystem::exists(path)) {                                                               \
-      ASSERT_EQ(std::getenv("CI"), nullptr) << "CI needs the real sensor files: " << (path);            \
-      GTEST_SKIP() << "real sensor files are not here: " << (path) << " (set KD_SHARED_DIR)";           \
-    }                                                                                                   \
+// Real sensor files are licensed for non-commercial use and not part of the project. CI has them and fails without
+// them.
+#define KD_REQUIRE_FILE(path)                                                                 \
+  do {                                                                                        \
+    if (!std::filesystem::exists(path)) {                                                     \
+      ASSERT_EQ(std::getenv("CI"), nullptr) << "CI needs the real sensor files: " << (path);  \
+      GTEST_SKIP() << "real sensor files are not here: " << (path) << " (set KD_SHARED_DIR)"; \
+    }                                                                                         \
   } while (false)
 
 #endif  // KD_BASE_TESTING_H_

@@ -66,7 +66,8 @@ class Bench {
       }
     }
     if (!weights.tensors.empty()) {
-      VoxelBackboneOptions options{.in_channels = tensors_.at("features").size(1), .residual = true, .layer_nums = {1, 2, 3, 3, 3, 1}};
+      VoxelBackboneOptions options{
+          .in_channels = tensors_.at("features").size(1), .residual = true, .layer_nums = {1, 2, 3, 3, 3, 1}};
       options.widths = WidthPerSubModule(options.layer_nums, {16, 16, 32, 64, 128, 128});
       backbone_ = VoxelBackbone(options);
       const absl::Status status = LoadStateDict(weights, *backbone_);
@@ -77,7 +78,8 @@ class Bench {
 
   std::string Backbone(bool training, const torch::Device& device) {
     const auto* shape = tensors_.at("shape").data_ptr<int64_t>();
-    const SparseShape cells = {static_cast<int32_t>(shape[0]), static_cast<int32_t>(shape[1]), static_cast<int32_t>(shape[2])};
+    const SparseShape cells = {static_cast<int32_t>(shape[0]), static_cast<int32_t>(shape[1]),
+                               static_cast<int32_t>(shape[2])};
     backbone_->to(device);
     backbone_->train(training);
     backbone_->zero_grad();
@@ -93,7 +95,8 @@ class Bench {
     const double end = Now();
     std::ostringstream answer;
     answer.precision(9);
-    answer << (training ? end - between : between - start) << " " << out.size(0) << " " << out.abs().sum().item<double>();
+    answer << (training ? end - between : between - start) << " " << out.size(0) << " "
+           << out.abs().sum().item<double>();
     return answer.str();
   }
 
@@ -106,7 +109,8 @@ class Bench {
     (void)absl::SimpleAtoi(words.at(3), &grid.max_voxels);
     const torch::Tensor& points = tensors_.at("points");
     const double start = Now();
-    const Voxels voxels = Voxelize(points.data_ptr<float>(), static_cast<size_t>(points.size(0)), static_cast<int>(points.size(1)), grid);
+    const Voxels voxels =
+        Voxelize(points.data_ptr<float>(), static_cast<size_t>(points.size(0)), static_cast<int>(points.size(1)), grid);
     const double end = Now();
     int64_t kept = 0;
     for (const int32_t count : voxels.num_points) kept += count;
@@ -128,7 +132,8 @@ class Bench {
     NmsOptions options{.pre_max = static_cast<size_t>(boxes.size(0)), .post_max = static_cast<size_t>(boxes.size(0))};
     (void)absl::SimpleAtod(threshold, &options.iou_threshold);
     const double start = Now();
-    const auto kept = RotatedNms(boxes.data_ptr<float>(), scores.data_ptr<float>(), static_cast<size_t>(boxes.size(0)), options);
+    const auto kept =
+        RotatedNms(boxes.data_ptr<float>(), scores.data_ptr<float>(), static_cast<size_t>(boxes.size(0)), options);
     return Line(Now() - start, {static_cast<double>(kept.size())});
   }
 

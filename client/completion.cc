@@ -115,7 +115,8 @@ std::vector<std::string> Values(const Place& place) {
   if (place.option->check_name("--format")) return {"custom", "kitti", "nuscenes", "waymo"};
   // -o names a file for some commands.
   const bool two_forms = is_eval || place.command->get_name() == "import";
-  if (place.option->check_name("--output")) return two_forms ? std::vector<std::string>{"json", "table"} : ListFormats();
+  if (place.option->check_name("--output"))
+    return two_forms ? std::vector<std::string>{"json", "table"} : ListFormats();
   if (is_eval && place.command->get_name() == "nuscenes") {
     if (place.option->check_name("--split")) return NuscenesSplitNames();
     if (place.option->check_name("--version")) return {"v1.0-mini", "v1.0-test", "v1.0-trainval"};

@@ -55,7 +55,7 @@ Finding WriteHere() {
 }
 
 Finding MeasureFree(const std::string& folder, uint64_t wanted) {
-  struct statvfs disk {};
+  struct statvfs disk{};
   if (::statvfs(folder.c_str(), &disk) != 0) return absl::NotFoundError(absl::StrCat("cannot look at ", folder));
   const uint64_t bytes = uint64_t{disk.f_bavail} * disk.f_frsize;
   if (bytes >= wanted) return absl::StrCat(ShortBytes(bytes), " free for ", folder);

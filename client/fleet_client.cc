@@ -162,8 +162,7 @@ std::unique_ptr<FleetStream<v1::LogChunk>> FleetClient::Logs(const std::string& 
 }
 
 absl::StatusOr<v1::CacheStats> FleetClient::GetCacheStats(const std::string& teacher_address) {
-  const auto stub =
-      v1::Teacher::NewStub(NewGrpcChannel(teacher_address));
+  const auto stub = v1::Teacher::NewStub(NewGrpcChannel(teacher_address));
   absl::StatusOr<v1::CacheStats> stats = Call(*stub, "GetCacheStats", impl_->options, impl_->options.deadline,
                                               &v1::Teacher::Stub::GetCacheStats, v1::GetCacheStatsRequest());
   if (!stats.ok()) return Named(stats.status(), "the teacher", teacher_address, impl_->options.deadline);

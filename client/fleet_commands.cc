@@ -24,15 +24,14 @@ void AddTiers(const v1::TeacherReplica& teacher, const v1::CacheStats& stats, Ta
   for (const v1::CacheStats::Tier& tier : stats.tiers()) {
     nlohmann::ordered_json json = {{"teacher", teacher.digest()}, {"forwards_total", stats.forwards_total()}};
     json.update(MessageToJson(tier));
-    table.rows.push_back(
-        {.name = absl::StrCat(teacher.digest(), "/", tier.name()),
-         .cells = {teacher.digest(), tier.name(), absl::StrCat(tier.records()), ShortBytes(tier.bytes()),
-                   ShortBytes(tier.capacity_bytes()), HitShare(tier),
-                   // The teacher's, not the tier's.
-                   &tier == &stats.tiers(0) ? absl::StrCat(stats.forwards_total()) : "",
-                   tier.read_only() ? "read-only" : "ok", absl::StrCat(tier.hits_total()),
-                   absl::StrCat(tier.misses_total()), absl::StrCat(tier.corrupt_total())},
-         .json = std::move(json)});
+    table.rows.push_back({.name = absl::StrCat(teacher.digest(), "/", tier.name()),
+                          .cells = {teacher.digest(), tier.name(), absl::StrCat(tier.records()),
+                                    ShortBytes(tier.bytes()), ShortBytes(tier.capacity_bytes()), HitShare(tier),
+                                    // The teacher's, not the tier's.
+                                    &tier == &stats.tiers(0) ? absl::StrCat(stats.forwards_total()) : "",
+                                    tier.read_only() ? "read-only" : "ok", absl::StrCat(tier.hits_total()),
+                                    absl::StrCat(tier.misses_total()), absl::StrCat(tier.corrupt_total())},
+                          .json = std::move(json)});
   }
 }
 

@@ -112,7 +112,7 @@ int ReportTimeout(const std::string& id, const std::optional<v1::Job>& job, absl
 
 InterruptGuard::InterruptGuard() {
   interrupted_now = false;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) { interrupted_now = true; };
   sigaction(SIGINT, &action, &action_before);
 }

@@ -90,10 +90,12 @@ int EvalModel(const ModelFlags& flags) {
   std::string file = flags.weights;
   if (std::error_code unknown; std::filesystem::is_directory(file, unknown)) file += "/model.safetensors";
   if (const absl::Status status = CheckModel(file, flags); !status.ok()) {
-    return ReportError(status, "name a model.safetensors or a folder that kdctl pull made, and a data set with --data and --split");
+    return ReportError(
+        status, "name a model.safetensors or a folder that kdctl pull made, and a data set with --data and --split");
   }
-  return BecomeWorker({"evaluate", "--weights", file, "--format", flags.format, "--data", flags.root, "--split", flags.split,
-                       flags.fov_crop ? "--fov-crop" : "--no-fov-crop", "--sweeps", absl::StrCat(flags.sweeps)});
+  return BecomeWorker({"evaluate", "--weights", file, "--format", flags.format, "--data", flags.root, "--split",
+                       flags.split, flags.fov_crop ? "--fov-crop" : "--no-fov-crop", "--sweeps",
+                       absl::StrCat(flags.sweeps)});
 }
 
 int Show(const ShowOptions& options) {
@@ -143,14 +145,16 @@ void AddEvalCommands(CLI::App& app, Session& session) {
   model->add_option("--format", model_flags->format, "Layout of the data set")
       ->check(CLI::IsMember({"kitti", "nuscenes", "waymo", "custom"}))
       ->capture_default_str();
-  model->add_option("--split", model_flags->split, "Name of a file in ImageSets; of Waymo train, val or test; of nuScenes an official split")->capture_default_str();
-  model->add_flag("--fov-crop,!--no-fov-crop", model_flags->fov_crop, "Keep only points that the left colour image shows (data.fov_crop of its job)");
+  model
+      ->add_option("--split", model_flags->split,
+                   "Name of a file in ImageSets; of Waymo train, val or test; of nuScenes an official split")
+      ->capture_default_str();
+  model->add_flag("--fov-crop,!--no-fov-crop", model_flags->fov_crop,
+                  "Keep only points that the left colour image shows (data.fov_crop of its job)");
   model->add_option("--sweeps", model_flags->sweeps, "Of nuScenes: clouds a frame is made of (data.sweeps of its job)")
       ->capture_default_str()
       ->check(CLI::Range(1, 40));
-  model->callback([&session, model_flags] {
-    session.exit_code = EvalModel(*model_flags);
-  });
+  model->callback([&session, model_flags] { session.exit_code = EvalModel(*model_flags); });
 }
 
 }  // namespace

@@ -134,7 +134,8 @@ std::string JobLine(const v1::Job& job, const std::optional<EtaEstimator::Eta>& 
   if (job.state() != v1::JOB_STATE_RUNNING) return JoinWords({JobStateName(job.state()), OneLine(job.reason())});
   const v1::Progress& progress = job.progress();
   const std::string phase = progress.phase() == "training" ? "" : progress.phase();
-  return OneLine(JoinWords({JobStateName(job.state()), phase, StepText(progress), EtaText(eta), ProgressDetail(progress)}));
+  return OneLine(
+      JoinWords({JobStateName(job.state()), phase, StepText(progress), EtaText(eta), ProgressDetail(progress)}));
 }
 
 std::string JobBlock(const v1::Job& job, const std::optional<EtaEstimator::Eta>& eta, int columns) {

@@ -59,7 +59,8 @@ int Help(const CLI::App& app, const std::vector<std::string>& topic) {
   for (const std::string& word : topic) {
     const auto found = command->get_subcommands([&word](const CLI::App* next) { return next->check_name(word); });
     if (found.empty()) {
-      return ReportError(absl::InvalidArgumentError(absl::StrCat("no help on \"", absl::StrJoin(topic, " "), "\"", Hint(*command, {word}))),
+      return ReportError(absl::InvalidArgumentError(
+                             absl::StrCat("no help on \"", absl::StrJoin(topic, " "), "\"", Hint(*command, {word}))),
                          absl::StrCat(FullName(*command), " --help, or kdctl help exit-codes"));
     }
     command = found.front();

@@ -249,8 +249,8 @@ absl::Status AddNuscenesCameras(const NuscenesDataset& dataset, const std::strin
   for (const std::vector<std::string>& row : rows) {
     std::vector<CameraView>& views = scene.cameras.emplace_back();
     for (const std::string& channel : row) {
-      const auto camera = std::find_if(cameras.begin(), cameras.end(),
-                                       [&](const NuscenesCamera& of) { return of.channel == channel; });
+      const auto camera =
+          std::find_if(cameras.begin(), cameras.end(), [&](const NuscenesCamera& of) { return of.channel == channel; });
       const auto& k = camera->intrinsic;
       const RigidTransform place = camera->lidar_to_camera * AheadToNuscenesLidar();
       KittiCalib calib{};

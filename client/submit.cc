@@ -89,7 +89,8 @@ int Submit(const SubmitFlags& flags, Session& session) {
                        "kdctl submit without --request-id");
   }
   const absl::StatusOr<v1::Pair> pair = ReadPair(flags);
-  if (!pair.ok()) return ReportError(pair.status(), absl::IsInvalidArgument(pair.status()) ? "kdctl explain pair" : kNameAJobFile);
+  if (!pair.ok())
+    return ReportError(pair.status(), absl::IsInvalidArgument(pair.status()) ? "kdctl explain pair" : kNameAJobFile);
   if (!flags.request_id.empty()) session.fleet.request_id = flags.request_id;
   FleetClient fleet(session.fleet);
   const absl::StatusOr<v1::Job> job = fleet.Submit(*pair, fleet.request_id(), flags.dry_run);

@@ -161,9 +161,10 @@ void UseAnchors(v1::Detector& d, uint32_t stride, std::initializer_list<AnchorOf
 v1::Detector KittiPointPillar() {
   v1::Detector d = Kitti();
   d.set_model("pointpillar");
-  UseAnchors(d, 2, {{"Car", 3.9f, 1.6f, 1.56f, -1.78f, 0.6f, 0.45f},
-                    {"Pedestrian", 0.8f, 0.6f, 1.73f, -0.6f, 0.5f, 0.35f},
-                    {"Cyclist", 1.76f, 0.6f, 1.73f, -0.6f, 0.5f, 0.35f}});
+  UseAnchors(d, 2,
+             {{"Car", 3.9f, 1.6f, 1.56f, -1.78f, 0.6f, 0.45f},
+              {"Pedestrian", 0.8f, 0.6f, 1.73f, -0.6f, 0.5f, 0.35f},
+              {"Cyclist", 1.76f, 0.6f, 1.73f, -0.6f, 0.5f, 0.35f}});
   return d;
 }
 
@@ -194,9 +195,10 @@ v1::Detector KittiVoxel() {
 
 // SparseKD's anchors on Waymo.
 void UseWaymoAnchors(v1::Detector& d, uint32_t stride) {
-  UseAnchors(d, stride, {{"Vehicle", 4.7f, 2.1f, 1.7f, 0, 0.55f, 0.4f},
-                         {"Pedestrian", 0.91f, 0.86f, 1.73f, 0, 0.5f, 0.35f},
-                         {"Cyclist", 1.78f, 0.84f, 1.78f, 0, 0.5f, 0.35f}});
+  UseAnchors(d, stride,
+             {{"Vehicle", 4.7f, 2.1f, 1.7f, 0, 0.55f, 0.4f},
+              {"Pedestrian", 0.91f, 0.86f, 1.73f, 0, 0.5f, 0.35f},
+              {"Cyclist", 1.78f, 0.84f, 1.78f, 0, 0.5f, 0.35f}});
   d.mutable_post_processing()->set_nms_thresh(0.7f);
 }
 
@@ -242,8 +244,9 @@ v1::Detector NuScenesVoxel() {
   v1::Detector d = WaymoVoxel();
   d.clear_class_names();
   v1::CenterHead* head = d.mutable_dense_head();
-  const std::vector<std::vector<const char*>> groups = {{"car"}, {"truck", "construction_vehicle"}, {"bus", "trailer"}, {"barrier"},
-                                                        {"motorcycle", "bicycle"}, {"pedestrian", "traffic_cone"}};
+  const std::vector<std::vector<const char*>> groups = {
+      {"car"},     {"truck", "construction_vehicle"}, {"bus", "trailer"},
+      {"barrier"}, {"motorcycle", "bicycle"},         {"pedestrian", "traffic_cone"}};
   for (const auto& group : groups) {
     v1::CenterHead::Group* names = head->add_class_names_each_head();
     for (const char* name : group) {
@@ -309,18 +312,21 @@ void ScaleAll(Repeated* widths, float factor) {
   for (auto& width : *widths) width = Scaled(width, factor);
 }
 
-absl::Status Invalid(absl::string_view problem) { return absl::InvalidArgumentError(absl::StrCat("detector: ", problem)); }
+absl::Status Invalid(absl::string_view problem) {
+  return absl::InvalidArgumentError(absl::StrCat("detector: ", problem));
+}
 
-constexpr const char* kModels[] = {"centerpoint_pillar", "centerpoint_voxel", "pointpillar", "pv_rcnn", "second", "voxel_rcnn"};
+constexpr const char* kModels[] = {"centerpoint_pillar", "centerpoint_voxel", "pointpillar", "pv_rcnn", "second",
+                                   "voxel_rcnn"};
 
 // Of the 3D backbone, along x and y.
 constexpr int64_t kVoxelStride = 8;
 
 // A detector beyond these is a damaged file, not a model; building it would take all memory.
 constexpr double kMaxCells = 4096 * 4096;
-constexpr uint32_t kMaxClasses = 256, kMaxLevels = 8, kMaxStride = 64, kMaxLayers = 64, kMaxWidth = 4096, kMaxPointsPerVoxel = 1024,
-                   kMaxPointFeatures = 64, kMaxVoxels = 10'000'000, kMaxConvs = 8, kMaxObjects = 100'000, kMaxDirBins = 16,
-                   kMaxAnchorsPerClass = 64;
+constexpr uint32_t kMaxClasses = 256, kMaxLevels = 8, kMaxStride = 64, kMaxLayers = 64, kMaxWidth = 4096,
+                   kMaxPointsPerVoxel = 1024, kMaxPointFeatures = 64, kMaxVoxels = 10'000'000, kMaxConvs = 8,
+                   kMaxObjects = 100'000, kMaxDirBins = 16, kMaxAnchorsPerClass = 64;
 
 absl::Status CheckAtMost(absl::string_view field, double value, double most) {
   if (value <= most) return absl::OkStatus();
@@ -328,7 +334,9 @@ absl::Status CheckAtMost(absl::string_view field, double value, double most) {
 }
 
 absl::Status CheckSizes(const v1::Detector& d) {
-  const auto largest = [](const auto& values) { return values.empty() ? 0.0 : static_cast<double>(*std::max_element(values.begin(), values.end())); };
+  const auto largest = [](const auto& values) {
+    return values.empty() ? 0.0 : static_cast<double>(*std::max_element(values.begin(), values.end()));
+  };
   const v1::BevBackbone& b = d.backbone_2d();
   const v1::CenterHead& head = d.dense_head();
   const v1::VoxelBackbone& voxels = d.backbone_3d();
@@ -365,7 +373,8 @@ absl::Status CheckHeads(const v1::Detector& d) {
   std::set<std::string> in_heads;
   for (const auto& group : d.dense_head().class_names_each_head()) {
     for (const std::string& name : group.class_names()) {
-      const std::string quoted = absl::StrCat("dense_head.class_names_each_head: \"", absl::CHexEscape(name.substr(0, 60)), "\" ");
+      const std::string quoted =
+          absl::StrCat("dense_head.class_names_each_head: \"", absl::CHexEscape(name.substr(0, 60)), "\" ");
       if (std::find(d.class_names().begin(), d.class_names().end(), name) == d.class_names().end()) {
         return Invalid(absl::StrCat(quoted, "is not one of class_names"));
       }
@@ -417,10 +426,13 @@ absl::Status CheckEncoder(const v1::Detector& d, const std::array<int, 3>& cells
     return Invalid("backbone_3d.layer_nums needs 6 numbers of at least 1, the first and the last of them 1");
   }
   if ((b.num_filters_size() != 6 && b.num_filters_size() != SubModules(b)) || !AllPositive(b.num_filters())) {
-    return Invalid(absl::StrCat("backbone_3d.num_filters needs 6 widths, one per stage, or ", SubModules(b), ", one per sub-module"));
+    return Invalid(absl::StrCat("backbone_3d.num_filters needs 6 widths, one per stage, or ", SubModules(b),
+                                ", one per sub-module"));
   }
   // The grid is one cell higher; four strided layers need a cell each in the end.
-  if (cells[2] < 24) return Invalid(absl::StrCat("the grid has ", cells[2], " cells along z, expected at least 24 (40 in released models)"));
+  if (cells[2] < 24)
+    return Invalid(
+        absl::StrCat("the grid has ", cells[2], " cells along z, expected at least 24 (40 in released models)"));
   return absl::OkStatus();
 }
 
@@ -432,34 +444,41 @@ uint32_t HeadStride(const v1::Detector& d) {
 absl::Status CheckAnchors(const v1::Detector& d) {
   const v1::AnchorHead& head = d.anchor_head();
   if (head.anchors_size() != d.class_names_size()) {
-    return Invalid(absl::StrCat("anchor_head.anchors has ", head.anchors_size(), " entries, expected one per class (", d.class_names_size(), ")"));
+    return Invalid(absl::StrCat("anchor_head.anchors has ", head.anchors_size(), " entries, expected one per class (",
+                                d.class_names_size(), ")"));
   }
   for (int i = 0; i < head.anchors_size(); ++i) {
     const v1::AnchorHead::Anchors& a = head.anchors(i);
     const std::string at = absl::StrCat("anchor_head.anchors[", i, "]");
     if (a.class_name() != d.class_names(i)) {
-      return Invalid(absl::StrCat(at, ".class_name is \"", absl::CHexEscape(a.class_name().substr(0, 60)), "\", expected \"",
-                                  absl::CHexEscape(d.class_names(i).substr(0, 60)), "\": anchors stand in the order of class_names"));
+      return Invalid(absl::StrCat(at, ".class_name is \"", absl::CHexEscape(a.class_name().substr(0, 60)),
+                                  "\", expected \"", absl::CHexEscape(d.class_names(i).substr(0, 60)),
+                                  "\": anchors stand in the order of class_names"));
     }
     if (a.sizes().empty() || a.sizes_size() % 3 != 0 || !AllPositive(a.sizes()) || a.rotations().empty()) {
       return Invalid(absl::StrCat(at, " needs sizes (dx, dy, dz above 0) and rotations"));
     }
-    KD_RETURN_IF_ERROR(CheckAtMost(absl::StrCat("the number of ", at), double{1} * (a.sizes_size() / 3) * a.rotations_size(), kMaxAnchorsPerClass));
+    KD_RETURN_IF_ERROR(CheckAtMost(absl::StrCat("the number of ", at),
+                                   double{1} * (a.sizes_size() / 3) * a.rotations_size(), kMaxAnchorsPerClass));
     if (!(a.matched_threshold() > 0) || a.unmatched_threshold() > a.matched_threshold()) {
       return Invalid(absl::StrCat(at, ": matched_threshold must be above 0 and not below unmatched_threshold"));
     }
   }
-  if (head.use_direction_classifier() && head.num_dir_bins() < 1) return Invalid("anchor_head.num_dir_bins must be at least 1");
-  if (!head.code_weights().empty() && head.code_weights_size() != 7) return Invalid("anchor_head.code_weights needs 7 numbers");
+  if (head.use_direction_classifier() && head.num_dir_bins() < 1)
+    return Invalid("anchor_head.num_dir_bins must be at least 1");
+  if (!head.code_weights().empty() && head.code_weights_size() != 7)
+    return Invalid("anchor_head.code_weights needs 7 numbers");
   return absl::OkStatus();
 }
 
 absl::Status CheckSecondStage(const v1::Detector& d) {
   const v1::RoiHead& head = d.roi_head();
   if (!TwoStages(d.model())) {
-    return d.has_roi_head() ? Invalid(absl::StrCat("model ", d.model(), " has no roi_head; leave it out")) : absl::OkStatus();
+    return d.has_roi_head() ? Invalid(absl::StrCat("model ", d.model(), " has no roi_head; leave it out"))
+                            : absl::OkStatus();
   }
-  if (d.backbone_3d().residual()) return Invalid(absl::StrCat("model ", d.model(), " stands on backbone_3d.residual: false"));
+  if (d.backbone_3d().residual())
+    return Invalid(absl::StrCat("model ", d.model(), " stands on backbone_3d.residual: false"));
   if (head.nms_pre_maxsize() < 1 || head.nms_post_maxsize() < 1 || head.num_keypoints() < 1) {
     return Invalid("roi_head: nms_pre_maxsize, nms_post_maxsize and num_keypoints must be at least 1");
   }
@@ -470,10 +489,12 @@ absl::Status CheckSecondStage(const v1::Detector& d) {
 absl::Status CheckHead(const v1::Detector& d) {
   KD_RETURN_IF_ERROR(CheckSecondStage(d));
   if (WithAnchors(d.model())) {
-    if (d.has_dense_head()) return Invalid(absl::StrCat("model ", d.model(), " has an anchor_head and no dense_head; leave that out"));
+    if (d.has_dense_head())
+      return Invalid(absl::StrCat("model ", d.model(), " has an anchor_head and no dense_head; leave that out"));
     return CheckAnchors(d);
   }
-  if (d.has_anchor_head()) return Invalid(absl::StrCat("model ", d.model(), " has a dense_head and no anchor_head; leave that out"));
+  if (d.has_anchor_head())
+    return Invalid(absl::StrCat("model ", d.model(), " has a dense_head and no anchor_head; leave that out"));
   const v1::CenterHead& head = d.dense_head();
   if (head.shared_conv_channel() < 1 || head.num_conv() < 1 || head.num_max_objs() < 1) {
     return Invalid("dense_head: shared_conv_channel, num_conv and num_max_objs must be at least 1");
@@ -487,32 +508,26 @@ absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name) {
   static constexpr struct {
     const char* name;
     v1::Detector (*make)();
-  } kBuiltIns[] = {{"centerpoint_pillar", Waymo},
-                   {"centerpoint_pillar_kitti", Kitti},
-                   {"centerpoint_pillar_sim", Sim},
-                   {"centerpoint_voxel", WaymoVoxel},
-                   {"centerpoint_voxel_kitti", KittiVoxel},
-                   {"centerpoint_voxel_nuscenes", NuScenesVoxel},
-                   {"pointpillar", WaymoPointPillar},
-                   {"pointpillar_kitti", KittiPointPillar},
-                   {"pv_rcnn_kitti", KittiPvRcnn},
-                   {"second", WaymoSecond},
-                   {"second_kitti", KittiSecond},
-                   {"voxel_rcnn_kitti", KittiVoxelRcnn}};
+  } kBuiltIns[] = {{"centerpoint_pillar", Waymo},           {"centerpoint_pillar_kitti", Kitti},
+                   {"centerpoint_pillar_sim", Sim},         {"centerpoint_voxel", WaymoVoxel},
+                   {"centerpoint_voxel_kitti", KittiVoxel}, {"centerpoint_voxel_nuscenes", NuScenesVoxel},
+                   {"pointpillar", WaymoPointPillar},       {"pointpillar_kitti", KittiPointPillar},
+                   {"pv_rcnn_kitti", KittiPvRcnn},          {"second", WaymoSecond},
+                   {"second_kitti", KittiSecond},           {"voxel_rcnn_kitti", KittiVoxelRcnn}};
   std::vector<std::string> known;
   for (const auto& built_in : kBuiltIns) {
     if (name == built_in.name) return built_in.make();
     known.emplace_back(built_in.name);
   }
-  return absl::NotFoundError(absl::StrCat("no built-in detector \"", name,
-                                          "\"; there are ", absl::StrJoin(known, ", ")));
+  return absl::NotFoundError(
+      absl::StrCat("no built-in detector \"", name, "\"; there are ", absl::StrJoin(known, ", ")));
 }
 
 std::array<int, 3> GridCells(const v1::Detector& detector) {
   std::array<int, 3> cells{};
   for (int axis = 0; axis < 3; ++axis) {
-    cells[axis] = static_cast<int>(std::lround((detector.point_cloud_range(axis + 3) - detector.point_cloud_range(axis)) /
-                                               detector.voxel_size(axis)));
+    cells[axis] = static_cast<int>(std::lround(
+        (detector.point_cloud_range(axis + 3) - detector.point_cloud_range(axis)) / detector.voxel_size(axis)));
   }
   return cells;
 }
@@ -520,9 +535,10 @@ std::array<int, 3> GridCells(const v1::Detector& detector) {
 float FeatureMapStride(const v1::Detector& detector) { return static_cast<float>(std::max(1u, HeadStride(detector))); }
 
 absl::Status ValidateDetector(const v1::Detector& detector) {
-  if (const auto& models = kModels; std::find(std::begin(models), std::end(models), detector.model()) == std::end(models)) {
-    return Invalid(absl::StrCat("model \"", absl::CHexEscape(detector.model().substr(0, 60)), "\" is not known; use one of ",
-                                absl::StrJoin(models, ", ")));
+  if (const auto& models = kModels;
+      std::find(std::begin(models), std::end(models), detector.model()) == std::end(models)) {
+    return Invalid(absl::StrCat("model \"", absl::CHexEscape(detector.model().substr(0, 60)),
+                                "\" is not known; use one of ", absl::StrJoin(models, ", ")));
   }
   if (detector.class_names().empty()) return Invalid("class_names is empty");
   if (detector.point_cloud_range_size() != 6) return Invalid("point_cloud_range needs 6 numbers");
@@ -547,7 +563,9 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
   const int levels = b.layer_nums_size();
   if (levels == 0 || b.layer_strides_size() != levels || b.num_filters_size() != levels ||
       b.upsample_strides_size() != levels || b.num_upsample_filters_size() != levels) {
-    return Invalid("backbone_2d: layer_nums, layer_strides, num_filters, upsample_strides and num_upsample_filters need one value per level");
+    return Invalid(
+        "backbone_2d: layer_nums, layer_strides, num_filters, upsample_strides and num_upsample_filters need one value "
+        "per level");
   }
   if (!AllPositive(b.layer_strides()) || !AllPositive(b.num_filters()) || !AllPositive(b.upsample_strides()) ||
       !AllPositive(b.num_upsample_filters())) {
@@ -558,16 +576,18 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
     if (cells[axis] % product != 0) {
       const int64_t nearest = std::max<int64_t>(1, (cells[axis] + product / 2) / product) * product;
       return Invalid(absl::StrCat("the grid has ", cells[axis], " cells along ", axis == 0 ? "x" : "y",
-                                  ", which does not divide by the backbone's strides (", product, "); the nearest that does has ",
-                                  nearest, " cells: a voxel of ",
-                                  (detector.point_cloud_range(axis + 3) - detector.point_cloud_range(axis)) / nearest, " m"));
+                                  ", which does not divide by the backbone's strides (", product,
+                                  "); the nearest that does has ", nearest, " cells: a voxel of ",
+                                  (detector.point_cloud_range(axis + 3) - detector.point_cloud_range(axis)) / nearest,
+                                  " m"));
     }
   }
   KD_RETURN_IF_ERROR(CheckHead(detector));
-  const float scale = static_cast<float>(b.layer_strides(0)) / b.upsample_strides(0) * (detector.has_backbone_3d() ? kVoxelStride : 1);
+  const float scale =
+      static_cast<float>(b.layer_strides(0)) / b.upsample_strides(0) * (detector.has_backbone_3d() ? kVoxelStride : 1);
   if (std::abs(scale - static_cast<float>(HeadStride(detector))) > 1e-4f) {
-    return Invalid(absl::StrCat(detector.has_anchor_head() ? "anchor_head" : "dense_head", ".feature_map_stride is ", HeadStride(detector),
-                                " but the backbone's map has a stride of ", scale));
+    return Invalid(absl::StrCat(detector.has_anchor_head() ? "anchor_head" : "dense_head", ".feature_map_stride is ",
+                                HeadStride(detector), " but the backbone's map has a stride of ", scale));
   }
   if (!detector.post_processing().post_center_limit_range().empty() &&
       detector.post_processing().post_center_limit_range_size() != 6) {
@@ -621,7 +641,9 @@ absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const
   }
   KD_RETURN_IF_ERROR(Annotate(ValidateDetector(d), "student"));
   if (d.has_roi_head()) {
-    return Annotate(Invalid(absl::StrCat("model ", d.model(), " has two stages and serves as a teacher only; name another student.model")), "student");
+    return Annotate(Invalid(absl::StrCat("model ", d.model(),
+                                         " has two stages and serves as a teacher only; name another student.model")),
+                    "student");
   }
   return d;
 }
@@ -629,7 +651,8 @@ absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const
 absl::StatusOr<v1::Detector> DetectorOf(const SafeTensorsFile& file) {
   const auto json = file.metadata.find(kWeightsDetectorKey);
   if (json == file.metadata.end()) {
-    return absl::InvalidArgumentError("weights carry no detector description (metadata \"kd.detector\"); use a file that kdfleet wrote");
+    return absl::InvalidArgumentError(
+        "weights carry no detector description (metadata \"kd.detector\"); use a file that kdfleet wrote");
   }
   v1::Detector detector;
   if (const auto status = google::protobuf::util::JsonStringToMessage(json->second, &detector); !status.ok()) {

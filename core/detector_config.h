@@ -15,10 +15,10 @@
 namespace kd {
 
 // "centerpoint_pillar" (Waymo, SparseKD's CP-Pillar teacher), "centerpoint_pillar_kitti" (a KITTI range at 0.16 m),
-// "centerpoint_pillar_sim" (the small one of docs/benchmark.md), "centerpoint_voxel" (Waymo, SparseKD's CP-Voxel teacher),
-// "centerpoint_voxel_kitti" (CaKDP's student), "centerpoint_voxel_nuscenes" (OpenPCDet's, 0.075 m), "pointpillar" and "second"
-// (Waymo, SparseKD's), "pointpillar_kitti", "second_kitti" and "pv_rcnn_kitti" (OpenPCDet's), "voxel_rcnn_kitti" (CaKDP's
-// teacher of three classes). NOT_FOUND with the known names.
+// "centerpoint_pillar_sim" (the small one of docs/benchmark.md), "centerpoint_voxel" (Waymo, SparseKD's CP-Voxel
+// teacher), "centerpoint_voxel_kitti" (CaKDP's student), "centerpoint_voxel_nuscenes" (OpenPCDet's, 0.075 m),
+// "pointpillar" and "second" (Waymo, SparseKD's), "pointpillar_kitti", "second_kitti" and "pv_rcnn_kitti"
+// (OpenPCDet's), "voxel_rcnn_kitti" (CaKDP's teacher of three classes). NOT_FOUND with the known names.
 absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name);
 
 // The student's detector: `base` (teacher's or built-in), then pair.student.detector's set fields, then

@@ -15,8 +15,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 TEST(DetectorConfigTest, BuiltInsAreValid) {
-  for (const char* name : {"centerpoint_pillar", "centerpoint_pillar_kitti", "centerpoint_pillar_sim", "centerpoint_voxel",
-                           "centerpoint_voxel_kitti", "centerpoint_voxel_nuscenes", "pointpillar", "pointpillar_kitti", "pv_rcnn_kitti", "second", "second_kitti", "voxel_rcnn_kitti"}) {
+  for (const char* name : {"centerpoint_pillar", "centerpoint_pillar_kitti", "centerpoint_pillar_sim",
+                           "centerpoint_voxel", "centerpoint_voxel_kitti", "centerpoint_voxel_nuscenes", "pointpillar",
+                           "pointpillar_kitti", "pv_rcnn_kitti", "second", "second_kitti", "voxel_rcnn_kitti"}) {
     const auto detector = BuiltInDetector(name);
     ASSERT_THAT(detector, IsOk()) << name;
     EXPECT_THAT(ValidateDetector(*detector), IsOk()) << name;
@@ -77,11 +78,13 @@ SafeTensorsFile FileWith(const std::string& detector_json) {
 TEST(DetectorConfigTest, ADetectorThatNoMemoryHoldsIsRefusedWithTheLimit) {
   v1::Detector detector = *BuiltInDetector("centerpoint_pillar_sim");
   detector.mutable_backbone_2d()->set_num_filters(0, 4'000'000'000);
-  EXPECT_THAT(ValidateDetector(detector), StatusIs(absl::StatusCode::kInvalidArgument,
-                                                   "detector: backbone_2d.num_filters is 4e+09, expected at most 4096"));
+  EXPECT_THAT(ValidateDetector(detector),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "detector: backbone_2d.num_filters is 4e+09, expected at most 4096"));
   detector = *BuiltInDetector("centerpoint_pillar_sim");
   for (int axis = 0; axis < 2; ++axis) detector.set_voxel_size(axis, 0.003f);
-  EXPECT_THAT(ValidateDetector(detector), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the number of pillars is")));
+  EXPECT_THAT(ValidateDetector(detector),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the number of pillars is")));
 }
 
 TEST(DetectorConfigTest, EveryClassStandsInOneHead) {

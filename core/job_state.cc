@@ -11,13 +11,15 @@
 namespace kd {
 namespace {
 
-std::string Seconds(absl::Duration duration) {
-  return absl::StrCat(absl::ToInt64Seconds(duration), " s");
+std::string Seconds(absl::Duration duration) { return absl::StrCat(absl::ToInt64Seconds(duration), " s"); }
+
+std::string ShortDigest(absl::string_view digest) {
+  return std::string(absl::StripPrefix(digest, "sha256:").substr(0, 12));
 }
 
-std::string ShortDigest(absl::string_view digest) { return std::string(absl::StripPrefix(digest, "sha256:").substr(0, 12)); }
-
-bool IsActive(const JobSnapshot& job) { return job.state == v1::JOB_STATE_STARTING || job.state == v1::JOB_STATE_RUNNING; }
+bool IsActive(const JobSnapshot& job) {
+  return job.state == v1::JOB_STATE_STARTING || job.state == v1::JOB_STATE_RUNNING;
+}
 
 // Why a generation cannot go on.
 struct Loss {
@@ -39,8 +41,9 @@ std::optional<Loss> LossOf(const JobSnapshot& job) {
   if (rank != job.ranks.end()) return Loss{.cause = absl::StrCat(rank_name(index(rank)), ": ", rank->failure)};
   rank = first([](const RankSnapshot& r) { return !r.finished && r.silence > absl::ZeroDuration(); });
   if (rank != job.ranks.end()) {
-    return Loss{.cause = absl::StrCat(rank_name(index(rank)), rank->joined ? " was silent for " : " did not join within ",
-                                      Seconds(rank->silence))};
+    return Loss{.cause =
+                    absl::StrCat(rank_name(index(rank)), rank->joined ? " was silent for " : " did not join within ",
+                                 Seconds(rank->silence))};
   }
   return std::nullopt;
 }
@@ -137,8 +140,9 @@ class Decision {
                                " times without a new checkpoint; read `kdctl logs ", job.id,
                                "`, repair the cause and submit again"));
       } else {
-        Issue(job, absl::StrCat(loss->cause, "; restart ", job.restarts + 1, " of at most ", policy_.max_restarts,
-                                " without a new checkpoint"),
+        Issue(job,
+              absl::StrCat(loss->cause, "; restart ", job.restarts + 1, " of at most ", policy_.max_restarts,
+                           " without a new checkpoint"),
               /*counts=*/true);
       }
       return;

@@ -26,11 +26,13 @@ MATCHER_P(Launches, job, "") {
 }
 MATCHER_P2(Fails, job, reason, "") {
   const auto* action = std::get_if<FailJob>(&arg);
-  return action != nullptr && action->job == job && ::testing::ExplainMatchResult(reason, action->reason, result_listener);
+  return action != nullptr && action->job == job &&
+         ::testing::ExplainMatchResult(reason, action->reason, result_listener);
 }
 MATCHER_P2(Explains, job, reason, "") {
   const auto* action = std::get_if<ExplainJob>(&arg);
-  return action != nullptr && action->job == job && ::testing::ExplainMatchResult(reason, action->reason, result_listener);
+  return action != nullptr && action->job == job &&
+         ::testing::ExplainMatchResult(reason, action->reason, result_listener);
 }
 MATCHER_P(Starts, digest, "") {
   const auto* action = std::get_if<StartTeacher>(&arg);
@@ -38,7 +40,8 @@ MATCHER_P(Starts, digest, "") {
 }
 MATCHER_P2(Loses, digest, cause, "") {
   const auto* action = std::get_if<LoseTeacher>(&arg);
-  return action != nullptr && action->digest == digest && ::testing::ExplainMatchResult(cause, action->cause, result_listener);
+  return action != nullptr && action->digest == digest &&
+         ::testing::ExplainMatchResult(cause, action->cause, result_listener);
 }
 
 JobSnapshot Queued(std::string id) { return JobSnapshot{.id = std::move(id)}; }
@@ -67,8 +70,9 @@ TEST(JobStateTest, AQueuedJobGetsItsFirstGeneration) {
 }
 
 TEST(JobStateTest, JobsAboveTheLimitWaitInOrderAndSayForWhat) {
-  EXPECT_THAT(DecideFor({Running("a-1"), Queued("b-1"), Queued("c-1")}),
-              ElementsAre(Issues("b-1", 1, false), Explains("c-1", HasSubstr("2 of at most 2 jobs are running (a-1, b-1)"))));
+  EXPECT_THAT(
+      DecideFor({Running("a-1"), Queued("b-1"), Queued("c-1")}),
+      ElementsAre(Issues("b-1", 1, false), Explains("c-1", HasSubstr("2 of at most 2 jobs are running (a-1, b-1)"))));
 }
 
 TEST(JobStateTest, AReasonThatIsAlreadyShownIsNotWrittenAgain) {
@@ -135,7 +139,8 @@ TEST(JobStateTest, ARankThatNeverJoinsStartsTheNextGeneration) {
   job.ranks[1].silence = absl::Minutes(2);
   const auto actions = DecideFor({job});
   ASSERT_THAT(actions, ElementsAre(Issues("a-1", 2, true)));
-  EXPECT_THAT(std::get<IssueGeneration>(actions[0]).reason, HasSubstr("rank 1 of generation 1 did not join within 120 s"));
+  EXPECT_THAT(std::get<IssueGeneration>(actions[0]).reason,
+              HasSubstr("rank 1 of generation 1 did not join within 120 s"));
 }
 
 TEST(JobStateTest, AFinishedRankMayExit) {
@@ -183,7 +188,8 @@ TEST(JobStateTest, AFailedJobMakesRoomForTheNext) {
 TEST(TeacherStateTest, StartsWithItsFirstJobAndOnlyOnce) {
   JobSnapshot first = Queued("a-1"), second = Queued("b-1");
   first.teacher_digest = second.teacher_digest = kDigest;
-  EXPECT_THAT(DecideFor({first, second}), ElementsAre(Issues("a-1", 1, false), Issues("b-1", 1, false), Starts(kDigest)));
+  EXPECT_THAT(DecideFor({first, second}),
+              ElementsAre(Issues("a-1", 1, false), Issues("b-1", 1, false), Starts(kDigest)));
   EXPECT_THAT(DecideFor({first}, {{.digest = kDigest, .running = true}}), ElementsAre(Issues("a-1", 1, false)));
 }
 
@@ -209,9 +215,10 @@ TEST(TeacherStateTest, ASilentOneIsLost) {
 TEST(TeacherStateTest, RestartsInVainFailItsJobs) {
   JobSnapshot job = Running("a-1");
   job.teacher_digest = kDigest;
-  EXPECT_THAT(DecideFor({job}, {{.digest = kDigest, .running = true, .exit = "exited with code 1", .restarts = 5}}),
-              ElementsAre(Fails("a-1", HasSubstr("teacher 0123456789ab exited with code 1 and has been restarted 5 times")),
-                          Loses(kDigest, "exited with code 1")));
+  EXPECT_THAT(
+      DecideFor({job}, {{.digest = kDigest, .running = true, .exit = "exited with code 1", .restarts = 5}}),
+      ElementsAre(Fails("a-1", HasSubstr("teacher 0123456789ab exited with code 1 and has been restarted 5 times")),
+                  Loses(kDigest, "exited with code 1")));
 }
 
 TEST(TeacherStateTest, RefusedWeightsFailItsJobsAndNoOthers) {
@@ -223,8 +230,10 @@ TEST(TeacherStateTest, RefusedWeightsFailItsJobsAndNoOthers) {
 }
 
 TEST(TeacherStateTest, StopsWhenNoJobHasUsedItForLong) {
-  TeacherSnapshot teacher{
-      .digest = kDigest, .running = true, .ready = true, .unused_since = kNow - absl::Minutes(5) + absl::Milliseconds(1)};
+  TeacherSnapshot teacher{.digest = kDigest,
+                          .running = true,
+                          .ready = true,
+                          .unused_since = kNow - absl::Minutes(5) + absl::Milliseconds(1)};
   EXPECT_THAT(DecideFor({}, {teacher}), IsEmpty());
   teacher.unused_since = kNow - absl::Minutes(5);
   EXPECT_THAT(DecideFor({}, {teacher}), ElementsAre(VariantWith<StopTeacher>(::testing::_)));

@@ -9,20 +9,34 @@ namespace kd {
 
 absl::string_view GraphOpName(GraphOp op) {
   switch (op) {
-    case GraphOp::kPillarPoints: return "pillar_points";
-    case GraphOp::kMeanPoints: return "mean_points";
-    case GraphOp::kLinear: return "linear";
-    case GraphOp::kAppendMax: return "append_max";
-    case GraphOp::kMaxPoints: return "max_points";
-    case GraphOp::kScatter: return "scatter";
-    case GraphOp::kSubmanifoldConv3d: return "submanifold_conv3d";
-    case GraphOp::kSparseConv3d: return "sparse_conv3d";
-    case GraphOp::kAdd: return "add";
-    case GraphOp::kToDense: return "to_dense";
-    case GraphOp::kConv2d: return "conv2d";
-    case GraphOp::kConvTranspose2d: return "conv_transpose2d";
-    case GraphOp::kConcat: return "concat";
-    case GraphOp::kChannelsLast: return "channels_last";
+    case GraphOp::kPillarPoints:
+      return "pillar_points";
+    case GraphOp::kMeanPoints:
+      return "mean_points";
+    case GraphOp::kLinear:
+      return "linear";
+    case GraphOp::kAppendMax:
+      return "append_max";
+    case GraphOp::kMaxPoints:
+      return "max_points";
+    case GraphOp::kScatter:
+      return "scatter";
+    case GraphOp::kSubmanifoldConv3d:
+      return "submanifold_conv3d";
+    case GraphOp::kSparseConv3d:
+      return "sparse_conv3d";
+    case GraphOp::kAdd:
+      return "add";
+    case GraphOp::kToDense:
+      return "to_dense";
+    case GraphOp::kConv2d:
+      return "conv2d";
+    case GraphOp::kConvTranspose2d:
+      return "conv_transpose2d";
+    case GraphOp::kConcat:
+      return "concat";
+    case GraphOp::kChannelsLast:
+      return "channels_last";
   }
   return "";
 }

@@ -121,15 +121,33 @@ absl::Status CheckNames(const NetworkGraph& graph, const GraphNode& node) {
 absl::Status WriteNode(OnnxWriter& writer, const GraphNode& node) {
   const std::string& out = node.output.name;
   switch (node.op) {
-    case GraphOp::kPillarPoints: WritePillarPoints(writer, node); break;
-    case GraphOp::kLinear: WriteLinear(writer, node); break;
-    case GraphOp::kAppendMax: WriteAppendMax(writer, node); break;
-    case GraphOp::kMaxPoints: writer.Op("ReduceMax", node.inputs, out, {{"axes", {1}}}, {{"keepdims", 0}}); break;
-    case GraphOp::kScatter: WriteScatter(writer, node); break;
-    case GraphOp::kConv2d: WriteConvolution(writer, "Conv", node); break;
-    case GraphOp::kConvTranspose2d: WriteConvolution(writer, "ConvTranspose", node); break;
-    case GraphOp::kConcat: writer.Op("Concat", node.inputs, out, {}, {{"axis", 1}}); break;
-    case GraphOp::kChannelsLast: writer.Op("Transpose", node.inputs, out, {{"perm", {0, 2, 3, 1}}}); break;
+    case GraphOp::kPillarPoints:
+      WritePillarPoints(writer, node);
+      break;
+    case GraphOp::kLinear:
+      WriteLinear(writer, node);
+      break;
+    case GraphOp::kAppendMax:
+      WriteAppendMax(writer, node);
+      break;
+    case GraphOp::kMaxPoints:
+      writer.Op("ReduceMax", node.inputs, out, {{"axes", {1}}}, {{"keepdims", 0}});
+      break;
+    case GraphOp::kScatter:
+      WriteScatter(writer, node);
+      break;
+    case GraphOp::kConv2d:
+      WriteConvolution(writer, "Conv", node);
+      break;
+    case GraphOp::kConvTranspose2d:
+      WriteConvolution(writer, "ConvTranspose", node);
+      break;
+    case GraphOp::kConcat:
+      writer.Op("Concat", node.inputs, out, {}, {{"axis", 1}});
+      break;
+    case GraphOp::kChannelsLast:
+      writer.Op("Transpose", node.inputs, out, {{"perm", {0, 2, 3, 1}}});
+      break;
     default:
       return absl::InvalidArgumentError(
           absl::StrCat("ONNX cannot express ", GraphOpName(node.op), " (", out, "): it has no sparse 3D convolutions"));

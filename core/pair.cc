@@ -116,16 +116,19 @@ absl::Status CheckRule(const Message& message, const FieldDescriptor* field, int
   const v1::FieldRule& rule = RuleOf(field);
   if (!rule.one_of().empty() && std::find(rule.one_of().begin(), rule.one_of().end(), value) == rule.one_of().end()) {
     const std::string near = Nearest(value, {rule.one_of().begin(), rule.one_of().end()});
-    return absl::InvalidArgumentError(absl::StrCat("is \"", absl::CHexEscape(value.substr(0, 60)), "\", expected ", OneOfText(rule),
+    return absl::InvalidArgumentError(absl::StrCat("is \"", absl::CHexEscape(value.substr(0, 60)), "\", expected ",
+                                                   OneOfText(rule),
                                                    near.empty() ? "" : absl::StrCat("; did you mean \"", near, "\"?")));
   }
   const double number = NumberOf(message, field, index);
   const std::string unit = rule.unit().empty() ? "" : absl::StrCat(" ", rule.unit());
   if (rule.has_min() && number < rule.min()) {
-    return absl::InvalidArgumentError(absl::StrCat("is ", absl::CHexEscape(value.substr(0, 60)), ", expected at least ", rule.min(), unit));
+    return absl::InvalidArgumentError(
+        absl::StrCat("is ", absl::CHexEscape(value.substr(0, 60)), ", expected at least ", rule.min(), unit));
   }
   if (rule.has_max() && number > rule.max()) {
-    return absl::InvalidArgumentError(absl::StrCat("is ", absl::CHexEscape(value.substr(0, 60)), ", expected at most ", rule.max(), unit));
+    return absl::InvalidArgumentError(
+        absl::StrCat("is ", absl::CHexEscape(value.substr(0, 60)), ", expected at most ", rule.max(), unit));
   }
   return absl::OkStatus();
 }
@@ -137,7 +140,8 @@ class TreeReader {
 
   absl::Status Fill(const YamlNode& node, const std::string& path, Message& message) {
     if (node.kind != YamlNode::Kind::kMap) {
-      return Error(node, absl::StrCat(path.empty() ? "the file" : path, " is ", node.Describe(), ", expected a group of keys"));
+      return Error(
+          node, absl::StrCat(path.empty() ? "the file" : path, " is ", node.Describe(), ", expected a group of keys"));
     }
     const Descriptor* descriptor = message.GetDescriptor();
     std::set<const FieldDescriptor*> written;
@@ -168,7 +172,8 @@ class TreeReader {
     return absl::InvalidArgumentError(absl::StrCat(file_name_, ":", node.line, ":", node.column, ": ", problem));
   }
 
-  absl::Status UnknownKey(const YamlNode& node, const std::string& key, const std::string& path, const Descriptor* descriptor) const {
+  absl::Status UnknownKey(const YamlNode& node, const std::string& key, const std::string& path,
+                          const Descriptor* descriptor) const {
     const std::string near = Nearest(key, KeysOf(descriptor));
     const std::string where = path.empty() ? "at the top level" : absl::StrCat("in ", path);
     return Error(node, absl::StrCat("unknown key \"", absl::CHexEscape(key.substr(0, 60)), "\" ", where, "; ",
@@ -176,7 +181,8 @@ class TreeReader {
                                                  : absl::StrCat("did you mean \"", near, "\"?")));
   }
 
-  absl::Status FillField(const YamlNode& node, const std::string& path, const FieldDescriptor* field, Message& message) {
+  absl::Status FillField(const YamlNode& node, const std::string& path, const FieldDescriptor* field,
+                         Message& message) {
     const auto* reflection = message.GetReflection();
     if (field->is_repeated()) {
       if (node.kind != YamlNode::Kind::kList) return WrongType(node, path, field);
@@ -194,11 +200,13 @@ class TreeReader {
       }
       return absl::OkStatus();
     }
-    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return Fill(node, path, *reflection->MutableMessage(&message, field));
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE)
+      return Fill(node, path, *reflection->MutableMessage(&message, field));
     return FillScalar(node, path, field, message, 0);
   }
 
-  absl::Status FillScalar(const YamlNode& node, const std::string& path, const FieldDescriptor* field, Message& message, int index) {
+  absl::Status FillScalar(const YamlNode& node, const std::string& path, const FieldDescriptor* field, Message& message,
+                          int index) {
     const bool text_for_number = node.quoted && field->cpp_type() != FieldDescriptor::CPPTYPE_STRING;
     if (node.kind != YamlNode::Kind::kScalar || text_for_number || !SetScalar(message, field, node.scalar)) {
       return WrongType(node, path, field);
@@ -212,8 +220,10 @@ class TreeReader {
 
   // Texts are shown on terminals and in logs, and many of them travel in one message.
   absl::Status CheckText(const YamlNode& node, const std::string& path) const {
-    if (HasControlCharacter(node.scalar)) return Error(node, absl::StrCat(path, " is ", node.Describe(), ", expected no control characters"));
-    if (node.scalar.size() > kMaxText) return Error(node, absl::StrCat(path, " has ", node.scalar.size(), " bytes, expected at most ", kMaxText));
+    if (HasControlCharacter(node.scalar))
+      return Error(node, absl::StrCat(path, " is ", node.Describe(), ", expected no control characters"));
+    if (node.scalar.size() > kMaxText)
+      return Error(node, absl::StrCat(path, " has ", node.scalar.size(), " bytes, expected at most ", kMaxText));
     return absl::OkStatus();
   }
 
@@ -245,7 +255,8 @@ void FillZeros(Message& message) {
     const FieldDescriptor* field = descriptor->field(i);
     if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
       if (field->is_repeated()) {
-        for (int j = 0; j < reflection->FieldSize(message, field); ++j) FillZeros(*reflection->MutableRepeatedMessage(&message, field, j));
+        for (int j = 0; j < reflection->FieldSize(message, field); ++j)
+          FillZeros(*reflection->MutableRepeatedMessage(&message, field, j));
       } else if (reflection->HasField(message, field)) {
         FillZeros(*reflection->MutableMessage(&message, field));
       }
@@ -269,9 +280,12 @@ absl::Status ValidateClasses(absl::string_view path, const google::protobuf::Rep
   std::set<absl::string_view> seen;
   for (const std::string& name : names) {
     if (name.empty() || name.find(' ') != std::string::npos) {
-      return Invalid(path, absl::StrCat("holds \"", name, "\", which no label file can name; use the labels' own words, for example Car"));
+      return Invalid(path,
+                     absl::StrCat("holds \"", name,
+                                  "\", which no label file can name; use the labels' own words, for example Car"));
     }
-    if (!seen.insert(name).second) return Invalid(path, absl::StrCat("holds \"", name, "\" twice; name every class once"));
+    if (!seen.insert(name).second)
+      return Invalid(path, absl::StrCat("holds \"", name, "\" twice; name every class once"));
   }
   return absl::OkStatus();
 }
@@ -281,20 +295,25 @@ absl::Status ValidatePasting(const v1::Data& data) {
   constexpr char kObjects[] = "data.augmentation.objects", kPaste[] = "data.augmentation.paste";
   if (augmentation.objects().empty() && augmentation.paste().empty()) return absl::OkStatus();
   if (augmentation.objects().empty()) {
-    return Invalid(kObjects, absl::StrCat("is missing, and ", kPaste, " asks for objects; name the folder that kdctl "
+    return Invalid(kObjects, absl::StrCat("is missing, and ", kPaste,
+                                          " asks for objects; name the folder that kdctl "
                                           "data prepare wrote, or leave paste out"));
   }
   if (augmentation.paste().empty()) {
-    return Invalid(kPaste, absl::StrCat("is missing, and ", kObjects, " names objects to paste; tell how many of each "
+    return Invalid(kPaste, absl::StrCat("is missing, and ", kObjects,
+                                        " names objects to paste; tell how many of each "
                                         "class, for example [15, 10, 10], or leave objects out"));
   }
   if (augmentation.paste_size() != data.class_names_size()) {
-    return Invalid(kPaste, absl::StrCat("has ", augmentation.paste_size(), " numbers, expected one for each of "
-                                        "data.class_names (", absl::StrJoin(data.class_names(), ", "), ")"));
+    return Invalid(kPaste, absl::StrCat("has ", augmentation.paste_size(),
+                                        " numbers, expected one for each of "
+                                        "data.class_names (",
+                                        absl::StrJoin(data.class_names(), ", "), ")"));
   }
   if (data.views() == 0) {
-    return Invalid("data.views", "is 0, and nothing is pasted into frames as recorded; use at least 1, or leave "
-                                 "data.augmentation.objects and paste out");
+    return Invalid("data.views",
+                   "is 0, and nothing is pasted into frames as recorded; use at least 1, or leave "
+                   "data.augmentation.objects and paste out");
   }
   return absl::OkStatus();
 }
@@ -305,7 +324,8 @@ absl::Status ValidateMethodsTogether(const v1::Pair& pair) {
   for (int i = 0; i < pair.distill_size(); ++i) {
     const std::string& method = pair.distill(i).method();
     const std::string path = absl::StrCat("distill[", i, "].method");
-    if (!seen.insert(method).second) return Invalid(path, absl::StrCat("\"", method, "\" stands there twice; keep one"));
+    if (!seen.insert(method).second)
+      return Invalid(path, absl::StrCat("\"", method, "\" stands there twice; keep one"));
     if (seen.contains("pivotal_logits") && seen.contains("uniform_logits")) {
       return Invalid(path, "pivotal_logits and uniform_logits weigh the same class logits in two ways; keep one");
     }
@@ -322,20 +342,27 @@ absl::Status ValidateMethods(const v1::Pair& pair) {
     for (int f = 0; f < descriptor->field_count(); ++f) {
       const FieldDescriptor* field = descriptor->field(f);
       const v1::FieldRule& rule = RuleOf(field);
-      if (rule.only_for().empty() || std::find(rule.only_for().begin(), rule.only_for().end(), method.method()) != rule.only_for().end()) continue;
-      const bool set = field->is_repeated() ? method.GetReflection()->FieldSize(method, field) > 0
-                                            : rule.default_value().empty() ? method.GetReflection()->HasField(method, field) : false;
+      if (rule.only_for().empty() ||
+          std::find(rule.only_for().begin(), rule.only_for().end(), method.method()) != rule.only_for().end())
+        continue;
+      const bool set = field->is_repeated()           ? method.GetReflection()->FieldSize(method, field) > 0
+                       : rule.default_value().empty() ? method.GetReflection()->HasField(method, field)
+                                                      : false;
       if (set) {
-        return Invalid(Join(path, field->name()), absl::StrCat("method \"", method.method(), "\" does not know this key; it belongs to ",
-                                                               absl::StrJoin(rule.only_for(), ", ")));
+        return Invalid(Join(path, field->name()),
+                       absl::StrCat("method \"", method.method(), "\" does not know this key; it belongs to ",
+                                    absl::StrJoin(rule.only_for(), ", ")));
       }
     }
     if (method.method() == "label" && method.score_thresh().empty()) {
-      return Invalid(Join(path, "score_thresh"), "is missing; method \"label\" needs one score per class, for example [0.6, 0.5, 0.5]");
+      return Invalid(Join(path, "score_thresh"),
+                     "is missing; method \"label\" needs one score per class, for example [0.6, 0.5, 0.5]");
     }
-    if (method.method() == "label" && pair.data().class_names_size() > 0 && method.score_thresh_size() != pair.data().class_names_size()) {
-      return Invalid(Join(path, "score_thresh"), absl::StrCat("has ", method.score_thresh_size(), " values, expected one per class (",
-                                                              pair.data().class_names_size(), ")"));
+    if (method.method() == "label" && pair.data().class_names_size() > 0 &&
+        method.score_thresh_size() != pair.data().class_names_size()) {
+      return Invalid(Join(path, "score_thresh"),
+                     absl::StrCat("has ", method.score_thresh_size(), " values, expected one per class (",
+                                  pair.data().class_names_size(), ")"));
     }
   }
   return absl::OkStatus();
@@ -372,9 +399,9 @@ void FillPairDefaults(v1::Pair& pair) {
 absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detector, const v1::Data& data) {
   const std::string& format = data.format();
   if (const uint32_t columns = ColumnsOf(data); detector.num_point_features() != columns) {
-    return Invalid(path, absl::StrCat("takes ", detector.num_point_features(), " columns a point, and format ", format,
-                                      " has ", columns, "; use another model, or detector: {num_point_features: ",
-                                      columns, "}"));
+    return Invalid(
+        path, absl::StrCat("takes ", detector.num_point_features(), " columns a point, and format ", format, " has ",
+                           columns, "; use another model, or detector: {num_point_features: ", columns, "}"));
   }
   if (detector.dense_head().with_velocity() && format != "nuscenes" && format != "waymo") {
     return Invalid(Join(path, "dense_head.with_velocity"),
@@ -384,24 +411,32 @@ absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detec
 }
 
 absl::Status ValidatePair(const v1::Pair& pair) {
-  if (pair.api_version() != "kd/v1") return Invalid("apiVersion", absl::StrCat("is \"", pair.api_version(), "\", expected kd/v1"));
+  if (pair.api_version() != "kd/v1")
+    return Invalid("apiVersion", absl::StrCat("is \"", pair.api_version(), "\", expected kd/v1"));
   if (pair.kind() != "Pair") return Invalid("kind", absl::StrCat("is \"", pair.kind(), "\", expected Pair"));
   if (!IsJobName(pair.metadata().name())) {
-    return Invalid("metadata.name", absl::StrCat("\"", absl::CHexEscape(pair.metadata().name().substr(0, 70)),
-                                                 "\" is not a job name; use lower-case letters, digits and '-', for example cp-pillar-half"));
+    return Invalid(
+        "metadata.name",
+        absl::StrCat("\"", absl::CHexEscape(pair.metadata().name().substr(0, 70)),
+                     "\" is not a job name; use lower-case letters, digits and '-', for example cp-pillar-half"));
   }
   if (pair.data().root().empty()) return Invalid("data.root", "is missing; name the data set's folder");
-  if (pair.data().class_names().empty()) return Invalid("data.class_names", "is missing, for example [Car, Pedestrian, Cyclist]");
+  if (pair.data().class_names().empty())
+    return Invalid("data.class_names", "is missing, for example [Car, Pedestrian, Cyclist]");
   KD_RETURN_IF_ERROR(ValidateClasses("data.class_names", pair.data().class_names()));
   const auto& own_classes = pair.student().detector().class_names();
-  if (!own_classes.empty() && !std::equal(own_classes.begin(), own_classes.end(), pair.data().class_names().begin(), pair.data().class_names().end())) {
-    return Invalid("student.detector.class_names", "differs from data.class_names, which are the labels that it learns; leave it out");
+  if (!own_classes.empty() && !std::equal(own_classes.begin(), own_classes.end(), pair.data().class_names().begin(),
+                                          pair.data().class_names().end())) {
+    return Invalid("student.detector.class_names",
+                   "differs from data.class_names, which are the labels that it learns; leave it out");
   }
-  if (pair.train().epochs() == 0 || pair.train().batch_size() == 0 || pair.train().checkpoint_every() == 0 || pair.train().workers() == 0) {
+  if (pair.train().epochs() == 0 || pair.train().batch_size() == 0 || pair.train().checkpoint_every() == 0 ||
+      pair.train().workers() == 0) {
     return Invalid("train", "epochs, batch_size, workers and checkpoint_every must be at least 1");
   }
   if (!pair.has_teacher() && pair.student().model().empty()) {
-    return Invalid("student.model", "is missing; name a built-in model, or a teacher whose configuration the student takes");
+    return Invalid("student.model",
+                   "is missing; name a built-in model, or a teacher whose configuration the student takes");
   }
   if (!pair.has_teacher() && !pair.distill().empty()) {
     return Invalid("distill", "needs a teacher; add teacher.weights or remove the methods");
@@ -419,10 +454,12 @@ absl::Status ValidatePair(const v1::Pair& pair) {
   }
   const std::string &name = pair.output().name(), &tag = pair.output().tag();
   if (!name.empty() && !IsRepositoryName(name)) {
-    return Invalid("output.name", absl::StrCat("\"", absl::CHexEscape(name.substr(0, 80)), "\" is not a repository name, for example students/cp-half"));
+    return Invalid("output.name", absl::StrCat("\"", absl::CHexEscape(name.substr(0, 80)),
+                                               "\" is not a repository name, for example students/cp-half"));
   }
   if (!(name.empty() && tag.empty()) && !IsTag(tag)) {
-    return Invalid("output.tag", absl::StrCat("\"", absl::CHexEscape(tag.substr(0, 80)), "\" is not a tag, for example v1"));
+    return Invalid("output.tag",
+                   absl::StrCat("\"", absl::CHexEscape(tag.substr(0, 80)), "\" is not a tag, for example v1"));
   }
   return absl::OkStatus();
 }

@@ -21,16 +21,16 @@ absl::StatusOr<v1::Pair> ParsePair(absl::string_view yaml, absl::string_view fil
 // The same for a tree that has been read already.
 absl::StatusOr<v1::Pair> ParsePair(const YamlNode& tree, absl::string_view file_name);
 
-// Fills defaults (FieldRule.default_value) of absent scalar fields in present messages, and creates absent messages that
-// have defaults.
+// Fills defaults (FieldRule.default_value) of absent scalar fields in present messages, and creates absent messages
+// that have defaults.
 void FillPairDefaults(v1::Pair& pair);
 
 // Checks every rule that needs no file: limits, references between fields, grids that divide by strides.
 // INVALID_ARGUMENT naming the field path and a legal value.
 absl::Status ValidatePair(const v1::Pair& pair);
 
-// INVALID_ARGUMENT, beginning with `path`: the detector takes other columns a point than `data` has, or learns velocities
-// that its labels don't tell.
+// INVALID_ARGUMENT, beginning with `path`: the detector takes other columns a point than `data` has, or learns
+// velocities that its labels don't tell.
 absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detector, const v1::Data& data);
 
 // The pair as YAML with all values, in schema order; ParsePair of it gives the same message.

@@ -56,9 +56,9 @@ const FieldDescriptor* FindKey(const Descriptor* descriptor, absl::string_view k
 
 std::string QuotedIfNeeded(const std::string& text) {
   double number;
-  const bool plain = !text.empty() && text.find_first_of(":#{}[],&*!|>'\"%@`\n\t ") == std::string::npos && text != "true" &&
-                     text != "false" && text != "null" && text != "~" && text.front() != '-' && text.front() != '?' &&
-                     !absl::SimpleAtod(text, &number);
+  const bool plain = !text.empty() && text.find_first_of(":#{}[],&*!|>'\"%@`\n\t ") == std::string::npos &&
+                     text != "true" && text != "false" && text != "null" && text != "~" && text.front() != '-' &&
+                     text.front() != '?' && !absl::SimpleAtod(text, &number);
   return plain ? text : nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -221,7 +221,8 @@ absl::StatusOr<std::string> ExplainPair(absl::string_view path) {
     const FieldDescriptor* next = descriptor == nullptr ? nullptr : FindKey(descriptor, key);
     if (next == nullptr) {
       std::vector<std::string> names;
-      for (int i = 0; descriptor != nullptr && i < descriptor->field_count(); ++i) names.push_back(KeyOf(descriptor->field(i)));
+      for (int i = 0; descriptor != nullptr && i < descriptor->field_count(); ++i)
+        names.push_back(KeyOf(descriptor->field(i)));
       const std::string near = Nearest(key, names);
       return absl::NotFoundError(absl::StrCat("no key \"", key.substr(0, 60), "\" in ", known, "; ",
                                               near.empty() ? absl::StrCat("there are ", absl::StrJoin(names, ", "))

@@ -66,9 +66,11 @@ TEST(PairTest, AZeroThatWasWrittenStaysZero) {
 }
 
 TEST(PairTest, AStudentDiffersFromItsModelOnlyInWhatIsWritten) {
-  const auto pair = ParsePair(With("student:\n", "student:\n  model: centerpoint_pillar_sim\n  detector: {vfe: {use_norm: false}, post_processing: "
-                                                 "{score_thresh: 0.25}, dense_head: {code_weights: [1, 1, 1, 1, 1, 1, 2, 2]}}\n"),
-                              "pair.yaml");
+  const auto pair =
+      ParsePair(With("student:\n",
+                     "student:\n  model: centerpoint_pillar_sim\n  detector: {vfe: {use_norm: false}, post_processing: "
+                     "{score_thresh: 0.25}, dense_head: {code_weights: [1, 1, 1, 1, 1, 1, 2, 2]}}\n"),
+                "pair.yaml");
   ASSERT_THAT(pair, IsOk());
   const v1::Detector base = *BuiltInDetector("centerpoint_pillar_sim");
   v1::StudentSpec whole = pair->student();
@@ -121,23 +123,39 @@ TEST_P(PairErrors, NamesPlaceValueAndRemedy) {
 INSTANTIATE_TEST_SUITE_P(
     All, PairErrors,
     ::testing::Values(
-        BadFile{"misspelt", With("compress: {width:", "compress: {widht:"), "pair.yaml:6:21: unknown key \"widht\" in student.compress; did you mean \"width\"?"},
-        BadFile{"type", With("epochs: 2", "epochs: soon"), "pair.yaml:11:17: train.epochs is \"soon\", expected a whole number (epochs)"},
+        BadFile{"misspelt", With("compress: {width:", "compress: {widht:"),
+                "pair.yaml:6:21: unknown key \"widht\" in student.compress; did you mean \"width\"?"},
+        BadFile{"type", With("epochs: 2", "epochs: soon"),
+                "pair.yaml:11:17: train.epochs is \"soon\", expected a whole number (epochs)"},
         BadFile{"negative", With("epochs: 2", "epochs: -1"), "train.epochs is \"-1\", expected a whole number"},
         BadFile{"quoted", With("epochs: 2", "epochs: \"2\""), "expected a whole number"},
-        BadFile{"limit", With("backbone: 0.5", "backbone: 2"), "student.compress.width.backbone is 2, expected at most 1"},
-        BadFile{"duplicate", With("kind: Pair\n", "kind: Pair\nkind: Pair\n"), "pair.yaml:3:1: key \"kind\" appears twice (its first value is in line 2); keep one"},
+        BadFile{"limit", With("backbone: 0.5", "backbone: 2"),
+                "student.compress.width.backbone is 2, expected at most 1"},
+        BadFile{"duplicate", With("kind: Pair\n", "kind: Pair\nkind: Pair\n"),
+                "pair.yaml:3:1: key \"kind\" appears twice (its first value is in line 2); keep one"},
         BadFile{"anchor", With("metadata: {", "metadata: &a {"), "anchors (&name) are not allowed"},
         BadFile{"alias", With("metadata: {name: half}", "metadata: *a"), "pair.yaml:3:"},
         BadFile{"tag", With("epochs: 2", "epochs: !!python/object 2"), "is not allowed; leave it out"},
-        BadFile{"depth", With("epochs: 2", "epochs: " + std::string(40, '[') + std::string(40, ']')), "nested deeper than 32"},
-        BadFile{"method", With("method: pivotal_logits", "method: pivotal_logit"), "pair.yaml:9:14: distill[0].method is \"pivotal_logit\", expected one of pivotal_logits, uniform_logits, label, feature_roi, feature_fg; did you mean \"pivotal_logits\"?"},
-        BadFile{"other_method", With("method: pivotal_logits", "method: magic"), "pair.yaml:9:14: distill[0].method is \"magic\", expected one of pivotal_logits, uniform_logits, label,"},
-        BadFile{"unprintable", With("metadata: {name: half}", "\"a\\nb\": {name: half}"), "unknown key \"a\\nb\" at the top level"},
-        BadFile{"latin1", With("root: /data", "root: /d\xe4ta"), "pair.yaml:7:31: the file is not UTF-8 text; save it as UTF-8"},
-        BadFile{"utf16", "\xff\xfe" "a: 1", "pair.yaml:1:1: the file is not UTF-8 text; save it as UTF-8"},
-        BadFile{"large", std::string((1 << 20) + 1, '#'), "pair.yaml:1:1: the file has 1048577 bytes; at most 1048576 are read"},
-        BadFile{"foreign_key", With("weight: 7", "weight: 7, score_thresh: [1]"), "does not know this key; it belongs to label"},
+        BadFile{"depth", With("epochs: 2", "epochs: " + std::string(40, '[') + std::string(40, ']')),
+                "nested deeper than 32"},
+        BadFile{"method", With("method: pivotal_logits", "method: pivotal_logit"),
+                "pair.yaml:9:14: distill[0].method is \"pivotal_logit\", expected one of pivotal_logits, "
+                "uniform_logits, label, feature_roi, feature_fg; did you mean \"pivotal_logits\"?"},
+        BadFile{
+            "other_method", With("method: pivotal_logits", "method: magic"),
+            "pair.yaml:9:14: distill[0].method is \"magic\", expected one of pivotal_logits, uniform_logits, label,"},
+        BadFile{"unprintable", With("metadata: {name: half}", "\"a\\nb\": {name: half}"),
+                "unknown key \"a\\nb\" at the top level"},
+        BadFile{"latin1", With("root: /data", "root: /d\xe4ta"),
+                "pair.yaml:7:31: the file is not UTF-8 text; save it as UTF-8"},
+        BadFile{"utf16",
+                "\xff\xfe"
+                "a: 1",
+                "pair.yaml:1:1: the file is not UTF-8 text; save it as UTF-8"},
+        BadFile{"large", std::string((1 << 20) + 1, '#'),
+                "pair.yaml:1:1: the file has 1048577 bytes; at most 1048576 are read"},
+        BadFile{"foreign_key", With("weight: 7", "weight: 7, score_thresh: [1]"),
+                "does not know this key; it belongs to label"},
         BadFile{"missing", With("train: {epochs: 2}", "train: {}"), "pair.yaml:11:8: train.epochs is missing"},
         BadFile{"classes", With("[0.6, 0.5, 0.5]", "[0.6]"), "has 1 values, expected one per class (3)"},
         BadFile{"paste_without_objects", WithAugmentation("paste: [1, 1, 1]"),
@@ -159,34 +177,53 @@ INSTANTIATE_TEST_SUITE_P(
                 "data.views: is 0, and nothing is pasted into frames as recorded"},
         BadFile{"interval", With("root: /data,", "root: /data, train_interval: 0,"),
                 "data.train_interval is 0, expected at least 1 frames"},
-        BadFile{"no_teacher", With("teacher: {weights: \"registry://teachers/sim:v1\"}\n", ""), "name a built-in model"},
+        BadFile{"no_teacher", With("teacher: {weights: \"registry://teachers/sim:v1\"}\n", ""),
+                "name a built-in model"},
         BadFile{"second_document", std::string(kGood) + "---\na: 1\n", "a second document"},
-        BadFile{"empty", "", "the file is empty"},
-        BadFile{"nul", std::string("a: \0b", 5), "NUL byte"},
+        BadFile{"empty", "", "the file is empty"}, BadFile{"nul", std::string("a: \0b", 5), "NUL byte"},
         BadFile{"broken", "a: [1, 2", "not valid YAML"},
         BadFile{"list", "- 1\n", "pair.yaml:1:1: the file is a list, expected a group of keys"},
-        BadFile{"control", With("name: half", "name: half, owner: \"a\\e[31mb\""), "pair.yaml:3:31: metadata.owner is \"a\\x1b[31mb\", expected no control characters"},
-        BadFile{"long", With("name: half", "name: half, owner: " + std::string(5000, 'x')), "metadata.owner has 5000 bytes, expected at most 4096"},
-        BadFile{"repository", std::string(kGood) + "output: {name: students//half}\n", "output.name: \"students//half\" is not a repository name"},
-        BadFile{"registry_tag", std::string(kGood) + "output: {name: students/half, tag: -v}\n", "output.tag: \"-v\" is not a tag"},
-        BadFile{"class_twice", With("Pedestrian, Cyclist]}", "Car, Cyclist]}"), "data.class_names: holds \"Car\" twice"},
-        BadFile{"class_words", With("Pedestrian, Cyclist]}", "\"a person\", Cyclist]}"), "holds \"a person\", which no label file can name"},
+        BadFile{"control", With("name: half", "name: half, owner: \"a\\e[31mb\""),
+                "pair.yaml:3:31: metadata.owner is \"a\\x1b[31mb\", expected no control characters"},
+        BadFile{"long", With("name: half", "name: half, owner: " + std::string(5000, 'x')),
+                "metadata.owner has 5000 bytes, expected at most 4096"},
+        BadFile{"repository", std::string(kGood) + "output: {name: students//half}\n",
+                "output.name: \"students//half\" is not a repository name"},
+        BadFile{"registry_tag", std::string(kGood) + "output: {name: students/half, tag: -v}\n",
+                "output.tag: \"-v\" is not a tag"},
+        BadFile{"class_twice", With("Pedestrian, Cyclist]}", "Car, Cyclist]}"),
+                "data.class_names: holds \"Car\" twice"},
+        BadFile{"class_words", With("Pedestrian, Cyclist]}", "\"a person\", Cyclist]}"),
+                "holds \"a person\", which no label file can name"},
         BadFile{"rate", With("epochs: 2", "epochs: 2, lr: 1e308"), "train.lr is 1e308, expected at most 10"},
-        BadFile{"threads", With("epochs: 2", "epochs: 2, threads: 4000000000"), "train.threads is 4000000000, expected at most 1024"},
-        BadFile{"queue", std::string(kGood) + "resources: {priority: high}\n", "resources.priority is \"high\", expected one of normal"},
-        BadFile{"method_twice", With("method: label, score_thresh: [0.6, 0.5, 0.5]", "method: pivotal_logits"), "distill[1].method: \"pivotal_logits\" stands there twice"},
-        BadFile{"two_logits", With("method: label, score_thresh: [0.6, 0.5, 0.5]", "method: uniform_logits"), "weigh the same class logits in two ways"},
-        BadFile{"columns", With("student:\n", "student:\n  model: centerpoint_pillar\n"), "takes 5 columns a point, and format kitti has 4"},
-        BadFile{"other_classes", With("student:\n", "student:\n  model: centerpoint_pillar_sim\n  detector: {class_names: [Car, Cyclist, Pedestrian]}\n"),
-                "student.detector.class_names: differs from data.class_names"},
-        BadFile{"velocity", With("student:\n", "student:\n  model: centerpoint_pillar_sim\n  detector: {dense_head: {with_velocity: true}}\n"), "student.dense_head.with_velocity: is true, and labels of format kitti have no velocity; leave it out"},
+        BadFile{"threads", With("epochs: 2", "epochs: 2, threads: 4000000000"),
+                "train.threads is 4000000000, expected at most 1024"},
+        BadFile{"queue", std::string(kGood) + "resources: {priority: high}\n",
+                "resources.priority is \"high\", expected one of normal"},
+        BadFile{"method_twice", With("method: label, score_thresh: [0.6, 0.5, 0.5]", "method: pivotal_logits"),
+                "distill[1].method: \"pivotal_logits\" stands there twice"},
+        BadFile{"two_logits", With("method: label, score_thresh: [0.6, 0.5, 0.5]", "method: uniform_logits"),
+                "weigh the same class logits in two ways"},
+        BadFile{"columns", With("student:\n", "student:\n  model: centerpoint_pillar\n"),
+                "takes 5 columns a point, and format kitti has 4"},
+        BadFile{
+            "other_classes",
+            With("student:\n",
+                 "student:\n  model: centerpoint_pillar_sim\n  detector: {class_names: [Car, Cyclist, Pedestrian]}\n"),
+            "student.detector.class_names: differs from data.class_names"},
+        BadFile{"velocity",
+                With("student:\n",
+                     "student:\n  model: centerpoint_pillar_sim\n  detector: {dense_head: {with_velocity: true}}\n"),
+                "student.dense_head.with_velocity: is true, and labels of format kitti have no velocity; leave it out"},
         BadFile{"every", std::string(kGood) + "eval: {every: 2}\n", "eval.every is 2, expected at most 0"},
         BadFile{"name", With("name: half", "name: Half"), "is not a job name"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(PairTest, AnAliasBombIsRefusedAtItsFirstAnchor) {
   std::string bomb = "a: &a [x, x, x, x, x, x, x, x]\n";
-  for (char c = 'b'; c < 'z'; ++c) absl::StrAppend(&bomb, std::string(1, c), ": &", std::string(1, c), " [*", std::string(1, c - 1), ", *", std::string(1, c - 1), "]\n");
+  for (char c = 'b'; c < 'z'; ++c)
+    absl::StrAppend(&bomb, std::string(1, c), ": &", std::string(1, c), " [*", std::string(1, c - 1), ", *",
+                    std::string(1, c - 1), "]\n");
   EXPECT_THAT(ParsePair(bomb, "pair.yaml"),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "pair.yaml:1:4: anchors (&name) are not allowed; write the value out"));
@@ -230,8 +267,9 @@ TEST(PairTest, LineEndsAndAByteOrderMarkChangeNothing) {
 
 // What makes other parsers recurse, expand or look ahead without end. The test's time limit is the limit.
 TEST(PairTest, NoPatternFillsStackOrTime) {
-  for (const char* pattern : {"[", "{", "- ", "? ", "a: {", "a:\n ", "\"", "'", "|", ">", "&a ", "*a ", "!", "%", "#", ": ", ",", "\t",
-                              "\n", "- &a [*a]\n", "{a: [", "[[],", "--- ", "..."}) {
+  for (const char* pattern :
+       {"[", "{", "- ", "? ", "a: {", "a:\n ", "\"", "'",           "|",     ">",    "&a ",  "*a ",
+        "!", "%", "#",  ": ", ",",    "\t",    "\n", "- &a [*a]\n", "{a: [", "[[],", "--- ", "..."}) {
     std::string text;
     while (text.size() < (64 << 10)) text += pattern;
     const auto pair = ParsePair(text, "pair.yaml");
@@ -246,7 +284,8 @@ TEST(PairTest, ExplainShowsTypeUnitDefaultAndComment) {
   EXPECT_THAT(*text, HasSubstr("default 3.0e-3"));
   EXPECT_THAT(*text, HasSubstr("Peak learning rate."));
   EXPECT_THAT(*ExplainPair("pair.distill"), HasSubstr("top_k"));
-  EXPECT_THAT(ExplainPair("pair.train.l"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("did you mean pair.train.lr?")));
+  EXPECT_THAT(ExplainPair("pair.train.l"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("did you mean pair.train.lr?")));
 }
 
 TEST(PairTest, EveryExampleIsValid) {
@@ -261,7 +300,8 @@ TEST(PairTest, EveryExampleIsValid) {
 
 TEST(PairTest, TheSchemaKnowsEveryTopLevelKey) {
   const std::string schema = PairJsonSchema();
-  for (const char* key : {"\"apiVersion\"", "\"teacher\"", "\"distill\"", "\"additionalProperties\": false"}) EXPECT_THAT(schema, HasSubstr(key));
+  for (const char* key : {"\"apiVersion\"", "\"teacher\"", "\"distill\"", "\"additionalProperties\": false"})
+    EXPECT_THAT(schema, HasSubstr(key));
 }
 
 }  // namespace

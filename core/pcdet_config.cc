@@ -34,7 +34,8 @@ class Reader {
   const absl::Status& status() const { return status_; }
 
   void Fail(const YamlNode& node, absl::string_view problem) {
-    if (status_.ok()) status_ = absl::InvalidArgumentError(absl::StrCat(file_, ":", node.line, ":", node.column, ": ", problem));
+    if (status_.ok())
+      status_ = absl::InvalidArgumentError(absl::StrCat(file_, ":", node.line, ":", node.column, ": ", problem));
   }
 
   // An empty node where the key is missing and not needed.
@@ -47,7 +48,8 @@ class Reader {
 
   std::string Text(const YamlNode& node, absl::string_view key) {
     const YamlNode& child = Child(node, key);
-    if (status_.ok() && child.kind != YamlNode::Kind::kScalar) Fail(child, absl::StrCat(key, " is ", child.Describe(), ", expected text"));
+    if (status_.ok() && child.kind != YamlNode::Kind::kScalar)
+      Fail(child, absl::StrCat(key, " is ", child.Describe(), ", expected text"));
     return child.scalar;
   }
 
@@ -68,7 +70,9 @@ class Reader {
     const YamlNode* const child = Find(node, key);
     return child == nullptr || child->kind == YamlNode::Kind::kNull ? otherwise : ToNumber(*child, key);
   }
-  uint32_t Count(const YamlNode& node, absl::string_view key, float otherwise) { return ToCount(node, key, Number(node, key, otherwise)); }
+  uint32_t Count(const YamlNode& node, absl::string_view key, float otherwise) {
+    return ToCount(node, key, Number(node, key, otherwise));
+  }
   uint32_t Count(const YamlNode& node, absl::string_view key) { return ToCount(node, key, Number(node, key)); }
 
   // What YAML and OpenPCDet call true.
@@ -86,7 +90,8 @@ class Reader {
     const YamlNode& child = Child(node, key, needed);
     std::vector<T> values;
     if (child.kind == YamlNode::Kind::kNull && !needed) return values;
-    if (status_.ok() && child.kind != YamlNode::Kind::kList) Fail(child, absl::StrCat(key, " is ", child.Describe(), ", expected a list of numbers"));
+    if (status_.ok() && child.kind != YamlNode::Kind::kList)
+      Fail(child, absl::StrCat(key, " is ", child.Describe(), ", expected a list of numbers"));
     for (const YamlNode& item : child.items) values.push_back(Convert<T>(item, key));
     return values;
   }
@@ -147,7 +152,8 @@ class ModelReader {
 
  private:
   void Unknown(const YamlNode& node, absl::string_view what, const std::string& name, absl::string_view known) {
-    reader_.Fail(node, absl::StrCat(what, " \"", absl::CHexEscape(name.substr(0, 60)), "\" is not known here; there are ", known));
+    reader_.Fail(node, absl::StrCat(what, " \"", absl::CHexEscape(name.substr(0, 60)),
+                                    "\" is not known here; there are ", known));
   }
 
   void ReadEncoder() {
@@ -165,7 +171,9 @@ class ModelReader {
     auto layers = reader_.Numbers<uint32_t>(node, "LAYER_NUMS", /*needed=*/false);
     auto filters = reader_.Numbers<uint32_t>(node, "NUM_FILTERS", /*needed=*/false);
     if (layers.empty()) layers = {1, b->residual() ? 2u : 1u, 3, 3, 3, 1};
-    if (filters.empty()) filters = b->residual() ? std::vector<uint32_t>{16, 16, 32, 64, 128, 128} : std::vector<uint32_t>{16, 16, 32, 64, 64, 128};
+    if (filters.empty())
+      filters = b->residual() ? std::vector<uint32_t>{16, 16, 32, 64, 128, 128}
+                              : std::vector<uint32_t>{16, 16, 32, 64, 64, 128};
     Fill(b->mutable_layer_nums(), layers);
     Fill(b->mutable_num_filters(), Widened(filters, reader_.Number(node, "WIDTH", 1)));
     b->set_bn_eps(1e-3f);
@@ -174,7 +182,8 @@ class ModelReader {
 
   void ReadPillars(const YamlNode& node) {
     v1::PillarVfe* vfe = detector_.mutable_vfe();
-    Fill(vfe->mutable_num_filters(), Widened(reader_.Numbers<uint32_t>(node, "NUM_FILTERS"), reader_.Number(node, "WIDTH", 1)));
+    Fill(vfe->mutable_num_filters(),
+         Widened(reader_.Numbers<uint32_t>(node, "NUM_FILTERS"), reader_.Number(node, "WIDTH", 1)));
     vfe->set_with_distance(reader_.Flag(node, "WITH_DISTANCE", false));
     vfe->set_use_norm(reader_.Flag(node, "USE_NORM", true));
     // The key is spelt so in every released file.
@@ -255,7 +264,8 @@ class ModelReader {
       }
       Fill(to->mutable_rotations(), reader_.Numbers(anchors, "anchor_rotations"));
       const std::vector<float> heights = reader_.Numbers(anchors, "anchor_bottom_heights");
-      if (heights.size() != 1) reader_.Fail(anchors, absl::StrCat("anchor_bottom_heights has ", heights.size(), " values, expected 1"));
+      if (heights.size() != 1)
+        reader_.Fail(anchors, absl::StrCat("anchor_bottom_heights has ", heights.size(), " values, expected 1"));
       to->set_bottom_height(heights.empty() ? 0 : heights[0]);
       to->set_align_center(reader_.Flag(anchors, "align_center", false));
       to->set_matched_threshold(reader_.Number(anchors, "matched_threshold"));
@@ -267,7 +277,8 @@ class ModelReader {
     head->set_dir_limit_offset(reader_.Number(node, "DIR_LIMIT_OFFSET", 0));
     head->set_num_dir_bins(reader_.Count(node, "NUM_DIR_BINS", 2));
     const YamlNode& targets = reader_.Child(node, "TARGET_ASSIGNER_CONFIG");
-    if (const std::string coder = reader_.Text(targets, "BOX_CODER"); coder != "ResidualCoder") Unknown(targets, "BOX_CODER", coder, "ResidualCoder");
+    if (const std::string coder = reader_.Text(targets, "BOX_CODER"); coder != "ResidualCoder")
+      Unknown(targets, "BOX_CODER", coder, "ResidualCoder");
     head->set_match_height(reader_.Flag(targets, "MATCH_HEIGHT", false));
     const YamlNode& weights = reader_.Child(reader_.Child(node, "LOSS_CONFIG"), "LOSS_WEIGHTS");
     head->set_cls_weight(reader_.Number(weights, "cls_weight", 1));
@@ -307,7 +318,8 @@ void Merge(YamlNode& base, const YamlNode& over) {
     return;
   }
   for (const auto& [key, value] : over.entries) {
-    const auto same = std::find_if(base.entries.begin(), base.entries.end(), [&k = key](const auto& entry) { return entry.first == k; });
+    const auto same = std::find_if(base.entries.begin(), base.entries.end(),
+                                   [&k = key](const auto& entry) { return entry.first == k; });
     if (same == base.entries.end()) {
       base.entries.emplace_back(key, value);
     } else {
@@ -327,8 +339,9 @@ absl::StatusOr<std::string> FindBase(const std::string& path, const std::string&
     if (fs::is_regular_file(folder / name, error)) return (folder / name).string();
     if (folder == folder.parent_path()) break;
   }
-  return absl::NotFoundError(absl::StrCat(path, ": _BASE_CONFIG_ \"", absl::CHexEscape(name.substr(0, 120)),
-                                          "\" is neither beside it nor in a folder above; copy the dataset_configs folder there, too"));
+  return absl::NotFoundError(
+      absl::StrCat(path, ": _BASE_CONFIG_ \"", absl::CHexEscape(name.substr(0, 120)),
+                   "\" is neither beside it nor in a folder above; copy the dataset_configs folder there, too"));
 }
 
 // `files` counts those read so far.
@@ -350,7 +363,9 @@ absl::StatusOr<YamlNode> ReadTree(const std::string& path, int depth, int& files
   if (++files > kMaxFiles) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": _BASE_CONFIG_ stands for more than ", kMaxFiles, " files"));
   }
-  if (depth > kMaxBases) return absl::InvalidArgumentError(absl::StrCat(path, ": _BASE_CONFIG_ is nested deeper than ", kMaxBases, " files"));
+  if (depth > kMaxBases)
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": _BASE_CONFIG_ is nested deeper than ", kMaxBases, " files"));
   KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   KD_ASSIGN_OR_RETURN(YamlNode tree, ParseYamlTree(text, path));
   KD_RETURN_IF_ERROR(ApplyBases(path, tree, depth, files));
@@ -399,7 +414,9 @@ absl::StatusOr<v1::Detector> ReadPcdetConfig(const std::string& path, const std:
   const YamlNode& model = reader.Child(tree, section);
   KD_RETURN_IF_ERROR(reader.status());
   if (const YamlNode* const stage = Find(model, "ROI_HEAD"); stage != nullptr) {
-    reader.Fail(*stage, "ROI_HEAD: second stages are not read from configurations; pv_rcnn_kitti and voxel_rcnn_kitti are built in");
+    reader.Fail(
+        *stage,
+        "ROI_HEAD: second stages are not read from configurations; pv_rcnn_kitti and voxel_rcnn_kitti are built in");
     return reader.status();
   }
   return ReadModel(reader, model, data);

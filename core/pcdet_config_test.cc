@@ -107,7 +107,8 @@ TEST_F(PcdetConfigTest, ReadsTheReleasedSecondWithItsBase) {
 }
 
 TEST_F(PcdetConfigTest, TheFilesOwnEntriesReplaceTheBases) {
-  const auto detector = Read(With("kitti_dataset.yaml\n", "kitti_dataset.yaml\n  POINT_CLOUD_RANGE: [0, -32, -3, 64, 32, 1]\n"));
+  const auto detector =
+      Read(With("kitti_dataset.yaml\n", "kitti_dataset.yaml\n  POINT_CLOUD_RANGE: [0, -32, -3, 64, 32, 1]\n"));
   ASSERT_THAT(detector.status(), IsOk());
   EXPECT_EQ(detector->point_cloud_range(3), 64);
   EXPECT_FLOAT_EQ(detector->voxel_size(0), 0.05f);
@@ -115,9 +116,10 @@ TEST_F(PcdetConfigTest, TheFilesOwnEntriesReplaceTheBases) {
 
 TEST_F(PcdetConfigTest, RefusesWhatItDoesNotKnow) {
   const auto refused = [this](absl::string_view from, absl::string_view to) { return Read(With(from, to)).status(); };
-  EXPECT_THAT(refused("VoxelBackBone8x", "VoxelBackBone16x"),
-              StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("second.yaml:8:"), HasSubstr("\"VoxelBackBone16x\""),
-                                                                 HasSubstr("VoxelBackBone8x and VoxelResBackBone8x"))));
+  EXPECT_THAT(
+      refused("VoxelBackBone8x", "VoxelBackBone16x"),
+      StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("second.yaml:8:"), HasSubstr("\"VoxelBackBone16x\""),
+                                                         HasSubstr("VoxelBackBone8x and VoxelResBackBone8x"))));
   EXPECT_THAT(refused("AnchorHeadSingle", "AnchorHeadMulti"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("CenterHead and AnchorHeadSingle")));
   EXPECT_THAT(refused("MULTI_CLASSES_NMS: False", "MULTI_CLASSES_NMS: True"),
@@ -126,8 +128,9 @@ TEST_F(PcdetConfigTest, RefusesWhatItDoesNotKnow) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("NUM_FILTERS is \"wide\", expected a number")));
   EXPECT_THAT(refused("cfgs/dataset_configs/kitti_dataset.yaml", "cfgs/dataset_configs/none.yaml"),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("copy the dataset_configs folder")));
-  EXPECT_THAT(refused("  POST_PROCESSING:", "  ROI_HEAD: {NAME: PVRCNNHead}\n  POST_PROCESSING:"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("pv_rcnn_kitti and voxel_rcnn_kitti are built in")));
+  EXPECT_THAT(
+      refused("  POST_PROCESSING:", "  ROI_HEAD: {NAME: PVRCNNHead}\n  POST_PROCESSING:"),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("pv_rcnn_kitti and voxel_rcnn_kitti are built in")));
   EXPECT_THAT(refused("NUM_FILTERS: [128, 256]", "NUM_FILTERS: [128]"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("one value per level")));
 }
@@ -151,8 +154,9 @@ TEST_F(PcdetConfigTest, BasesThatNameOthersManyTimesEnd) {
     const std::string next = "{_BASE_CONFIG_: cfgs/" + std::to_string(i + 1) + ".yaml}";
     Write("cfgs/" + std::to_string(i) + ".yaml", "A: " + next + "\nB: " + next + "\nC: " + next + "\n");
   }
-  EXPECT_THAT(ReadPcdetConfig(Write("cfgs/7.yaml", "A: 1\n").replace(folder_.path().size() + 6, 1, "0"), "MODEL").status(),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("more than 64 files")));
+  EXPECT_THAT(
+      ReadPcdetConfig(Write("cfgs/7.yaml", "A: 1\n").replace(folder_.path().size() + 6, 1, "0"), "MODEL").status(),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("more than 64 files")));
 }
 
 }  // namespace

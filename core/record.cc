@@ -127,8 +127,8 @@ absl::StatusOr<std::string> EncodeRecord(v1::RecordHeader header, const std::vec
   if (header.selection() == v1::SELECTION_OBJECTS) header.set_count(header.shape_size() > 0 ? header.shape(0) : 0);
   KD_ASSIGN_OR_RETURN(const Layout layout, LayoutOf(header));
   if (layout.elements() != values.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(Named(header), ": ", values.size(), " values for ",
-                                                   layout.rows, " x ", layout.columns));
+    return absl::InvalidArgumentError(
+        absl::StrCat(Named(header), ": ", values.size(), " values for ", layout.rows, " x ", layout.columns));
   }
   std::string payload;
   for (const uint32_t index : indices) AppendValue(payload, &index, sizeof(index));
@@ -145,17 +145,18 @@ absl::StatusOr<std::string> EncodeRecord(v1::RecordHeader header, const std::vec
       }
       break;
     case v1::DATA_TYPE_INT8:
-      if (const auto bad = std::find_if_not(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+      if (const auto bad =
+              std::find_if_not(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
           bad != values.end()) {
-        return absl::InvalidArgumentError(absl::StrCat(Named(header), ": value ", bad - values.begin(), " is ", *bad,
-                                                       ", which INT8 cannot hold; the teacher's training diverged, train it anew"));
+        return absl::InvalidArgumentError(
+            absl::StrCat(Named(header), ": value ", bad - values.begin(), " is ", *bad,
+                         ", which INT8 cannot hold; the teacher's training diverged, train it anew"));
       }
       QuantizeInt8(values, layout, header, payload);
       break;
     default:
-      return absl::InvalidArgumentError(
-          absl::StrCat(Named(header), ": number type ", v1::DataType_Name(header.dtype()),
-                       " cannot be stored; use FLOAT32, FLOAT16 or INT8"));
+      return absl::InvalidArgumentError(absl::StrCat(Named(header), ": number type ", v1::DataType_Name(header.dtype()),
+                                                     " cannot be stored; use FLOAT32, FLOAT16 or INT8"));
   }
   const std::string head = header.SerializeAsString();
   const uint32_t head_size = static_cast<uint32_t>(head.size());
@@ -181,8 +182,8 @@ absl::StatusOr<RecordView> ParseRecord(absl::string_view bytes) {
   std::memcpy(&payload_size, bytes.data() + sizeof(head_size), sizeof(payload_size));
   const uint64_t room = bytes.size() - kPrefixBytes - kTrailerBytes;
   if (head_size > room || payload_size > room - head_size) {
-    return absl::DataLossError(absl::StrCat("record of ", head_size, " + ", payload_size, " bytes does not fit the ", bytes.size(),
-                                            " bytes that are there"));
+    return absl::DataLossError(absl::StrCat("record of ", head_size, " + ", payload_size, " bytes does not fit the ",
+                                            bytes.size(), " bytes that are there"));
   }
   RecordView view;
   view.size = kPrefixBytes + head_size + payload_size + kTrailerBytes;
@@ -232,7 +233,8 @@ absl::StatusOr<DecodedRecord> DecodeRecord(absl::string_view bytes) {
       }
       for (size_t i = 0; i < record.values.size(); ++i) {
         const int c = static_cast<int>(layout->channel_of(i));
-        record.values[i] = view.header.scale(c) * static_cast<float>(int64_t{static_cast<int8_t>(data[i])} - view.header.zero_point(c));
+        record.values[i] = view.header.scale(c) *
+                           static_cast<float>(int64_t{static_cast<int8_t>(data[i])} - view.header.zero_point(c));
       }
       break;
     }
@@ -252,10 +254,11 @@ bool Covers(const v1::RecordHeader& header, const v1::ResponsePlan::Item& item) 
 v1::ResponsePlan MergePlans(const v1::ResponsePlan& a, const v1::ResponsePlan& b) {
   v1::ResponsePlan merged = a;
   for (const v1::ResponsePlan::Item& item : b.items()) {
-    const auto same = std::find_if(merged.mutable_items()->begin(), merged.mutable_items()->end(), [&](const auto& other) {
-      return other.tensor() == item.tensor() && other.selection() == item.selection() &&
-             other.grid_size() == item.grid_size();
-    });
+    const auto same =
+        std::find_if(merged.mutable_items()->begin(), merged.mutable_items()->end(), [&](const auto& other) {
+          return other.tensor() == item.tensor() && other.selection() == item.selection() &&
+                 other.grid_size() == item.grid_size();
+        });
     if (same == merged.mutable_items()->end()) {
       *merged.add_items() = item;
       continue;

@@ -74,7 +74,8 @@ TEST(RecordTest, Int8ErrorIsAtMostOneScalePerChannel) {
   ASSERT_THAT(bytes, IsOk());
   const auto record = DecodeRecord(*bytes);
   ASSERT_THAT(record, IsOk());
-  for (size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(record->values[i], values[i], record->header.scale(i % 2) * 1.01);
+  for (size_t i = 0; i < values.size(); ++i)
+    EXPECT_NEAR(record->values[i], values[i], record->header.scale(i % 2) * 1.01);
 }
 
 TEST(RecordTest, HalfConvertsAsTheStandardSays) {
@@ -139,7 +140,8 @@ TEST(RecordTest, HugeDeclaredSizesAreDataLossAndTakeNoMemory) {
   headers[5].set_shape(0, kHuge);
   headers[5].set_count(0);
   for (const v1::RecordHeader& header : headers) {
-    EXPECT_THAT(DecodeRecord(WithHeader(header, view.payload)), StatusIs(absl::StatusCode::kDataLoss)) << header.DebugString();
+    EXPECT_THAT(DecodeRecord(WithHeader(header, view.payload)), StatusIs(absl::StatusCode::kDataLoss))
+        << header.DebugString();
   }
 }
 
@@ -151,7 +153,8 @@ TEST(RecordTest, Int8HasNoFormOfANumberThatIsNotFinite) {
 }
 
 TEST(RecordTest, WrongNumberOfValuesIsRefused) {
-  EXPECT_THAT(EncodeRecord(Pivotal(v1::DATA_TYPE_FLOAT32), {3, 7}, {1.0f}), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(EncodeRecord(Pivotal(v1::DATA_TYPE_FLOAT32), {3, 7}, {1.0f}),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST(RecordTest, ARicherRecordCoversAPoorerPlan) {

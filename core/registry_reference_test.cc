@@ -75,7 +75,8 @@ TEST(RegistryReferenceTest, DigestsAreSha256OrSha512InLowerCase) {
 }
 
 TEST(RegistryReferenceTest, HostileTextIsRefusedInOneLineOrReadsBackTheSame) {
-  for (const std::string& good : {std::string("registry://students/cp-half:v1"), absl::StrCat("registry://t@sha256:", std::string(64, 'a'))}) {
+  for (const std::string& good :
+       {std::string("registry://students/cp-half:v1"), absl::StrCat("registry://t@sha256:", std::string(64, 'a'))}) {
     int read = 0, refused = 0;
     ForHostileInput(good, 3000, [&](const std::string& text) {
       const auto reference = ParseRegistryReference(text);

@@ -24,7 +24,8 @@ std::string ResponseKey(const ResponseScope& scope, absl::string_view sample, ui
   AppendPart(text, std::to_string(view));
   AppendPart(text, tensor);
   std::string key(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), reinterpret_cast<unsigned char*>(key.data()));
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(),
+         reinterpret_cast<unsigned char*>(key.data()));
   return key;
 }
 

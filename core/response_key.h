@@ -9,12 +9,12 @@
 
 namespace kd {
 
-// Everything that a response depends on except the tensor's name. The input profile (range, voxel size, caps) belongs to
-// the teacher's detector message.
+// Everything that a response depends on except the tensor's name. The input profile (range, voxel size, caps) belongs
+// to the teacher's detector message.
 struct ResponseScope {
-  std::string teacher_digest;   // "sha256:..." of the weights file, which holds the detector message
-  std::string dataset_digest;   // ViewMaker::FilesDigest
-  std::string view_profile;     // ViewMaker::Profile
+  std::string teacher_digest;  // "sha256:..." of the weights file, which holds the detector message
+  std::string dataset_digest;  // ViewMaker::FilesDigest
+  std::string view_profile;    // ViewMaker::Profile
 };
 
 // 32 bytes: SHA-256 over the length-prefixed parts. Same key, same bytes, for ever.

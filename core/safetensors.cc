@@ -38,7 +38,9 @@ struct Entry {
 };
 
 absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& value, uint64_t data_bytes) {
-  const auto bad = [&](absl::string_view problem) { return Bad(absl::StrCat("tensor \"", absl::CHexEscape(name.substr(0, 80)), "\": ", problem)); };
+  const auto bad = [&](absl::string_view problem) {
+    return Bad(absl::StrCat("tensor \"", absl::CHexEscape(name.substr(0, 80)), "\": ", problem));
+  };
   if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") ||
       !value["shape"].is_array() || !value.contains("data_offsets") || !value["data_offsets"].is_array() ||
       value["data_offsets"].size() != 2) {
@@ -47,9 +49,11 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& 
   Entry entry{.name = name};
   entry.tensor.dtype = value["dtype"].get<std::string>();
   const int element_size = SafeTensorElementSize(entry.tensor.dtype);
-  if (element_size == 0) return bad(absl::StrCat("unknown dtype \"", absl::CHexEscape(entry.tensor.dtype.substr(0, 16)), "\""));
+  if (element_size == 0)
+    return bad(absl::StrCat("unknown dtype \"", absl::CHexEscape(entry.tensor.dtype.substr(0, 16)), "\""));
   for (const auto& extent : value["shape"]) {
-    if (!extent.is_number_unsigned() || extent.get<uint64_t>() > (uint64_t{1} << 62)) return bad("shape is not a list of sizes");
+    if (!extent.is_number_unsigned() || extent.get<uint64_t>() > (uint64_t{1} << 62))
+      return bad("shape is not a list of sizes");
     entry.tensor.shape.push_back(extent.get<int64_t>());
   }
   for (const auto& offset : value["data_offsets"]) {
@@ -58,7 +62,8 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& 
   entry.begin = value["data_offsets"][0].get<uint64_t>();
   entry.end = value["data_offsets"][1].get<uint64_t>();
   if (entry.begin > entry.end || entry.end > data_bytes) {
-    return bad(absl::StrCat("data_offsets [", entry.begin, ", ", entry.end, "] lie outside the ", data_bytes, " data bytes"));
+    return bad(
+        absl::StrCat("data_offsets [", entry.begin, ", ", entry.end, "] lie outside the ", data_bytes, " data bytes"));
   }
   const std::optional<uint64_t> size = ByteSize(entry.tensor.shape, element_size);
   if (!size.has_value() || *size != entry.end - entry.begin) return bad("shape and dtype do not match data_offsets");
@@ -114,12 +119,13 @@ absl::StatusOr<SafeTensorsFile> ParseSafeTensors(absl::string_view bytes) {
     if (!entry.ok()) return entry.status();
     entries.push_back(*std::move(entry));
   }
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   uint64_t position = 0;
   for (Entry& entry : entries) {
-    if (entry.begin != position) return Bad(absl::StrCat("tensor \"", absl::CHexEscape(entry.name.substr(0, 80)), "\" overlaps another or leaves a gap"));
+    if (entry.begin != position)
+      return Bad(
+          absl::StrCat("tensor \"", absl::CHexEscape(entry.name.substr(0, 80)), "\" overlaps another or leaves a gap"));
     position = entry.end;
     entry.tensor.bytes = std::string(data.substr(entry.begin, entry.end - entry.begin));
     file.tensors.emplace(std::move(entry.name), std::move(entry.tensor));
@@ -133,7 +139,8 @@ std::string SerializeSafeTensors(const SafeTensorsFile& file) {
   if (!file.metadata.empty()) header["__metadata__"] = file.metadata;
   uint64_t position = 0;
   for (const auto& [name, tensor] : file.tensors) {
-    header[name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {position, position + tensor.bytes.size()}}};
+    header[name] = {
+        {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {position, position + tensor.bytes.size()}}};
     position += tensor.bytes.size();
   }
   std::string text = header.dump();

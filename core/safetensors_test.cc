@@ -36,24 +36,28 @@ TEST(SafeTensorsTest, WhatWasWrittenIsRead) {
 
 // The example of the format's own description: one F32 tensor of shape [2].
 TEST(SafeTensorsTest, AFileWrittenByHandIsRead) {
-  const auto file = ParseSafeTensors(WithHeader(R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", "12345678"));
+  const auto file =
+      ParseSafeTensors(WithHeader(R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", "12345678"));
   ASSERT_THAT(file, IsOk());
   EXPECT_EQ(file->tensors.at("w").bytes, "12345678");
 }
 
 TEST(SafeTensorsTest, ImpossibleHeadersAreRefused) {
-  for (const auto& [header, data, problem] : {
-           std::tuple{R"([])", "", "not a JSON object"},
-           {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,9]}})", "12345678", "lie outside"},
-           {R"({"w":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", "12345678", "do not match"},
-           {R"({"w":{"dtype":"F99","shape":[2],"data_offsets":[0,8]}})", "12345678", "unknown dtype"},
-           {R"({"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,8]}})", "12345678", "not a list of sizes"},
-           {R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", "12345678", "leaves a gap"},
-           {R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "12345678", "after the last"},
-           {R"({"w":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}})", "12345678", "do not match"},
-           {R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "1", "twice"},
-       }) {
-    EXPECT_THAT(ParseSafeTensors(WithHeader(header, data)), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(problem)))
+  for (
+      const auto& [header, data, problem] : {
+          std::tuple{R"([])", "", "not a JSON object"},
+          {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,9]}})", "12345678", "lie outside"},
+          {R"({"w":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", "12345678", "do not match"},
+          {R"({"w":{"dtype":"F99","shape":[2],"data_offsets":[0,8]}})", "12345678", "unknown dtype"},
+          {R"({"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,8]}})", "12345678", "not a list of sizes"},
+          {R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", "12345678", "leaves a gap"},
+          {R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "12345678", "after the last"},
+          {R"({"w":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}})", "12345678", "do not match"},
+          {R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+           "1", "twice"},
+      }) {
+    EXPECT_THAT(ParseSafeTensors(WithHeader(header, data)),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(problem)))
         << header;
   }
   EXPECT_THAT(ParseSafeTensors("1234"), StatusIs(absl::StatusCode::kInvalidArgument));

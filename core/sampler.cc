@@ -9,11 +9,12 @@
 namespace kd {
 namespace {
 
-// Views are used in turn, epoch by epoch, from a start that differs by sample: after `views` epochs a sample was seen in
-// every view once.
+// Views are used in turn, epoch by epoch, from a start that differs by sample: after `views` epochs a sample was seen
+// in every view once.
 uint32_t ViewOf(const SamplerOptions& options, uint32_t sample, uint32_t epoch) {
   if (options.views == 0) return 0;
-  const uint64_t start = CounterRng(RngKeyBuilder().Add("view turn").Add(options.seed).Add(sample).key()).Below(options.views);
+  const uint64_t start =
+      CounterRng(RngKeyBuilder().Add("view turn").Add(options.seed).Add(sample).key()).Below(options.views);
   return 1 + static_cast<uint32_t>((start + epoch) % options.views);
 }
 

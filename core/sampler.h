@@ -28,7 +28,8 @@ struct SampleView {
 // least 1 (a small data set is repeated).
 uint64_t StepsPerEpoch(const SamplerOptions& options);
 
-// What `rank` trains on in `epoch`: StepsPerEpoch * batch_size entries. Fisher-Yates permutation keyed by (seed, epoch).
+// What `rank` trains on in `epoch`: StepsPerEpoch * batch_size entries. Fisher-Yates permutation keyed by (seed,
+// epoch).
 std::vector<SampleView> EpochOrder(const SamplerOptions& options, uint32_t epoch, uint32_t rank);
 
 }  // namespace kd

@@ -72,10 +72,13 @@ TEST(SamplerTest, ATinyDataSetIsRepeatedToFillOneStep) {
 
 TEST(ResponseKeyTest, EveryPartChangesTheKey) {
   const ResponseScope scope{.teacher_digest = "t", .dataset_digest = "d", .view_profile = "p"};
-  const std::set<std::string> keys = {
-      ResponseKey(scope, "1", 2, "hm.0"), ResponseKey({"u", "d", "p"}, "1", 2, "hm.0"),
-      ResponseKey({"t", "e", "p"}, "1", 2, "hm.0"), ResponseKey({"t", "d", "q"}, "1", 2, "hm.0"),
-      ResponseKey(scope, "12", 2, "hm.0"), ResponseKey(scope, "1", 22, "hm.0"), ResponseKey(scope, "1", 2, "hm.1")};
+  const std::set<std::string> keys = {ResponseKey(scope, "1", 2, "hm.0"),
+                                      ResponseKey({"u", "d", "p"}, "1", 2, "hm.0"),
+                                      ResponseKey({"t", "e", "p"}, "1", 2, "hm.0"),
+                                      ResponseKey({"t", "d", "q"}, "1", 2, "hm.0"),
+                                      ResponseKey(scope, "12", 2, "hm.0"),
+                                      ResponseKey(scope, "1", 22, "hm.0"),
+                                      ResponseKey(scope, "1", 2, "hm.1")};
   EXPECT_EQ(keys.size(), 7u);
   EXPECT_EQ(keys.begin()->size(), 32u);
 }

@@ -35,7 +35,8 @@ class TreeBuilder : public YAML::EventHandler {
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     throw Refusal{mark, "aliases (*name) are not allowed; write the value out"};
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     RefuseAnchor(mark, anchor);
     RefuseTag(mark, tag);
     if (value.find('\0') != std::string::npos) throw Refusal{mark, "a NUL byte is not allowed; remove it"};
@@ -44,11 +45,13 @@ class TreeBuilder : public YAML::EventHandler {
     node.quoted = tag == "!";
     Add(std::move(node));
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     Open(mark, tag, anchor, YamlNode::Kind::kList);
   }
   void OnSequenceEnd() override { Close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     Open(mark, tag, anchor, YamlNode::Kind::kMap);
   }
   void OnMapEnd() override { Close(); }
@@ -77,7 +80,8 @@ class TreeBuilder : public YAML::EventHandler {
   }
   static void RefuseTag(const YAML::Mark& mark, const std::string& tag) {
     if (!tag.empty() && tag != "?" && tag != "!") {
-      throw Refusal{mark, absl::StrCat("tag \"", absl::CHexEscape(tag.substr(0, kShownBytes)), "\" is not allowed; leave it out")};
+      throw Refusal{mark, absl::StrCat("tag \"", absl::CHexEscape(tag.substr(0, kShownBytes)),
+                                       "\" is not allowed; leave it out")};
     }
   }
   void Open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
@@ -86,7 +90,8 @@ class TreeBuilder : public YAML::EventHandler {
     if (!open_.empty() && open_.back().node.kind == YamlNode::Kind::kMap && !open_.back().has_key) {
       throw Refusal{mark, "a key must be a plain word"};
     }
-    if (open_.size() >= kMaxDepth) throw Refusal{mark, absl::StrCat("nested deeper than ", kMaxDepth, " levels; no job needs that, remove some")};
+    if (open_.size() >= kMaxDepth)
+      throw Refusal{mark, absl::StrCat("nested deeper than ", kMaxDepth, " levels; no job needs that, remove some")};
     open_.push_back({.node = Node(mark, kind)});
   }
   void Close() {
@@ -117,8 +122,8 @@ class TreeBuilder : public YAML::EventHandler {
     const auto [first, added] = parent.entry_of.emplace(key.scalar, parent.node.entries.size());
     if (!added) {
       throw Refusal{mark, absl::StrCat("key \"", absl::CHexEscape(key.scalar.substr(0, kShownBytes)),
-                                       "\" appears twice (its first value is in line ", parent.node.entries[first->second].second.line,
-                                       "); keep one")};
+                                       "\" appears twice (its first value is in line ",
+                                       parent.node.entries[first->second].second.line, "); keep one")};
     }
     parent.key = std::move(key.scalar);
     parent.has_key = true;
@@ -133,7 +138,11 @@ size_t FindInvalidUtf8(absl::string_view text) {
   for (size_t i = 0; i < text.size();) {
     const auto byte = [&](size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0u; };
     const unsigned lead = byte(i);
-    const size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+    const size_t length = lead < 0x80                   ? 1
+                          : lead >= 0xc2 && lead < 0xe0 ? 2
+                          : lead >= 0xe0 && lead < 0xf0 ? 3
+                          : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                        : 0;
     if (length == 0) return i;
     for (size_t j = 1; j < length; ++j) {
       if ((byte(i + j) & 0xc0) != 0x80) return i;
@@ -180,7 +189,8 @@ std::string YamlNode::Describe() const {
 
 absl::StatusOr<YamlNode> ParseYamlTree(absl::string_view text, absl::string_view file_name) {
   if (text.size() > kMaxBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(file_name, ":1:1: the file has ", text.size(), " bytes; at most ", kMaxBytes, " are read"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(file_name, ":1:1: the file has ", text.size(), " bytes; at most ", kMaxBytes, " are read"));
   }
   if (const size_t bad = FindInvalidUtf8(text); bad != absl::string_view::npos) {
     return At(file_name, MarkOf(text, bad), "the file is not UTF-8 text; save it as UTF-8");
@@ -193,11 +203,13 @@ absl::StatusOr<YamlNode> ParseYamlTree(absl::string_view text, absl::string_view
   try {
     YAML::Parser parser(stream);
     if (!parser.HandleNextDocument(builder)) {
-      return absl::InvalidArgumentError(absl::StrCat(file_name, ":1:1: the file is empty; `kdctl explain pair` shows what belongs here"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(file_name, ":1:1: the file is empty; `kdctl explain pair` shows what belongs here"));
     }
     TreeBuilder second;
     if (parser.HandleNextDocument(second)) {
-      return absl::InvalidArgumentError(absl::StrCat(file_name, ": a second document (---) is not allowed; one file holds one job"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(file_name, ": a second document (---) is not allowed; one file holds one job"));
     }
   } catch (const Refusal& refusal) {
     return At(file_name, refusal.mark, refusal.problem);

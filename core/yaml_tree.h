@@ -1,5 +1,6 @@
-// YAML as a tree with positions, read through a guard. yaml-cpp alone follows alias bombs and lets the first of two equal
-// keys win; here anchors, aliases, tags, duplicate keys, second documents and deep nesting are refused as they are read.
+// YAML as a tree with positions, read through a guard. yaml-cpp alone follows alias bombs and lets the first of two
+// equal keys win; here anchors, aliases, tags, duplicate keys, second documents and deep nesting are refused as they
+// are read.
 #ifndef KD_CORE_YAML_TREE_H_
 #define KD_CORE_YAML_TREE_H_
 

@@ -118,8 +118,8 @@ std::vector<uint8_t> DrawPicture(const DriveScene& scene, double time, const Pic
   directions.reserve(pixels);
   for (int v = 0; v < camera.height; ++v) {
     for (int u = 0; u < camera.width; ++u) {
-      directions.push_back(camera.camera_to_street.Rotate({(u - camera.intrinsic[2]) / camera.intrinsic[0],
-                                                           (v - camera.intrinsic[5]) / camera.intrinsic[4], 1}));
+      directions.push_back(camera.camera_to_street.Rotate(
+          {(u - camera.intrinsic[2]) / camera.intrinsic[0], (v - camera.intrinsic[5]) / camera.intrinsic[4], 1}));
     }
   }
   std::vector<RayTarget> targets;

@@ -115,10 +115,10 @@ class CustomDataset : public Dataset {
         absl::StrAppend(out, absl::CHexEscape(name.substr(0, 16)));
       };
       const auto shown_end = rows.names.begin() + static_cast<std::ptrdiff_t>(std::min<size_t>(rows.names.size(), 8));
-      const std::string shown =
-          rows.names.empty() ? ""
-                             : absl::StrCat(" (", absl::StrJoin(rows.names.begin(), shown_end, ", ", append),
-                                            shown_end == rows.names.end() ? ")" : ", ...)");
+      const std::string shown = rows.names.empty()
+                                    ? ""
+                                    : absl::StrCat(" (", absl::StrJoin(rows.names.begin(), shown_end, ", ", append),
+                                                   shown_end == rows.names.end() ? ")" : ", ...)");
       return absl::DataLossError(absl::StrCat(path, ": ", rows.columns, " columns", shown, ", expected ", columns_,
                                               "; set data.point_columns, or add what is missing to the file"));
     }

@@ -31,8 +31,8 @@ class Dataset {
   virtual const std::vector<std::string>& class_names() const = 0;
 
   // Names the content: "sha256:..." over format, class names, crop setting and, for each sample of the split in order,
-  // its name, the size of its points file and the bytes of its labels and calibration; or, where one record holds it all,
-  // its length and checksum.
+  // its name, the size of its points file and the bytes of its labels and calibration; or, where one record holds it
+  // all, its length and checksum.
   virtual absl::StatusOr<std::string> Digest(const std::string& split) const = 0;
 
   // Digest() of the same data opened without crop, as object databases name them.

@@ -90,8 +90,8 @@ absl::StatusOr<KittiCalib> ParseKittiCalib(absl::string_view text, absl::string_
     ++line_number;
     const size_t colon = line.find(':');
     if (colon == absl::string_view::npos) continue;
-    const auto entry = std::find_if(wanted.begin(), wanted.end(),
-                                    [&](const Wanted& w) { return w.key == line.substr(0, colon); });
+    const auto entry =
+        std::find_if(wanted.begin(), wanted.end(), [&](const Wanted& w) { return w.key == line.substr(0, colon); });
     if (entry == wanted.end()) continue;
     const std::vector<absl::string_view> fields =
         absl::StrSplit(line.substr(colon + 1), absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
@@ -102,8 +102,8 @@ absl::StatusOr<KittiCalib> ParseKittiCalib(absl::string_view text, absl::string_
     }
     for (size_t i = 0; i < fields.size(); ++i) {
       if (!absl::SimpleAtod(fields[i], &entry->values[i]) || !(std::abs(entry->values[i]) <= kLargestNumber)) {
-        return absl::InvalidArgumentError(absl::StrCat(file_name, ":", line_number, ": \"", absl::CHexEscape(fields[i].substr(0, 40)),
-                                                       "\" in ", entry->key,
+        return absl::InvalidArgumentError(absl::StrCat(file_name, ":", line_number, ": \"",
+                                                       absl::CHexEscape(fields[i].substr(0, 40)), "\" in ", entry->key,
                                                        " is not a number of at most 1e9; copy the file anew"));
       }
     }

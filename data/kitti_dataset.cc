@@ -90,7 +90,8 @@ class KittiDataset : public Dataset {
                                                 " is missing; add it or take the name out of the split"));
       }
       KD_ASSIGN_OR_RETURN(const std::string calib, ReadFile(PathOf(root_, "calib", name, ".txt"), kMaxDataTextBytes));
-      KD_ASSIGN_OR_RETURN(const std::string labels, ReadFile(PathOf(root_, "label_2", name, ".txt"), kMaxDataTextBytes));
+      KD_ASSIGN_OR_RETURN(const std::string labels,
+                          ReadFile(PathOf(root_, "label_2", name, ".txt"), kMaxDataTextBytes));
       hasher.Update(absl::StrCat(name, " ", size, " ", calib.size(), " ", labels.size(), "\n"));
       hasher.Update(calib);
       hasher.Update(labels);
@@ -111,7 +112,8 @@ class KittiDataset : public Dataset {
       if (!possible(object.length) || !possible(object.width) || !possible(object.height)) {
         return absl::DataLossError(absl::StrCat(path, ": object ", &object - objects->data() + 1, " (", object.type,
                                                 ") is ", object.height, " x ", object.width, " x ", object.length,
-                                                " m, sizes must be above 0 and at most ", kLargestObject, "; mend or remove the line"));
+                                                " m, sizes must be above 0 and at most ", kLargestObject,
+                                                "; mend or remove the line"));
       }
       boxes.push_back({.box = KittiToLidar(object, calib), .label = static_cast<int32_t>(name - class_names_.begin())});
     }
@@ -144,7 +146,8 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data) 
     std::error_code error;
     if (!fs::is_directory(path, error)) {
       return absl::NotFoundError(
-          absl::StrCat("data.root \"", data.root(), "\": ", path, " is not a folder; correct the path or mount the data set "
+          absl::StrCat("data.root \"", data.root(), "\": ", path,
+                       " is not a folder; correct the path or mount the data set "
                        "there (KITTI's layout: ImageSets/ and training/{velodyne,calib,label_2}/)"));
     }
   }
@@ -216,8 +219,8 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data) {
   if (data.format() == "nuscenes") return OpenNuscenesDataset(data);
   if (data.format() == "waymo") return OpenWaymoDataset(data);
   if (data.format() == "custom") return OpenCustomDataset(data);
-  return absl::InvalidArgumentError(
-      absl::StrCat("data.format \"", data.format(), "\" is not known; use \"kitti\", \"nuscenes\", \"waymo\" or \"custom\""));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "data.format \"", data.format(), "\" is not known; use \"kitti\", \"nuscenes\", \"waymo\" or \"custom\""));
 }
 
 }  // namespace kd

@@ -20,15 +20,16 @@ absl::StatusOr<KittiObject> ParseLine(absl::string_view line, KittiText kind) {
   const std::vector<absl::string_view> fields = absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
   const size_t expected = kind == KittiText::kLabels ? kLabelFields : kLabelFields + 1;
   if (fields.size() != expected) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        fields.size(), " fields, expected ", expected,
-        " (type truncated occluded alpha left top right bottom height width length x y z rotation_y",
-        kind == KittiText::kResults ? " score" : "", "); mend or remove the line"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(fields.size(), " fields, expected ", expected,
+                     " (type truncated occluded alpha left top right bottom height width length x y z rotation_y",
+                     kind == KittiText::kResults ? " score" : "", "); mend or remove the line"));
   }
   std::array<double, kLabelFields + 1> numbers{};
   for (size_t i = 1; i < fields.size(); ++i) {
     if (!absl::SimpleAtod(fields[i], &numbers[i]) || !(std::abs(numbers[i]) <= kLargestNumber)) {
-      return absl::InvalidArgumentError(absl::StrCat("field ", i + 1, " is \"", absl::CHexEscape(fields[i].substr(0, 40)),
+      return absl::InvalidArgumentError(absl::StrCat("field ", i + 1, " is \"",
+                                                     absl::CHexEscape(fields[i].substr(0, 40)),
                                                      "\", expected a number of at most 1e9; mend or remove the line"));
     }
   }

@@ -60,10 +60,11 @@ class KittiFolder {
 };
 
 TEST(KittiLabelTest, FourteenFieldsAreRefusedWithFileAndLine) {
-  EXPECT_THAT(ParseKittiObjects("\nCar 0 0 0 1 2 3 4 1 1 1 0 0 5\n", KittiText::kLabels, "label_2/000007.txt"),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       "label_2/000007.txt:2: 14 fields, expected 15 (type truncated occluded alpha left top right bottom "
-                       "height width length x y z rotation_y); mend or remove the line"));
+  EXPECT_THAT(
+      ParseKittiObjects("\nCar 0 0 0 1 2 3 4 1 1 1 0 0 5\n", KittiText::kLabels, "label_2/000007.txt"),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               "label_2/000007.txt:2: 14 fields, expected 15 (type truncated occluded alpha left top right bottom "
+               "height width length x y z rotation_y); mend or remove the line"));
 }
 
 TEST(KittiLabelTest, AWordWhereANumberBelongsIsQuoted) {
@@ -201,9 +202,10 @@ TEST(KittiDatasetTest, ATruncatedPointFileIsDataLossWithARemedy) {
   KittiFolder folder;
   const std::string path = folder.data().root() + "/training/velodyne/000001.bin";
   folder.Write("training/velodyne/000001.bin", std::string(31, '\0'));
-  EXPECT_THAT((*OpenDataset(folder.data()))->Read("000001"),
-              StatusIs(absl::StatusCode::kDataLoss, path + ": 31 bytes are not a whole number of points (16 bytes each); the "
-                                                           "file is cut short, copy it anew"));
+  EXPECT_THAT(
+      (*OpenDataset(folder.data()))->Read("000001"),
+      StatusIs(absl::StatusCode::kDataLoss, path + ": 31 bytes are not a whole number of points (16 bytes each); the "
+                                                   "file is cut short, copy it anew"));
   folder.Write("training/velodyne/000001.bin", "");
   EXPECT_THAT((*OpenDataset(folder.data()))->Read("000001"),
               StatusIs(absl::StatusCode::kDataLoss, path + " is empty; the file is cut short, copy it anew"));
@@ -229,9 +231,11 @@ TEST(KittiDatasetTest, AMissingFolderIsNamed) {
   data.set_format("kitti");
   data.set_root("/no/such/kitti");
   data.add_class_names("Car");
-  EXPECT_THAT(OpenDataset(data), StatusIs(absl::StatusCode::kNotFound,
-                       "data.root \"/no/such/kitti\": /no/such/kitti is not a folder; correct the path or mount the data set "
-                       "there (KITTI's layout: ImageSets/ and training/{velodyne,calib,label_2}/)"));
+  EXPECT_THAT(
+      OpenDataset(data),
+      StatusIs(absl::StatusCode::kNotFound,
+               "data.root \"/no/such/kitti\": /no/such/kitti is not a folder; correct the path or mount the data set "
+               "there (KITTI's layout: ImageSets/ and training/{velodyne,calib,label_2}/)"));
 }
 
 TEST(KittiDatasetTest, AMissingSplitListsTheOthers) {
@@ -270,27 +274,29 @@ TEST(KittiDatasetTest, HostilePointFilesAreWholeAndFiniteOrRefusedInOneLine) {
   const auto dataset = *OpenDataset(folder.data());
   const float points[] = {1, 2, 3, 0.5f, 4, 5, 6, 0.25f, 7, 8, 9, 0};
   int refused = 0;
-  ForHostileInput(std::string(reinterpret_cast<const char*>(points), sizeof(points)), 300, [&](const std::string& bytes) {
-    folder.Write("training/velodyne/000001.bin", bytes);
-    const auto frame = dataset->Read("000001");
-    ASSERT_EQ(frame.ok(), bytes.size() % 16 == 0 && !bytes.empty());
-    if (!frame.ok()) {
-      ++refused;
-      ASSERT_THAT(frame, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("000001.bin")));
-      ASSERT_THAT(frame.status().message(), IsOneLine());
-      return;
-    }
-    ASSERT_LE(frame->num_points(), bytes.size() / 16);
-    for (const float value : frame->points) ASSERT_TRUE(std::isfinite(value));
-  });
+  ForHostileInput(std::string(reinterpret_cast<const char*>(points), sizeof(points)), 300,
+                  [&](const std::string& bytes) {
+                    folder.Write("training/velodyne/000001.bin", bytes);
+                    const auto frame = dataset->Read("000001");
+                    ASSERT_EQ(frame.ok(), bytes.size() % 16 == 0 && !bytes.empty());
+                    if (!frame.ok()) {
+                      ++refused;
+                      ASSERT_THAT(frame, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("000001.bin")));
+                      ASSERT_THAT(frame.status().message(), IsOneLine());
+                      return;
+                    }
+                    ASSERT_LE(frame->num_points(), bytes.size() / 16);
+                    for (const float value : frame->points) ASSERT_TRUE(std::isfinite(value));
+                  });
   EXPECT_GT(refused, 40);
 }
 
 TEST(KittiDatasetTest, AnObjectLargerThanAnyVehicleIsDataLoss) {
   KittiFolder folder;
   folder.Write("training/label_2/000001.txt", "Car 0 0 0 1 2 3 4 1 1 1e8 0 0 5 0\n");
-  EXPECT_THAT((*OpenDataset(folder.data()))->Read("000001"),
-              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("sizes must be above 0 and at most 100; mend or remove")));
+  EXPECT_THAT(
+      (*OpenDataset(folder.data()))->Read("000001"),
+      StatusIs(absl::StatusCode::kDataLoss, HasSubstr("sizes must be above 0 and at most 100; mend or remove")));
 }
 
 TEST(KittiDatasetTest, PointsThatAreNotFiniteAreDropped) {
@@ -315,9 +321,9 @@ TEST(KittiDatasetTest, ABoxWithoutSizeIsDataLoss) {
 
 TEST(KittiDatasetTest, DontCareAndOtherClassesAreDropped) {
   KittiFolder folder;
-  folder.Write("training/label_2/000001.txt",
-               std::string("DontCare -1 -1 -10 1 2 3 4 -1 -1 -1 -1000 -1000 -1000 -10\n"
-                           "Van 0 0 0 1 2 3 4 1 1 1 0 0 5 0\n") + kLabel);
+  folder.Write("training/label_2/000001.txt", std::string("DontCare -1 -1 -10 1 2 3 4 -1 -1 -1 -1000 -1000 -1000 -10\n"
+                                                          "Van 0 0 0 1 2 3 4 1 1 1 0 0 5 0\n") +
+                                                  kLabel);
   const auto frame = (*OpenDataset(folder.data()))->Read("000001");
   ASSERT_THAT(frame, IsOk());
   ASSERT_EQ(frame->boxes.size(), 1u);
@@ -331,8 +337,7 @@ TEST(KittiDatasetTest, AnImageThatIsNoPngIsDataLoss) {
   v1::Data data = folder.data();
   data.set_fov_crop(true);
   EXPECT_THAT((*OpenDataset(data))->Read("000001"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("000001.png")));
-  folder.Write("training/image_2/000001.png",
-               std::string("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xff\xff\xff\0\0\1\0", 24));
+  folder.Write("training/image_2/000001.png", std::string("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xff\xff\xff\0\0\1\0", 24));
   EXPECT_THAT((*OpenDataset(data))->Read("000001"),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("4294967295 x 256 pixels")));
 }
@@ -354,8 +359,8 @@ int CountInside(const std::vector<float>& points, const KittiObject& o, const Ki
   for (size_t i = 0; i < points.size(); i += 4) {
     const Vec3 camera = calib.LidarToCamera({points[i], points[i + 1], points[i + 2]});
     const double x = camera[0] - o.x, y = camera[1] - o.y, z = camera[2] - o.z;
-    count += std::abs(c * x - s * z) <= o.length / 2 && std::abs(s * x + c * z) <= o.width / 2 &&
-             y <= 0 && y >= -o.height;
+    count +=
+        std::abs(c * x - s * z) <= o.length / 2 && std::abs(s * x + c * z) <= o.width / 2 && y <= 0 && y >= -o.height;
   }
   return count;
 }

@@ -25,18 +25,19 @@ Window WindowOf(const Box3d& box, const LaserPattern& pattern, const RigidTransf
   const double turns = (pattern.first_azimuth - std::atan2(centre[1], centre[0])) / (2 * M_PI);
   const double half = std::asin(radius / distance) / (2 * M_PI);
   window.first = static_cast<int>(std::floor((turns - half) * pattern.columns));
-  window.last = std::min(static_cast<int>(std::ceil((turns + half) * pattern.columns)),
-                         window.first + pattern.columns - 1);
+  window.last =
+      std::min(static_cast<int>(std::ceil((turns + half) * pattern.columns)), window.first + pattern.columns - 1);
   const double rise = box.dz / 2 + lean * 2 * radius;
   const auto inclination = [&](double height) {
     return std::array<double, 2>{std::atan2(height, distance - radius), std::atan2(height, distance + radius)};
   };
   const auto bottom = inclination(centre[2] - rise), top = inclination(centre[2] + rise);
   const std::vector<double>& beams = pattern.inclinations;
-  window.low = static_cast<int>(
-      std::lower_bound(beams.begin(), beams.end(), std::min(bottom[0], bottom[1]) - 1e-6) - beams.begin());
-  window.high = static_cast<int>(
-      std::upper_bound(beams.begin(), beams.end(), std::max(top[0], top[1]) + 1e-6) - beams.begin()) - 1;
+  window.low = static_cast<int>(std::lower_bound(beams.begin(), beams.end(), std::min(bottom[0], bottom[1]) - 1e-6) -
+                                beams.begin());
+  window.high =
+      static_cast<int>(std::upper_bound(beams.begin(), beams.end(), std::max(top[0], top[1]) + 1e-6) - beams.begin()) -
+      1;
   return window;
 }
 

@@ -24,7 +24,7 @@ constexpr char kRemedy[] = "; unpack nuScenes's metadata archive anew";
 constexpr double kFarthest = 1e7;  // Metres; further than any two places on earth.
 constexpr double kLargestObject = 1000;
 constexpr int64_t kMaxImageSide = 1 << 20;
-constexpr int64_t kMaxPoints = 1 << 30;     // On one object.
+constexpr int64_t kMaxPoints = 1 << 30;              // On one object.
 constexpr int64_t kMaxTimestamp = int64_t{1} << 53;  // Exact in a double.
 
 struct Category {
@@ -202,8 +202,8 @@ class NuscenesTableReader {
     return ForEachRecord("attribute", token, {{"name", &name}}, [&]() -> absl::Status {
       const int index = NuscenesAttributeIndex(name);
       if (index < 0) {
-        return Invalid("name", absl::StrCat("is \"", absl::CEscape(name.substr(0, 64)), "\"; attributes are: ",
-                                            absl::StrJoin(kNuscenesAttributes, ", ")));
+        return Invalid("name", absl::StrCat("is \"", absl::CEscape(name.substr(0, 64)),
+                                            "\"; attributes are: ", absl::StrJoin(kNuscenesAttributes, ", ")));
       }
       return attribute_tokens_.Add(token, static_cast<size_t>(index));
     });

@@ -36,8 +36,10 @@ inline constexpr std::array<NuscenesClass, 10> kNuscenesClasses = {{{"car", 50},
                                                                     {"traffic_cone", 30},
                                                                     {"barrier", 30}}};
 inline constexpr std::array<const char*, 8> kNuscenesAttributes = {
-    "pedestrian.moving", "pedestrian.sitting_lying_down", "pedestrian.standing", "cycle.with_rider",
-    "cycle.without_rider", "vehicle.moving", "vehicle.parked", "vehicle.stopped"};
+    "pedestrian.moving",   "pedestrian.sitting_lying_down",
+    "pedestrian.standing", "cycle.with_rider",
+    "cycle.without_rider", "vehicle.moving",
+    "vehicle.parked",      "vehicle.stopped"};
 
 // Index into the lists above; -1: none of them.
 int NuscenesClassIndex(absl::string_view name);

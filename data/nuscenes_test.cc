@@ -147,7 +147,7 @@ TEST_F(NuscenesTablesTest, HostileTablesNeverCrash) {
   }
 }
 
-constexpr const char* kTables[] = {"attribute", "calibrated_sensor", "category", "ego_pose",         "instance",
+constexpr const char* kTables[] = {"attribute", "calibrated_sensor", "category", "ego_pose",          "instance",
                                    "sample",    "sample_data",       "scene",    "sample_annotation", "sensor"};
 
 // Opens damaged tables and asks everything of those that open all the same.
@@ -172,8 +172,9 @@ void UseTables(const std::string& folder, const std::string& table) {
 }
 
 TEST_F(NuscenesTablesTest, ValuesOfAnyTypeAreErrorsOrHarmless) {
-  const Json odd[] = {nullptr, true,  -1, 1e300, 9007199254740993, "", "\n\x01", std::string(32, 'c'), Json::array(),
-                      Json::object(), {0, 0, 0}, {0, 0, 0, 0}, {{1, 2}, {"x"}}};
+  const Json odd[] = {
+      nullptr,       true,           -1,        1e300,        9007199254740993, "", "\n\x01", std::string(32, 'c'),
+      Json::array(), Json::object(), {0, 0, 0}, {0, 0, 0, 0}, {{1, 2}, {"x"}}};
   for (const char* name : kTables) {
     const std::string whole = *ReadFile(Table(name));
     const Json before = Json::parse(whole);
@@ -218,8 +219,9 @@ class NuscenesFrameTest : public NuscenesTablesTest {
     for (const NuscenesRecording& recording : tables->recordings()) {
       if (!absl::StrContains(recording.filename, "LIDAR_TOP")) continue;
       const Vec3 pole = tables->SensorToGlobal(recording).Inverse().Apply(kPole);
-      const float rows[] = {0.9f, -0.9f, 0, 7, 0, static_cast<float>(pole[0]), static_cast<float>(pole[1]),
-                            static_cast<float>(pole[2]), 9, 31};
+      const float rows[] = {
+          0.9f, -0.9f, 0, 7, 0, static_cast<float>(pole[0]), static_cast<float>(pole[1]), static_cast<float>(pole[2]),
+          9,    31};
       Write(recording.filename, std::string(reinterpret_cast<const char*>(rows), sizeof(rows)));
     }
     // The last sample of a scene: others come before it.

@@ -75,11 +75,11 @@ absl::Status CheckSource(const ObjectDatabaseInfo& info, const v1::Data& data, c
     std::string layout = data.format();
     if (layout == "custom") absl::StrAppend(&layout, " --point-columns ", data.point_columns());
     if (layout == "nuscenes") absl::StrAppend(&layout, " --sweeps ", data.sweeps());
-    return absl::FailedPreconditionError(absl::StrCat(
-        kField, ": the object database of split \"", split, "\" in ", data.augmentation().objects(), " has ", what, " ",
-        here, ", the split in ", data.root(), " has ", there,
-        "; make it anew in another folder: kdctl data prepare --data ", data.root(), " --format ", layout,
-        " --split ", split, " --classes ", classes, " --out FOLDER"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(kField, ": the object database of split \"", split, "\" in ", data.augmentation().objects(),
+                     " has ", what, " ", here, ", the split in ", data.root(), " has ", there,
+                     "; make it anew in another folder: kdctl data prepare --data ", data.root(), " --format ", layout,
+                     " --split ", split, " --classes ", classes, " --out FOLDER"));
   };
   if (info.class_names != dataset.class_names()) {
     return differs("classes", absl::StrJoin(info.class_names, ","), classes);

@@ -372,9 +372,8 @@ TEST_F(ObjectSamplerTest, RefusesADatabaseOfOtherClassesColumnsOrFrames) {
       "--classes Car,Pedestrian,Cyclist --out FOLDER";
   const FakeDataset renamed({"Car", "Pedestrian", "Bicycle"}, frames_);
   EXPECT_THAT(ObjectSampler::Open(data, renamed).status(),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(HasSubstr("has classes Car,Pedestrian,Cyclist"),
-                             HasSubstr("has Car,Pedestrian,Bicycle"))));
+              StatusIs(absl::StatusCode::kFailedPrecondition, AllOf(HasSubstr("has classes Car,Pedestrian,Cyclist"),
+                                                                    HasSubstr("has Car,Pedestrian,Bicycle"))));
   std::vector<Frame> wide = frames_;
   wide[0].num_features = 5;
   wide[0].points.resize(5 * 100);
@@ -390,10 +389,10 @@ TEST_F(ObjectSamplerTest, RefusesADatabaseOfOtherClassesColumnsOrFrames) {
                                      HasSubstr(folder_ / "db"), HasSubstr(remedy))));
   EXPECT_THAT(std::string(status.message()),
               AllOf(::testing::StartsWith("data.augmentation.objects: "), ::testing::Not(HasSubstr("\n"))));
-  EXPECT_THAT(ObjectSampler::Open(DataWith(folder_ / "none", {1, 1, 1}), dataset_).status(),
-              StatusIs(absl::StatusCode::kNotFound,
-                       AllOf(::testing::StartsWith("data.augmentation.objects: "), HasSubstr(folder_ / "none"),
-                             HasSubstr("kdctl data prepare"))));
+  EXPECT_THAT(
+      ObjectSampler::Open(DataWith(folder_ / "none", {1, 1, 1}), dataset_).status(),
+      StatusIs(absl::StatusCode::kNotFound, AllOf(::testing::StartsWith("data.augmentation.objects: "),
+                                                  HasSubstr(folder_ / "none"), HasSubstr("kdctl data prepare"))));
 }
 
 // The job crops frames to the image, the database is cut out of whole ones.

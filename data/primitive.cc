@@ -55,8 +55,8 @@ Vec3 RayTarget::NormalAt(const Vec3& point) const {
   // How far inside each pair of faces, in shares of the half size.
   const double up = std::abs(w) / half_z_;
   double nu = u / (half_x_ * half_x_), nv = v / (half_y_ * half_y_);
-  const double side = box_ ? std::max(std::abs(u) / half_x_, std::abs(v) / half_y_)
-                           : std::hypot(u / half_x_, v / half_y_);
+  const double side =
+      box_ ? std::max(std::abs(u) / half_x_, std::abs(v) / half_y_) : std::hypot(u / half_x_, v / half_y_);
   if (up > side) return {0, 0, w < 0 ? -1.0 : 1.0};
   if (box_) {
     const bool along = std::abs(u) / half_x_ > std::abs(v) / half_y_;

@@ -69,15 +69,20 @@ std::array<double, 4> QuaternionOfRotation(const std::array<double, 9>& r) {
 std::array<double, 9> RotationOfAngles(double roll, double pitch, double yaw) {
   const double cr = std::cos(roll), sr = std::sin(roll), cp = std::cos(pitch), sp = std::sin(pitch);
   const double cy = std::cos(yaw), sy = std::sin(yaw);
-  return {cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr,
-          sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr,
-          -sp,     cp * sr,                cp * cr};
+  return {cy * cp,
+          cy * sp * sr - sy * cr,
+          cy * sp * cr + sy * sr,
+          sy * cp,
+          sy * sp * sr + cy * cr,
+          sy * sp * cr - cy * sr,
+          -sp,
+          cp * sr,
+          cp * cr};
 }
 
 Angles AnglesOfRotation(const std::array<double, 9>& r) {
-  return {.roll = std::atan2(r[7], r[8]),
-          .pitch = -std::asin(std::clamp(r[6], -1.0, 1.0)),
-          .yaw = std::atan2(r[3], r[0])};
+  return {
+      .roll = std::atan2(r[7], r[8]), .pitch = -std::asin(std::clamp(r[6], -1.0, 1.0)), .yaw = std::atan2(r[3], r[0])};
 }
 
 }  // namespace kd

@@ -91,8 +91,8 @@ TEST(DriveSceneTest, EveryKindOccursAndAllOfItLiesInItsBox) {
       ++kinds[object.kind];
       moving += object.speed > 0;
       for (const ObjectPart& part : object.parts) {
-        const std::string place = absl::StrCat("kind ", static_cast<int>(object.kind), " part ",
-                                               &part - object.parts.data());
+        const std::string place =
+            absl::StrCat("kind ", static_cast<int>(object.kind), " part ", &part - object.parts.data());
         EXPECT_LE(std::abs(part.u) + part.dx / 2, object.size.l / 2 - kBoxMargin + 1e-9) << place;
         EXPECT_LE(std::abs(part.v) + part.dy / 2, object.size.w / 2 - kBoxMargin + 1e-9) << place;
         EXPECT_LE(part.high, object.size.h - kBoxMargin + 1e-9) << place;
@@ -282,8 +282,8 @@ TEST_F(SimulatedNuscenesTest, BoxesVelocitiesAndAttributesAreThoseOfTheScene) {
     for (size_t i = 0; i < frame.frame.boxes.size(); ++i) {
       const LabeledBox& labeled = frame.frame.boxes[i];
       const Vec3 centre = {labeled.box.x, labeled.box.y, labeled.box.z};
-      const auto object = std::find_if(
-          scene->drive.objects.begin(), scene->drive.objects.end(), [&](const DriveObject& o) {
+      const auto object =
+          std::find_if(scene->drive.objects.begin(), scene->drive.objects.end(), [&](const DriveObject& o) {
             return Distance((street_to_lidar * o.BoxAt(second)).translation, centre) < 1e-3;
           });
       ASSERT_NE(object, scene->drive.objects.end());
@@ -411,8 +411,7 @@ double VisibleShare(const DriveScene& drive, double second, size_t object, const
 }
 
 TEST_F(SimulatedNuscenesTest, VisibilityIsTheShareOfTheObjectThatNothingHides) {
-  const nlohmann::json rows =
-      nlohmann::json::parse(*ReadFile(options_->root + "/v1.0-mini/sample_annotation.json"));
+  const nlohmann::json rows = nlohmann::json::parse(*ReadFile(options_->root + "/v1.0-mini/sample_annotation.json"));
   const std::map<std::string, std::pair<double, double>> levels = {
       {"1", {0, 0.4}}, {"2", {0.4, 0.6}}, {"3", {0.6, 0.8}}, {"4", {0.8, 1}}};
   std::map<std::string, int> counts;
@@ -557,8 +556,8 @@ TEST_F(SimulatedWaymoTest, BoxesVelocitiesAndPointsAreThoseOfTheScene) {
     ASSERT_THAT(frame, IsOk());
     for (const LabeledBox& labeled : frame->boxes) {
       const Vec3 centre = {labeled.box.x, labeled.box.y, labeled.box.z};
-      const auto object = std::find_if(
-          segment.drive.objects.begin(), segment.drive.objects.end(), [&](const DriveObject& o) {
+      const auto object =
+          std::find_if(segment.drive.objects.begin(), segment.drive.objects.end(), [&](const DriveObject& o) {
             return Distance((street_to_vehicle * o.BoxAt(second)).translation, centre) < 1e-3;
           });
       ASSERT_NE(object, segment.drive.objects.end());
@@ -646,8 +645,8 @@ std::string Inflated(const std::string& stream, size_t size) {
 }
 
 TEST_F(SimulatedWaymoTest, ProjectionsNameACameraThatLooksThatWay) {
-  const auto file = TfRecordFile::Open(
-      options_->root + "/validation/segment-simulated_val_000000_with_camera_labels.tfrecord");
+  const auto file =
+      TfRecordFile::Open(options_->root + "/validation/segment-simulated_val_000000_with_camera_labels.tfrecord");
   ASSERT_THAT(file, IsOk());
   waymo::Frame frame;
   ASSERT_TRUE(frame.ParseFromString(*file->Read(0)));
@@ -678,8 +677,7 @@ TEST_F(SimulatedWaymoTest, ProjectionsNameACameraThatLooksThatWay) {
 }
 
 TEST_F(SimulatedWaymoTest, SegmentsThatAreThereAreKept) {
-  const std::string path =
-      options_->root + "/training/segment-simulated_train_000001_with_camera_labels.tfrecord";
+  const std::string path = options_->root + "/training/segment-simulated_train_000001_with_camera_labels.tfrecord";
   const std::string digest = *Sha256DigestOfFile(path);
   std::filesystem::remove(path);
   EXPECT_THAT(WriteSimulatedWaymo(*options_, nullptr), IsOk());

@@ -77,10 +77,12 @@ LaserPattern LidarPattern() {
 }
 
 // By DriveKind.
-constexpr const char* kCategories[kDriveKinds] = {
-    "vehicle.car",         "vehicle.truck",          "vehicle.bus.rigid",  "vehicle.trailer",
-    "vehicle.construction", "human.pedestrian.adult", "vehicle.motorcycle", "vehicle.bicycle",
-    "vehicle.bicycle",     "movable_object.trafficcone", "movable_object.barrier"};
+constexpr const char* kCategories[kDriveKinds] = {"vehicle.car",           "vehicle.truck",
+                                                  "vehicle.bus.rigid",     "vehicle.trailer",
+                                                  "vehicle.construction",  "human.pedestrian.adult",
+                                                  "vehicle.motorcycle",    "vehicle.bicycle",
+                                                  "vehicle.bicycle",       "movable_object.trafficcone",
+                                                  "movable_object.barrier"};
 
 // Empty: none.
 std::string AttributeOf(const DriveObject& object) {
@@ -107,9 +109,7 @@ std::string AttributeOf(const DriveObject& object) {
 }
 
 // Tokens of visibility.json.
-std::string VisibilityOf(double share) {
-  return share < 0.4 ? "1" : share < 0.6 ? "2" : share < 0.8 ? "3" : "4";
-}
+std::string VisibilityOf(double share) { return share < 0.4 ? "1" : share < 0.6 ? "2" : share < 0.8 ? "3" : "4"; }
 
 // A table as text that grows by records.
 class Table {

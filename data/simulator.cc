@@ -45,7 +45,8 @@ void ColumnsOf(const Box3d& box, int& first, int& last) {
   last = kAzimuths - 1;
   if (distance <= radius) return;
   const double centre = std::atan2(box.y, box.x), half = std::asin(radius / distance);
-  first = std::max(first, static_cast<int>(std::floor((centre - half + kHalfField) / (2 * kHalfField) * kAzimuths - 0.5)));
+  first =
+      std::max(first, static_cast<int>(std::floor((centre - half + kHalfField) / (2 * kHalfField) * kAzimuths - 0.5)));
   last = std::min(last, static_cast<int>(std::ceil((centre + half + kHalfField) / (2 * kHalfField) * kAzimuths - 0.5)));
 }
 
@@ -103,28 +104,34 @@ SimulatedFrame SimulateFrame(uint64_t seed) {
       // Every ray draws the same number of values, so that one object's change leaves the noise of the others alone.
       const double drop = rng.Uniform(), range_noise = rng.Normal(), intensity_noise = rng.Normal();
       if (pixel.range > kMaxRange) continue;
-      const double lost = 0.05 + 0.25 * (pixel.range / kMaxRange) * (pixel.range / kMaxRange) + (reflectivity < 0.08 ? 0.25 : 0);
+      const double lost =
+          0.05 + 0.25 * (pixel.range / kMaxRange) * (pixel.range / kMaxRange) + (reflectivity < 0.08 ? 0.25 : 0);
       if (drop < lost) continue;
       const double range = pixel.range + kRangeNoise * range_noise;
       const double ce = std::cos(Elevation(beam)), se = std::sin(Elevation(beam));
       result.frame.points.push_back(static_cast<float>(range * ce * std::cos(Azimuth(column))));
       result.frame.points.push_back(static_cast<float>(range * ce * std::sin(Azimuth(column))));
       result.frame.points.push_back(static_cast<float>(range * se));
-      result.frame.points.push_back(static_cast<float>(std::clamp(reflectivity * (1 + 0.15 * intensity_noise), 0.0, 1.0)));
-      if (pixel.primitive >= 0 && scene.primitives[pixel.primitive].object >= 0) ++hits[scene.primitives[pixel.primitive].object];
+      result.frame.points.push_back(
+          static_cast<float>(std::clamp(reflectivity * (1 + 0.15 * intensity_noise), 0.0, 1.0)));
+      if (pixel.primitive >= 0 && scene.primitives[pixel.primitive].object >= 0)
+        ++hits[scene.primitives[pixel.primitive].object];
     }
   }
   // Detectors keep the first points of a full voxel: in the order of the beams that would be the lowest ones.
   std::vector<float>& points = result.frame.points;
   for (size_t i = points.size() / 4; i > 1; --i) {
-    if (const size_t j = rng.Below(i); j + 1 < i) std::swap_ranges(&points[(i - 1) * 4], &points[i * 4 - 1] + 1, &points[j * 4]);
+    if (const size_t j = rng.Below(i); j + 1 < i)
+      std::swap_ranges(&points[(i - 1) * 4], &points[i * 4 - 1] + 1, &points[j * 4]);
   }
   for (size_t i = 0; i < scene.objects.size(); ++i) {
     const Box3d& b = scene.objects[i].box;
-    if (hits[i] < kMinHits || b.x < kMinX || b.x >= kMaxX || std::abs(b.y) >= kMaxY || b.z < kMinZ || b.z >= kMaxZ) continue;
+    if (hits[i] < kMinHits || b.x < kMinX || b.x >= kMaxX || std::abs(b.y) >= kMaxY || b.z < kMinZ || b.z >= kMaxZ)
+      continue;
     result.frame.boxes.push_back(scene.objects[i]);
     result.hits.push_back(hits[i]);
-    result.occlusion.push_back(1.0f - static_cast<float>(hits[i]) / static_cast<float>(std::max(image.rays_on_object[i], hits[i])));
+    result.occlusion.push_back(1.0f - static_cast<float>(hits[i]) /
+                                          static_cast<float>(std::max(image.rays_on_object[i], hits[i])));
   }
   return result;
 }
@@ -153,9 +160,11 @@ absl::Status WriteFrame(const std::string& root, const std::string& name, const 
     absl::StrAppend(&labels, FormatKittiObject(object, KittiText::kLabels), "\n");
   }
   const std::vector<float>& points = simulated.frame.points;
-  KD_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(root, "/training/velodyne/", name, ".bin"),
-                                         {reinterpret_cast<const char*>(points.data()), points.size() * sizeof(float)}));
-  KD_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(root, "/training/calib/", name, ".txt"), FormatKittiCalib(calib)));
+  KD_RETURN_IF_ERROR(
+      WriteFileAtomically(absl::StrCat(root, "/training/velodyne/", name, ".bin"),
+                          {reinterpret_cast<const char*>(points.data()), points.size() * sizeof(float)}));
+  KD_RETURN_IF_ERROR(
+      WriteFileAtomically(absl::StrCat(root, "/training/calib/", name, ".txt"), FormatKittiCalib(calib)));
   // Last: a frame with labels is complete.
   return WriteFileAtomically(absl::StrCat(root, "/training/label_2/", name, ".txt"), labels);
 }
@@ -163,8 +172,9 @@ absl::Status WriteFrame(const std::string& root, const std::string& name, const 
 }  // namespace
 
 absl::Status ClaimSimulatorFolder(const SimulatorOptions& options, const std::string& layout, const std::string& part) {
-  const std::string note = absl::StrCat("kdfleet simulator 1: ", layout, layout.empty() ? "" : " ", "train ",
-                                        options.train_frames, " val ", options.val_frames, " seed ", options.seed, "\n");
+  const std::string note =
+      absl::StrCat("kdfleet simulator 1: ", layout, layout.empty() ? "" : " ", "train ", options.train_frames, " val ",
+                   options.val_frames, " seed ", options.seed, "\n");
   const std::string note_path = options.root + "/simulator.txt";
   const absl::StatusOr<std::string> existing = ReadFile(note_path);
   if (existing.ok() && *existing != note) {

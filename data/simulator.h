@@ -22,10 +22,10 @@ struct SimulatedFrame {
   std::vector<float> occlusion;
 };
 
-// One frame as a function of `seed` alone: 32 beams from -22 to +3 degrees, 320 azimuths over +-50 degrees, sensor 1.8 m
-// above a gently sloping street with facades, parked and moving cars, pedestrians, cyclists and distractors of their
-// sizes; range noise, drop-out, reflectivity. Points come in random order. Labels: objects with at least 4 hits and their centre in
-// x 0..38.4, y -19.2..19.2, z -3..2 m.
+// One frame as a function of `seed` alone: 32 beams from -22 to +3 degrees, 320 azimuths over +-50 degrees, sensor 1.8
+// m above a gently sloping street with facades, parked and moving cars, pedestrians, cyclists and distractors of their
+// sizes; range noise, drop-out, reflectivity. Points come in random order. Labels: objects with at least 4 hits and
+// their centre in x 0..38.4, y -19.2..19.2, z -3..2 m.
 SimulatedFrame SimulateFrame(uint64_t seed);
 
 struct SimulatorOptions {
@@ -38,9 +38,9 @@ struct SimulatorOptions {
 // Frames written, and how many there will be.
 using SimulatorProgress = std::function<void(uint32_t done, uint32_t total)>;
 
-// Writes frames in KITTI's layout under `root`: train frames first, then validation frames with seeds of their own. Frames
-// that are there already are kept, so an interrupted run is finished by running it again.
-// FAILED_PRECONDITION: the folder holds frames of other options or something else. RESOURCE_EXHAUSTED: disk full.
+// Writes frames in KITTI's layout under `root`: train frames first, then validation frames with seeds of their own.
+// Frames that are there already are kept, so an interrupted run is finished by running it again. FAILED_PRECONDITION:
+// the folder holds frames of other options or something else. RESOURCE_EXHAUSTED: disk full.
 absl::Status WriteSimulatedKitti(const SimulatorOptions& options, const SimulatorProgress& progress);
 
 // Makes `options.root` the folder of a layout ("", "nuscenes", "waymo"), or finds that it is. `part`: a folder below it

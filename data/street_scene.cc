@@ -120,7 +120,8 @@ class Builder {
     const double across = pavement ? side * (half_width_ + rng_.Uniform(0.3, 2.2)) : rng_.Uniform(-1, 1) * half_width_;
     const double heading = rng_.Uniform(-M_PI, M_PI);
     for (int i = 0; i < size; ++i) {
-      const auto [x, y] = FromStreet(along + (i == 0 ? 0 : rng_.Uniform(-1.2, 1.2)), across + (i == 0 ? 0 : rng_.Uniform(-1.2, 1.2)));
+      const auto [x, y] =
+          FromStreet(along + (i == 0 ? 0 : rng_.Uniform(-1.2, 1.2)), across + (i == 0 ? 0 : rng_.Uniform(-1.2, 1.2)));
       const double l = 0.65 + 0.1 * rng_.Normal(), w = 0.62 + 0.08 * rng_.Normal(), h = 1.7 + 0.13 * rng_.Normal();
       const Footprint f{x, y, std::max(l, 0.35), std::max(w, 0.35), heading + 0.3 * rng_.Normal()};
       if (!Place(f)) continue;
@@ -132,7 +133,8 @@ class Builder {
 
   void AddCyclist() {
     const bool along_street = rng_.Uniform() < 0.75;
-    const double yaw = street_yaw_ + (along_street ? 0 : M_PI / 2) + (rng_.Uniform() < 0.5 ? 0 : M_PI) + 0.1 * rng_.Normal();
+    const double yaw =
+        street_yaw_ + (along_street ? 0 : M_PI / 2) + (rng_.Uniform() < 0.5 ? 0 : M_PI) + 0.1 * rng_.Normal();
     const auto [x, y] = FromStreet(rng_.Uniform(3, 40), rng_.Uniform(-1.1, 1.1) * half_width_);
     const double l = 1.75 + 0.12 * rng_.Normal(), w = 0.65 + 0.08 * rng_.Normal(), h = 1.7 + 0.1 * rng_.Normal();
     const Footprint f{x, y, l, w, yaw};
@@ -145,7 +147,8 @@ class Builder {
     for (const Distractor& kind : kDistractors) {
       for (int i = rng_.Poisson(kind.mean); i > 0; --i) {
         const auto [x, y] = FromStreet(rng_.Uniform(2, 42), rng_.Uniform(-1, 1) * (half_width_ + 2.5));
-        const Footprint f{x, y, rng_.Uniform(kind.min_l, kind.max_l), rng_.Uniform(kind.min_w, kind.max_w), rng_.Uniform(-M_PI, M_PI)};
+        const Footprint f{x, y, rng_.Uniform(kind.min_l, kind.max_l), rng_.Uniform(kind.min_w, kind.max_w),
+                          rng_.Uniform(-M_PI, M_PI)};
         const double height = rng_.Uniform(kind.min_h, kind.max_h), reflectivity = rng_.Uniform(0.05, 0.7);
         if (Place(f)) AddParts({{kind.shape, 0, 0, f.dx, f.dy, 0, height, reflectivity, kind.surface}}, f, -1);
       }

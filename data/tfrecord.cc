@@ -57,7 +57,7 @@ class File {
       return absl::ErrnoToStatus(error, absl::StrCat("cannot open ", path));
     }
     File file(path, fd);
-    struct stat info {};
+    struct stat info{};
     if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
       return absl::InvalidArgumentError(absl::StrCat(path, " is not a regular file"));
     }

@@ -94,7 +94,8 @@ std::string ViewMaker::Profile() const {
 }
 
 uint32_t ViewChecksum(const Frame& view) {
-  uint32_t crc = Crc32c(absl::string_view(reinterpret_cast<const char*>(view.points.data()), view.points.size() * sizeof(float)));
+  uint32_t crc =
+      Crc32c(absl::string_view(reinterpret_cast<const char*>(view.points.data()), view.points.size() * sizeof(float)));
   for (const LabeledBox& labeled : view.boxes) {
     const Box3d& b = labeled.box;
     const float values[] = {b.x, b.y, b.z, b.dx, b.dy, b.dz, b.yaw, static_cast<float>(labeled.label)};

@@ -85,7 +85,8 @@ TEST(PivotalLogitsTest, SparseRecordsGiveTheDenseLossAndGradient) {
   const torch::Tensor dense = MaskedProbabilityLoss(p, pt, masks[0], PointLoss::kSquare) * 3;
   EXPECT_GT(dense.item<float>(), 0);
   EXPECT_NEAR(sparse.item<float>(), dense.item<float>(), 1e-5 * dense.item<float>());
-  const torch::Tensor g1 = torch::autograd::grad({sparse}, {p}, {}, true)[0], g2 = torch::autograd::grad({dense}, {p})[0];
+  const torch::Tensor g1 = torch::autograd::grad({sparse}, {p}, {}, true)[0],
+                      g2 = torch::autograd::grad({dense}, {p})[0];
   EXPECT_LT((g1 - g2).abs().max().item<float>(), 1e-6 * (1 + g2.abs().max().item<float>()));
 }
 
@@ -121,8 +122,11 @@ TEST(PivotalLogitsTest, ARecordOfMoreCellsGivesTheLossOfThoseAskedFor) {
     v1::ResponsePlan plan = method->Plan();
     plan.mutable_items(0)->set_top_k(sent);
     std::vector<Response> responses;
-    for (int64_t i = 0; i < 2; ++i) responses.push_back(Decode(*EncodeResponse(plan, *teacher, theirs, i, i == 0 ? a : b, 0)));
-    return method->Loss({own, probabilities, responses, batch.gt_boxes, student->config(), teacher->config()}).at("pivotal_logits").item<float>();
+    for (int64_t i = 0; i < 2; ++i)
+      responses.push_back(Decode(*EncodeResponse(plan, *teacher, theirs, i, i == 0 ? a : b, 0)));
+    return method->Loss({own, probabilities, responses, batch.gt_boxes, student->config(), teacher->config()})
+        .at("pivotal_logits")
+        .item<float>();
   };
   EXPECT_GT(loss(10), 0);
   EXPECT_EQ(loss(500), loss(10));
@@ -134,7 +138,8 @@ TEST(MethodTest, ImpossiblePairsAreRefusedWithTheReason) {
   other.set_class_names(0, "Truck");
   v1::DistillMethod spec;
   spec.set_method("pivotal_logits");
-  EXPECT_THAT(MakeMethod(spec, detector, other), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("same classes")));
+  EXPECT_THAT(MakeMethod(spec, detector, other),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("same classes")));
   v1::StudentSpec coarse;
   coarse.mutable_compress()->set_resolution(0.5f);
   spec.set_reg_weight(1);
@@ -155,12 +160,14 @@ TEST(TeacherModelTest, AnswersCarryTheViewsChecksumAndBatchesDoNotMatter) {
   ASSERT_THAT(answers, IsOk());
   EXPECT_EQ(ParseRecord((*answers)[0][0])->header.view_crc32c(), ViewChecksum(frame));
   item->set_tensor("no_such_tensor");
-  EXPECT_THAT((*teacher)->Answer({&frame}, plan), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no_such_tensor")));
+  EXPECT_THAT((*teacher)->Answer({&frame}, plan),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no_such_tensor")));
   EXPECT_TRUE((*teacher)->AnswersAreBatchInvariant());
 }
 
 TEST(LabelMergeTest, TeacherBoxesAboveTheirThresholdComeFirst) {
-  const std::vector<LabeledBox> truth = {{.box = {.x = 1, .dx = 4, .dy = 2, .dz = 1}, .label = 0}, {.box = {}, .label = 0}};
+  const std::vector<LabeledBox> truth = {{.box = {.x = 1, .dx = 4, .dy = 2, .dz = 1}, .label = 0},
+                                         {.box = {}, .label = 0}};
   const std::vector<Detection> found = {{.box = {.x = 5, .dx = 1, .dy = 1, .dz = 1}, .label = 1, .score = 0.51f},
                                         {.box = {.x = 6, .dx = 1, .dy = 1, .dz = 1}, .label = 1, .score = 0.5f}};
   const MergedLabels merged = MergeLabels(truth, found, {.thresholds = {0.6f, 0.5f}});
@@ -191,10 +198,18 @@ TEST(InheritTest, FirstChannelsAreTakenFromEverySource) {
   SafeTensor& wide = teacher.tensors["dense_head.shared_conv.0.weight"];
   wide = {.dtype = "U8", .shape = {2, 4}, .bytes = "abcdefgh"};
   student.tensors["dense_head.shared_conv.0.weight"] = {.dtype = "U8", .shape = {1, 2}, .bytes = "??"};
-  const ConcatenatedSources of_teacher = {{"dense_head.shared_conv.0.weight", {2, 2}}}, of_student = {{"dense_head.shared_conv.0.weight", {1, 1}}};
-  EXPECT_EQ(InheritWeights(teacher, student, InheritStrategy::kFirstChannels, of_teacher, of_student).tensors.begin()->second.bytes, "ac");
-  EXPECT_EQ(InheritWeights(teacher, student, InheritStrategy::kFnav1, of_teacher, of_student).tensors.begin()->second.bytes, "ab");
-  EXPECT_EQ(InheritWeights(teacher, student, InheritStrategy::kMatch, of_teacher, of_student).tensors.begin()->second.bytes, "??");
+  const ConcatenatedSources of_teacher = {{"dense_head.shared_conv.0.weight", {2, 2}}},
+                            of_student = {{"dense_head.shared_conv.0.weight", {1, 1}}};
+  EXPECT_EQ(InheritWeights(teacher, student, InheritStrategy::kFirstChannels, of_teacher, of_student)
+                .tensors.begin()
+                ->second.bytes,
+            "ac");
+  EXPECT_EQ(
+      InheritWeights(teacher, student, InheritStrategy::kFnav1, of_teacher, of_student).tensors.begin()->second.bytes,
+      "ab");
+  EXPECT_EQ(
+      InheritWeights(teacher, student, InheritStrategy::kMatch, of_teacher, of_student).tensors.begin()->second.bytes,
+      "??");
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ std::vector<float> ToFloats(const torch::Tensor& tensor) {
 // Everything that a plan may select from, for one frame.
 class FrameEncoder {
  public:
-  FrameEncoder(DetectorModelImpl& teacher, const Predictions& predictions, int64_t frame, const Frame& view, uint32_t crc)
+  FrameEncoder(DetectorModelImpl& teacher, const Predictions& predictions, int64_t frame, const Frame& view,
+               uint32_t crc)
       : teacher_(teacher), predictions_(predictions), frame_(frame), crc_(crc) {
     boxes_ = BoxTensor({&view});
     if (teacher.config().has_dense_head()) targets_ = AssignTargets(teacher.config(), boxes_);
@@ -33,7 +34,8 @@ class FrameEncoder {
     header.set_view_crc32c(crc_);
     if (item.tensor() == "boxes") return EncodeBoxes(std::move(header));
     if (item.tensor() == "roi_features") return EncodeRois(item, std::move(header));
-    if (item.tensor() == "spatial_features_2d") return EncodeMap(item, predictions_.spatial_features_2d[frame_], 0, std::move(header));
+    if (item.tensor() == "spatial_features_2d")
+      return EncodeMap(item, predictions_.spatial_features_2d[frame_], 0, std::move(header));
     absl::string_view name = item.tensor();
     size_t head;
     if (absl::ConsumePrefix(&name, "hm.") && absl::SimpleAtoi(name, &head) && head < predictions_.heads.size()) {
@@ -52,10 +54,12 @@ class FrameEncoder {
     for (const int64_t extent : map.sizes()) header.add_shape(static_cast<uint32_t>(extent));
     if (item.selection() == v1::SELECTION_ALL) return EncodeRecord(std::move(header), {}, ToFloats(map));
     if (item.selection() != v1::SELECTION_PIVOTAL || predictions_.heads.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor \"", item.tensor(), "\" can be sent whole or at pivotal cells"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor \"", item.tensor(), "\" can be sent whole or at pivotal cells"));
     }
     header.set_top_k(item.top_k());
-    const torch::Tensor probability = std::get<0>(torch::sigmoid(predictions_.heads[head].at("hm")[frame_]).max(0)).flatten();
+    const torch::Tensor probability =
+        std::get<0>(torch::sigmoid(predictions_.heads[head].at("hm")[frame_]).max(0)).flatten();
     const torch::Tensor weight = probability.cpu() * std::get<0>(targets_[head].heatmaps[0].max(0)).flatten();
     const auto [best, cells] = weight.topk(std::min<int64_t>(item.top_k(), weight.size(0)));
     const torch::Tensor chosen = std::get<0>(cells.index({best > 0}).sort());

@@ -25,11 +25,13 @@ struct MapGeometry {
 
 // k x k samples per box of `rois` (B x N x >= 7; rows without length are skipped), frame after frame -> R x C x k x k.
 // Bilinear with zeros outside; sampled positions keep the release's stretch p * W / (W - 1) - 0.5.
-torch::Tensor RotatedGridPool(const torch::Tensor& map, const torch::Tensor& rois, int64_t grid, const MapGeometry& geometry);
+torch::Tensor RotatedGridPool(const torch::Tensor& map, const torch::Tensor& rois, int64_t grid,
+                              const MapGeometry& geometry);
 
 // Relation of pooled RoI features, per frame: smooth L1 between squared distance matrices, each divided by its mean,
 // averaged over the batch. `rois_per_frame` counts the rows of each frame; frames with fewer than 2 add 0.
-torch::Tensor RelationLoss(const torch::Tensor& student, const torch::Tensor& teacher, const std::vector<int64_t>& rois_per_frame);
+torch::Tensor RelationLoss(const torch::Tensor& student, const torch::Tensor& teacher,
+                           const std::vector<int64_t>& rois_per_frame);
 
 // Mean loss between cosine affinities of the k*k positions inside each RoI.
 torch::Tensor AffinityLoss(const torch::Tensor& student, const torch::Tensor& teacher, PointLoss loss);

@@ -52,7 +52,8 @@ absl::StatusOr<InheritStrategy> ParseInheritStrategy(absl::string_view name) {
   if (name == "first_channels") return InheritStrategy::kFirstChannels;
   if (name == "fnav1") return InheritStrategy::kFnav1;
   if (name == "match") return InheritStrategy::kMatch;
-  return absl::InvalidArgumentError(absl::StrCat("inheritance strategy \"", name, "\" is not known; use first_channels, fnav1 or match"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("inheritance strategy \"", name, "\" is not known; use first_channels, fnav1 or match"));
 }
 
 ConcatenatedSources SourcesOf(const v1::Detector& detector) {

@@ -26,7 +26,8 @@ absl::StatusOr<InheritStrategy> ParseInheritStrategy(absl::string_view name);
 
 // Widths of the sources that are concatenated into the input of a tensor (axis 1), by its name.
 using ConcatenatedSources = std::map<std::string, std::vector<int64_t>>;
-// Of CenterPoint on pillars: the head reads the deblocks' outputs; a pillar layer after the first reads [point, maximum].
+// Of CenterPoint on pillars: the head reads the deblocks' outputs; a pillar layer after the first reads [point,
+// maximum].
 ConcatenatedSources SourcesOf(const v1::Detector& detector);
 
 // The student's state dictionary with every tensor that the strategy can fill taken from the teacher; tensors of equal

@@ -51,14 +51,16 @@ MergedLabels MergeLabels(const std::vector<LabeledBox>& ground_truth, const std:
   return merged;
 }
 
-double ShareOfBoxesOnLabels(const std::vector<Detection>& teacher, const std::vector<LabeledBox>& labels, double distance) {
+double ShareOfBoxesOnLabels(const std::vector<Detection>& teacher, const std::vector<LabeledBox>& labels,
+                            double distance) {
   if (teacher.empty()) return 1;
   const auto on_label = [&](const Detection& detection) {
     return std::any_of(labels.begin(), labels.end(), [&](const LabeledBox& label) {
       return std::hypot(label.box.x - detection.box.x, label.box.y - detection.box.y) <= distance;
     });
   };
-  return static_cast<double>(std::count_if(teacher.begin(), teacher.end(), on_label)) / static_cast<double>(teacher.size());
+  return static_cast<double>(std::count_if(teacher.begin(), teacher.end(), on_label)) /
+         static_cast<double>(teacher.size());
 }
 
 }  // namespace kd

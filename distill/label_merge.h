@@ -29,9 +29,10 @@ struct MergedLabels {
 MergedLabels MergeLabels(const std::vector<LabeledBox>& ground_truth, const std::vector<Detection>& teacher,
                          const LabelMergeOptions& options);
 
-// Share of the teacher's boxes whose centre lies within `distance` metres (seen from above) of a label; 1 without boxes.
-// Below one half the teacher saw another view than the labels show.
-double ShareOfBoxesOnLabels(const std::vector<Detection>& teacher, const std::vector<LabeledBox>& labels, double distance);
+// Share of the teacher's boxes whose centre lies within `distance` metres (seen from above) of a label; 1 without
+// boxes. Below one half the teacher saw another view than the labels show.
+double ShareOfBoxesOnLabels(const std::vector<Detection>& teacher, const std::vector<LabeledBox>& labels,
+                            double distance);
 
 }  // namespace kd
 

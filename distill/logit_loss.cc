@@ -16,8 +16,8 @@ torch::Tensor TopPairs(const torch::Tensor& probability, int64_t k) {
 
 }  // namespace
 
-torch::Tensor MaskedProbabilityLoss(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& mask,
-                                    PointLoss loss) {
+torch::Tensor MaskedProbabilityLoss(const torch::Tensor& student, const torch::Tensor& teacher,
+                                    const torch::Tensor& mask, PointLoss loss) {
   const torch::Tensor error = loss == PointLoss::kSquare
                                   ? torch::pow(student - teacher, 2)
                                   : torch::smooth_l1_loss(student, teacher, at::Reduction::None, 1.0);
@@ -55,7 +55,8 @@ torch::Tensor ResizeMap(const torch::Tensor& map, int64_t height, int64_t width)
   return torch::upsample_bilinear2d(map, torch::IntArrayRef{height, width}, /*align_corners=*/false);
 }
 
-torch::Tensor SoftTargetFocalLoss(const torch::Tensor& probability, const torch::Tensor& target, double positive_threshold) {
+torch::Tensor SoftTargetFocalLoss(const torch::Tensor& probability, const torch::Tensor& target,
+                                  double positive_threshold) {
   const torch::Tensor positive = (target >= positive_threshold).to(probability.dtype());
   const torch::Tensor positive_loss = (torch::log(probability) * torch::pow(1 - probability, 2) * positive).sum();
   const torch::Tensor negative_loss =

@@ -20,8 +20,8 @@ v1::DataType DataTypeOf(const std::string& precision) {
   return v1::DATA_TYPE_FLOAT32;
 }
 
-void AddItem(v1::ResponsePlan& plan, std::string tensor, v1::Selection selection, v1::DataType dtype, uint32_t top_k = 0,
-             uint32_t grid_size = 0) {
+void AddItem(v1::ResponsePlan& plan, std::string tensor, v1::Selection selection, v1::DataType dtype,
+             uint32_t top_k = 0, uint32_t grid_size = 0) {
   v1::ResponsePlan::Item* item = plan.add_items();
   item->set_tensor(std::move(tensor));
   item->set_selection(selection);
@@ -62,7 +62,8 @@ struct PivotalRows {
   torch::Tensor frame, cell;  // R int64
   torch::Tensor values;       // R x C
 };
-PivotalRows GatherPivotal(const std::vector<Response>& responses, const std::string& tensor, const torch::Device& device) {
+PivotalRows GatherPivotal(const std::vector<Response>& responses, const std::string& tensor,
+                          const torch::Device& device) {
   std::vector<int64_t> frame, cell;
   std::vector<torch::Tensor> values;
   for (size_t b = 0; b < responses.size(); ++b) {
@@ -106,7 +107,8 @@ class PivotalLogits : public DistillationMethod {
       torch::Tensor mask = WeightsOf(rows, targets[h]);
       // A record that was made for more cells serves this job, too; the loss is of the cells that it asked for.
       if (const torch::Tensor kept = Heaviest(rows, mask); kept.size(0) < mask.size(0)) {
-        rows = {.frame = rows.frame.index({kept}), .cell = rows.cell.index({kept}), .values = rows.values.index({kept})};
+        rows = {
+            .frame = rows.frame.index({kept}), .cell = rows.cell.index({kept}), .values = rows.values.index({kept})};
         mask = mask.index({kept});
       }
       const torch::Tensor teacher = ClampedSigmoid(rows.values);
@@ -153,7 +155,8 @@ class PivotalLogits : public DistillationMethod {
 
   // Per code: mean absolute difference at the objects' cells; both maps have the same size.
   static torch::Tensor RegressionTerm(const StepContext& step, const HeadTargets& targets, size_t head) {
-    const torch::Tensor student = GatherCells(RegressionMap(step.student_detector, step.student.heads[head]), targets.inds);
+    const torch::Tensor student =
+        GatherCells(RegressionMap(step.student_detector, step.student.heads[head]), targets.inds);
     torch::Tensor teacher = torch::zeros_like(student).detach();
     for (size_t b = 0; b < step.responses.size(); ++b) {
       const DecodedRecord& record = step.responses[b].at(absl::StrCat("reg.", head));
@@ -173,7 +176,8 @@ class UniformLogits : public DistillationMethod {
 
   v1::ResponsePlan Plan() const override {
     v1::ResponsePlan plan;
-    for (size_t h = 0; h < heads_; ++h) AddItem(plan, absl::StrCat("hm.", h), v1::SELECTION_ALL, DataTypeOf(spec_.precision()));
+    for (size_t h = 0; h < heads_; ++h)
+      AddItem(plan, absl::StrCat("hm.", h), v1::SELECTION_ALL, DataTypeOf(spec_.precision()));
     return plan;
   }
 
@@ -188,7 +192,8 @@ class UniformLogits : public DistillationMethod {
       }
       const torch::Tensor teacher = ClampedSigmoid(torch::stack(maps).to(DeviceOf(step)));
       const torch::Tensor student = ResizeMap(step.student_probabilities[h], teacher.size(2), teacher.size(3));
-      const torch::Tensor everywhere = torch::ones({teacher.size(0), teacher.size(2), teacher.size(3)}, teacher.options());
+      const torch::Tensor everywhere =
+          torch::ones({teacher.size(0), teacher.size(2), teacher.size(3)}, teacher.options());
       const torch::Tensor loss = MaskedProbabilityLoss(student, teacher, everywhere, PointLoss::kSquare);
       total = total.defined() ? total + loss : loss;
     }
@@ -202,7 +207,9 @@ class UniformLogits : public DistillationMethod {
 
 class Label : public DistillationMethod {
  public:
-  explicit Label(const v1::DistillMethod& spec) { options_.thresholds.assign(spec.score_thresh().begin(), spec.score_thresh().end()); }
+  explicit Label(const v1::DistillMethod& spec) {
+    options_.thresholds.assign(spec.score_thresh().begin(), spec.score_thresh().end());
+  }
 
   v1::ResponsePlan Plan() const override {
     v1::ResponsePlan plan;
@@ -224,9 +231,12 @@ class FeatureMethod : public DistillationMethod {
  protected:
   FeatureMethod(const v1::Detector& teacher, const v1::Detector& student) {
     const int64_t in = MapChannels(student), out = MapChannels(teacher);
-    if (in != out) align_ = register_module("align", torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, 3).padding(1)));
+    if (in != out)
+      align_ = register_module("align", torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, 3).padding(1)));
   }
-  torch::Tensor Aligned(const torch::Tensor& features) { return align_.is_empty() ? features : align_->forward(features); }
+  torch::Tensor Aligned(const torch::Tensor& features) {
+    return align_.is_empty() ? features : align_->forward(features);
+  }
 
  private:
   torch::nn::Conv2d align_{nullptr};
@@ -243,8 +253,8 @@ class FeatureRoi : public FeatureMethod {
     return plan;
   }
   std::map<std::string, torch::Tensor> Loss(const StepContext& step) override {
-    const torch::Tensor student = RotatedGridPool(Aligned(step.student.spatial_features_2d), step.gt_boxes, spec_.grid_size(),
-                                                  GeometryOf(step.student_detector));
+    const torch::Tensor student = RotatedGridPool(Aligned(step.student.spatial_features_2d), step.gt_boxes,
+                                                  spec_.grid_size(), GeometryOf(step.student_detector));
     if (student.size(0) == 0) return {{"feature_roi", student.sum()}};
     std::vector<torch::Tensor> rows;
     for (const Response& response : step.responses) {
@@ -293,8 +303,8 @@ std::vector<Detection> DetectionsOf(const DecodedRecord& boxes) {
   if (columns < kBoxColumns) return detections;
   for (size_t i = 0; i + columns <= boxes.values.size(); i += columns) {
     const float* v = &boxes.values[i];
-    Detection& detection = detections.emplace_back(
-        Detection{.box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]}, .label = static_cast<int32_t>(v[8]), .score = v[7]});
+    Detection& detection = detections.emplace_back(Detection{
+        .box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]}, .label = static_cast<int32_t>(v[8]), .score = v[7]});
     if (columns < kBoxColumnsWithVelocity) continue;
     detection.vx = v[9];
     detection.vy = v[10];
@@ -302,7 +312,8 @@ std::vector<Detection> DetectionsOf(const DecodedRecord& boxes) {
   return detections;
 }
 
-absl::StatusOr<std::shared_ptr<DistillationMethod>> MakeMethod(const v1::DistillMethod& spec, const v1::Detector& teacher,
+absl::StatusOr<std::shared_ptr<DistillationMethod>> MakeMethod(const v1::DistillMethod& spec,
+                                                               const v1::Detector& teacher,
                                                                const v1::Detector& student) {
   const auto refuse = [&](absl::string_view why) {
     return absl::InvalidArgumentError(absl::StrCat("distill method \"", spec.method(), "\": ", why));
@@ -312,7 +323,8 @@ absl::StatusOr<std::shared_ptr<DistillationMethod>> MakeMethod(const v1::Distill
       NumHeads(teacher) != NumHeads(student)) {
     return refuse("teacher and student must have the same classes and heads");
   }
-  if (!std::equal(teacher.point_cloud_range().begin(), teacher.point_cloud_range().end(), student.point_cloud_range().begin())) {
+  if (!std::equal(teacher.point_cloud_range().begin(), teacher.point_cloud_range().end(),
+                  student.point_cloud_range().begin())) {
     return refuse("teacher and student must have the same point_cloud_range");
   }
   if (spec.method() != "label" && (teacher.has_anchor_head() || student.has_anchor_head())) {

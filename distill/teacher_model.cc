@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-
 #include "base/status.h"
 #include "data/simulator.h"
 #include "data/view.h"
@@ -47,14 +46,17 @@ absl::StatusOr<std::vector<std::vector<std::string>>> TeacherModel::Forward(cons
   for (const Frame* view : views) {
     if (view->num_features != static_cast<int>(detector_.num_point_features())) {
       return absl::InvalidArgumentError(absl::StrCat("frame ", view->sample, " has ", view->num_features,
-                                                     " columns a point, the teacher takes ", detector_.num_point_features()));
+                                                     " columns a point, the teacher takes ",
+                                                     detector_.num_point_features()));
     }
   }
-  const Predictions predictions = network_->module->Forward(ToDevice(MakeBatch(views, detector_, /*training=*/false), network_->module->device()));
+  const Predictions predictions =
+      network_->module->Forward(ToDevice(MakeBatch(views, detector_, /*training=*/false), network_->module->device()));
   std::vector<std::vector<std::string>> answers;
   for (size_t i = 0; i < views.size(); ++i) {
-    KD_ASSIGN_OR_RETURN(answers.emplace_back(), EncodeResponse(plan, *network_->module, predictions, static_cast<int64_t>(i),
-                                                               *views[i], ViewChecksum(*views[i])));
+    KD_ASSIGN_OR_RETURN(answers.emplace_back(),
+                        EncodeResponse(plan, *network_->module, predictions, static_cast<int64_t>(i), *views[i],
+                                       ViewChecksum(*views[i])));
   }
   return answers;
 }

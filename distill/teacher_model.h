@@ -30,15 +30,16 @@ class TeacherModel {
   const std::string& digest() const { return digest_; }
   const v1::Detector& detector() const { return detector_; }
 
-  // True when simulated frames get bit-identical answers alone, in a batch and in another order. Only then may answers be
-  // computed in batches.
+  // True when simulated frames get bit-identical answers alone, in a batch and in another order. Only then may answers
+  // be computed in batches.
   bool AnswersAreBatchInvariant();
 
  private:
   TeacherModel() = default;
   // Both may throw what torch throws.
   static absl::StatusOr<std::unique_ptr<TeacherModel>> Load(absl::string_view safetensors_bytes);
-  absl::StatusOr<std::vector<std::vector<std::string>>> Forward(const std::vector<const Frame*>& views, const v1::ResponsePlan& plan);
+  absl::StatusOr<std::vector<std::vector<std::string>>> Forward(const std::vector<const Frame*>& views,
+                                                                const v1::ResponsePlan& plan);
 
   struct Network;
   std::unique_ptr<Network> network_;

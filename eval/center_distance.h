@@ -19,8 +19,9 @@ struct CenterDistanceResult {
 inline constexpr double kCenterDistances[] = {0.5, 1.0, 2.0};
 
 // Detections and ground truth per frame, in the same order. For each class and distance d: detections of all frames by
-// descending score (the earlier first among equals) take the nearest free ground truth of their class and frame if it is
-// nearer than d, seen from above. AP: precision at recalls 0, 0.01, .., 1, each the largest at this recall or beyond.
+// descending score (the earlier first among equals) take the nearest free ground truth of their class and frame if it
+// is nearer than d, seen from above. AP: precision at recalls 0, 0.01, .., 1, each the largest at this recall or
+// beyond.
 CenterDistanceResult EvaluateCenterDistance(const std::vector<std::vector<Detection>>& detections,
                                             const std::vector<std::vector<LabeledBox>>& ground_truth, int num_classes);
 

@@ -34,7 +34,8 @@ struct ClassRule {
   const char* neighbour;
   double strict, loose;
 };
-constexpr ClassRule kClasses[] = {{"Car", "Van", 0.7, 0.5}, {"Pedestrian", "Person_sitting", 0.5, 0.25}, {"Cyclist", "", 0.5, 0.25}};
+constexpr ClassRule kClasses[] = {
+    {"Car", "Van", 0.7, 0.5}, {"Pedestrian", "Person_sitting", 0.5, 0.25}, {"Cyclist", "", 0.5, 0.25}};
 
 enum class Metric { kBox2d, kBev, k3d };
 
@@ -60,9 +61,11 @@ double Overlap(const KittiObject& label, const KittiObject& detection, Metric me
     const double joint = label.length * label.width + detection.length * detection.width - area;
     return joint > 0 ? area / joint : 0;
   }
-  const double height = std::min(label.y, detection.y) - std::max(label.y - label.height, detection.y - detection.height);
+  const double height =
+      std::min(label.y, detection.y) - std::max(label.y - label.height, detection.y - detection.height);
   const double volume = area * std::max(height, 0.0);
-  const double joint = label.length * label.width * label.height + detection.length * detection.width * detection.height - volume;
+  const double joint =
+      label.length * label.width * label.height + detection.length * detection.width * detection.height - volume;
   return joint > 0 ? volume / joint : 0;
 }
 
@@ -102,7 +105,8 @@ void CollectScores(const Case& c, double min_overlap, std::vector<double>& score
     }
     if (best == c.detections.size()) continue;
     assigned[best] = true;
-    if (c.labels[i] == State::kValid && c.detections[best] == State::kValid) scores.push_back(c.frame->detections[best].score);
+    if (c.labels[i] == State::kValid && c.detections[best] == State::kValid)
+      scores.push_back(c.frame->detections[best].score);
   }
 }
 
@@ -193,7 +197,8 @@ Curves EvaluateOne(const std::vector<KittiFrame>& frames, const std::vector<Over
   for (size_t f = 0; f < frames.size(); ++f) {
     Case& c = cases.emplace_back(Case{.frame = &frames[f], .overlaps = &overlaps[f]});
     for (const KittiObject& label : frames[f].labels) c.labels.push_back(StateOfLabel(label, rule, difficulty));
-    for (const KittiObject& found : frames[f].detections) c.detections.push_back(StateOfDetection(found, rule, difficulty));
+    for (const KittiObject& found : frames[f].detections)
+      c.detections.push_back(StateOfDetection(found, rule, difficulty));
     num_valid += static_cast<size_t>(std::count(c.labels.begin(), c.labels.end(), State::kValid));
     CollectScores(c, min_overlap, scores);
   }
@@ -243,9 +248,11 @@ KittiResult EvaluateKitti(const std::vector<KittiFrame>& frames) {
       for (const Difficulty& difficulty : kDifficulties) {
         for (const char* set : {"strict", "loose"}) {
           const bool loose = std::string(set) == "loose" && metric != Metric::kBox2d;
-          const Curves curves = EvaluateOne(frames, overlaps, rule, difficulty, metric, loose ? rule.loose : rule.strict);
+          const Curves curves =
+              EvaluateOne(frames, overlaps, rule, difficulty, metric, loose ? rule.loose : rule.strict);
           result[set][rule.name][name][difficulty.name] = curves.precision;
-          if (metric == Metric::kBox2d && with_orientation) result[set][rule.name]["aos"][difficulty.name] = curves.similarity;
+          if (metric == Metric::kBox2d && with_orientation)
+            result[set][rule.name]["aos"][difficulty.name] = curves.similarity;
         }
       }
     }
@@ -253,7 +260,8 @@ KittiResult EvaluateKitti(const std::vector<KittiFrame>& frames) {
   return result;
 }
 
-absl::StatusOr<std::vector<KittiFrame>> ReadKittiFrames(const std::string& labels_folder, const std::string& detections_folder,
+absl::StatusOr<std::vector<KittiFrame>> ReadKittiFrames(const std::string& labels_folder,
+                                                        const std::string& detections_folder,
                                                         const std::string& frames_file) {
   for (const std::string& folder : {labels_folder, detections_folder}) {
     std::error_code error;
@@ -264,10 +272,12 @@ absl::StatusOr<std::vector<KittiFrame>> ReadKittiFrames(const std::string& label
   std::vector<std::string> names;
   if (frames_file.empty()) {
     std::error_code error;
-    for (std::filesystem::directory_iterator it(detections_folder, error), end; !error && it != end; it.increment(error)) {
+    for (std::filesystem::directory_iterator it(detections_folder, error), end; !error && it != end;
+         it.increment(error)) {
       if (it->path().extension() == ".txt") names.push_back(it->path().stem().string());
     }
-    if (error) return absl::UnavailableError(absl::StrCat("cannot list \"", detections_folder, "\": ", error.message()));
+    if (error)
+      return absl::UnavailableError(absl::StrCat("cannot list \"", detections_folder, "\": ", error.message()));
   } else {
     KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(frames_file));
     for (const absl::string_view line : absl::StrSplit(text, '\n')) {
@@ -276,7 +286,8 @@ absl::StatusOr<std::vector<KittiFrame>> ReadKittiFrames(const std::string& label
     }
   }
   std::sort(names.begin(), names.end());
-  if (names.empty()) return absl::NotFoundError(absl::StrCat("no detection files (FRAME.txt) in \"", detections_folder, "\""));
+  if (names.empty())
+    return absl::NotFoundError(absl::StrCat("no detection files (FRAME.txt) in \"", detections_folder, "\""));
   std::vector<KittiFrame> frames;
   for (const std::string& name : names) {
     KittiFrame& frame = frames.emplace_back();
@@ -305,14 +316,15 @@ std::string KittiResultToJson(const KittiResult& result) {
 }
 
 std::string KittiResultToTable(const KittiResult& result) {
-  std::string table = absl::StrFormat("%-7s %-11s %-5s %31s   %31s\n%-7s %-11s %-5s %9s %10s %10s   %9s %10s %10s\n", "", "", "",
-                                      "AP_R40", "AP_R11", "overlap", "class", "", "easy", "moderate", "hard", "easy", "moderate", "hard");
+  std::string table = absl::StrFormat("%-7s %-11s %-5s %31s   %31s\n%-7s %-11s %-5s %9s %10s %10s   %9s %10s %10s\n",
+                                      "", "", "", "AP_R40", "AP_R11", "overlap", "class", "", "easy", "moderate",
+                                      "hard", "easy", "moderate", "hard");
   for (const auto& [set, classes] : result) {
     for (const auto& [name, metrics] : classes) {
       for (const auto& [metric, d] : metrics) {
         absl::StrAppendFormat(&table, "%-7s %-11s %-5s %9.2f %10.2f %10.2f   %9.2f %10.2f %10.2f\n", set, name, metric,
-                              d.at("easy").r40, d.at("moderate").r40, d.at("hard").r40, d.at("easy").r11, d.at("moderate").r11,
-                              d.at("hard").r11);
+                              d.at("easy").r40, d.at("moderate").r40, d.at("hard").r40, d.at("easy").r11,
+                              d.at("moderate").r11, d.at("hard").r11);
       }
     }
   }

@@ -26,13 +26,15 @@ struct KittiCurve {
 
 // set ("strict", "loose") -> class ("Car", ...) -> metric ("bbox", "aos", "bev", "3d") -> difficulty ("easy", ...).
 // A class that no detection names is absent, and "aos" is when any detection has alpha = -10.
-using KittiResult = std::map<std::string, std::map<std::string, std::map<std::string, std::map<std::string, KittiCurve>>>>;
+using KittiResult =
+    std::map<std::string, std::map<std::string, std::map<std::string, std::map<std::string, KittiCurve>>>>;
 
 KittiResult EvaluateKitti(const std::vector<KittiFrame>& frames);
 
 // Reads every FRAME.txt of `detections_folder` (or just those that `frames_file` names, one a line) and its labels.
 // NOT_FOUND: folder, label or frame missing. INVALID_ARGUMENT: a damaged line, with file and line.
-absl::StatusOr<std::vector<KittiFrame>> ReadKittiFrames(const std::string& labels_folder, const std::string& detections_folder,
+absl::StatusOr<std::vector<KittiFrame>> ReadKittiFrames(const std::string& labels_folder,
+                                                        const std::string& detections_folder,
                                                         const std::string& frames_file);
 
 // The result as JSON text and as a table of R40 and R11.

@@ -33,9 +33,12 @@ TEST_P(KittiGolden, EveryNumberMatches) {
       for (const auto& [metric, difficulties] : metrics.items()) {
         for (const auto& [difficulty, expected] : difficulties.items()) {
           const auto& actual = got[set][name][metric][difficulty];
-          EXPECT_NEAR(actual["R40"].get<double>(), expected["R40"].get<double>(), 1e-6) << set << name << metric << difficulty;
-          EXPECT_NEAR(actual["R11"].get<double>(), expected["R11"].get<double>(), 1e-6) << set << name << metric << difficulty;
-          for (int i = 0; i < 41; ++i) EXPECT_NEAR(actual["curve"][i].get<double>(), expected["curve"][i].get<double>(), 1e-8);
+          EXPECT_NEAR(actual["R40"].get<double>(), expected["R40"].get<double>(), 1e-6)
+              << set << name << metric << difficulty;
+          EXPECT_NEAR(actual["R11"].get<double>(), expected["R11"].get<double>(), 1e-6)
+              << set << name << metric << difficulty;
+          for (int i = 0; i < 41; ++i)
+            EXPECT_NEAR(actual["curve"][i].get<double>(), expected["curve"][i].get<double>(), 1e-8);
           ++compared;
         }
       }
@@ -45,9 +48,12 @@ TEST_P(KittiGolden, EveryNumberMatches) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, KittiGolden,
-                         ::testing::Values("k01_small", "k02_ties", "k03_neighbours", "k04_dontcare", "k05_real_labels", "k06_no_alpha"));
+                         ::testing::Values("k01_small", "k02_ties", "k03_neighbours", "k04_dontcare", "k05_real_labels",
+                                           "k06_no_alpha"));
 
-Detection At(float x, float score, int label = 0) { return {.box = {.x = x, .dx = 1, .dy = 1, .dz = 1}, .label = label, .score = score}; }
+Detection At(float x, float score, int label = 0) {
+  return {.box = {.x = x, .dx = 1, .dy = 1, .dz = 1}, .label = label, .score = score};
+}
 LabeledBox Truth(float x, int label = 0) { return {.box = {.x = x, .dx = 1, .dy = 1, .dz = 1}, .label = label}; }
 
 TEST(CenterDistanceTest, PerfectDetectionsScoreOneHundred) {

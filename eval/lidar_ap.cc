@@ -39,8 +39,8 @@ struct Judged {
 };
 
 // Judges the detections of one class in one frame, appending them to `judged`.
-void JudgeFrame(const std::vector<Detection>& detections, const std::vector<LabeledBox>& truth, int32_t label, IouFunction iou,
-                double least, std::vector<Judged>& judged) {
+void JudgeFrame(const std::vector<Detection>& detections, const std::vector<LabeledBox>& truth, int32_t label,
+                IouFunction iou, double least, std::vector<Judged>& judged) {
   std::vector<size_t> order;
   for (size_t i = 0; i < detections.size(); ++i) {
     if (detections[i].label == label) order.push_back(i);
@@ -87,7 +87,8 @@ double AveragePrecision(const std::vector<Judged>& judged, size_t positives) {
 }  // namespace
 
 std::vector<LidarClassScores> EvaluateLidarAp(const std::vector<std::vector<Detection>>& detections,
-                                              const std::vector<std::vector<LabeledBox>>& ground_truth, int num_classes) {
+                                              const std::vector<std::vector<LabeledBox>>& ground_truth,
+                                              int num_classes) {
   std::vector<LidarClassScores> scores(num_classes);
   for (int32_t label = 0; label < num_classes; ++label) {
     std::array<size_t, kLidarRangeNames.size()> positives{};
@@ -104,12 +105,14 @@ std::vector<LidarClassScores> EvaluateLidarAp(const std::vector<std::vector<Dete
         for (size_t f = 0; f < detections.size(); ++f) {
           JudgeFrame(detections[f], ground_truth[f], label, is_3d ? Iou3d : BevIou, kLidarOverlaps[o], judged);
         }
-        std::stable_sort(judged.begin(), judged.end(), [](const Judged& a, const Judged& b) { return a.score > b.score; });
+        std::stable_sort(judged.begin(), judged.end(),
+                         [](const Judged& a, const Judged& b) { return a.score > b.score; });
         LidarPrecision& precision = is_3d ? scores[label].box3d : scores[label].bev;
         precision[0][o] = AveragePrecision(judged, positives[0]);
         for (size_t bin = 0; bin < kBins; ++bin) {
           std::vector<Judged> own;
-          std::copy_if(judged.begin(), judged.end(), std::back_inserter(own), [&](const Judged& j) { return j.bin == bin; });
+          std::copy_if(judged.begin(), judged.end(), std::back_inserter(own),
+                       [&](const Judged& j) { return j.bin == bin; });
           precision[1 + bin][o] = AveragePrecision(own, positives[1 + bin]);
         }
       }

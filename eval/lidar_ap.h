@@ -24,11 +24,12 @@ struct LidarClassScores {
 };
 
 // Detections and ground truth per frame, in the same order. For each class, view and overlap: detections of a frame by
-// descending score (the earlier first among equals) take the free ground truth of their class that they overlap most, if
-// it is enough. A match counts in the bin of its ground truth, any other detection in its own. AP: precision at recalls
-// 1/40, 2/40, .., 1, each the largest at this recall or beyond.
+// descending score (the earlier first among equals) take the free ground truth of their class that they overlap most,
+// if it is enough. A match counts in the bin of its ground truth, any other detection in its own. AP: precision at
+// recalls 1/40, 2/40, .., 1, each the largest at this recall or beyond.
 std::vector<LidarClassScores> EvaluateLidarAp(const std::vector<std::vector<Detection>>& detections,
-                                              const std::vector<std::vector<LabeledBox>>& ground_truth, int num_classes);
+                                              const std::vector<std::vector<LabeledBox>>& ground_truth,
+                                              int num_classes);
 
 }  // namespace kd
 

@@ -54,10 +54,8 @@ TEST(LidarApTest, OneObjectIsFoundOnce) {
 
 TEST(LidarApTest, AMatchCountsInItsObjectsBinAndAMistakeInItsOwn) {
   const std::vector<std::vector<LabeledBox>> truth = {{{.box = At(29.9f)}, {.box = At(40)}, {.box = At(70)}}};
-  const auto scores = EvaluateLidarAp({{{.box = At(30.1f), .score = 0.9f},
-                                        {.box = At(35), .score = 0.8f},
-                                        {.box = At(40), .score = 0.7f}}},
-                                      truth, 1);
+  const auto scores = EvaluateLidarAp(
+      {{{.box = At(30.1f), .score = 0.9f}, {.box = At(35), .score = 0.8f}, {.box = At(40), .score = 0.7f}}}, truth, 1);
   EXPECT_DOUBLE_EQ(scores[0].bev[1][0], 100);
   EXPECT_DOUBLE_EQ(scores[0].bev[2][0], 50);
   EXPECT_DOUBLE_EQ(scores[0].bev[3][0], 0);

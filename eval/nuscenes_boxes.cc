@@ -36,15 +36,14 @@ absl::StatusOr<NuscenesDetections> ToNuscenesDetections(const NuscenesTables& ta
     const std::string& name = class_names[detection.label];
     const Vec3 heading = to_global.Rotate({std::cos(box.yaw), std::sin(box.yaw), 0});
     const Vec3 velocity = to_global.Rotate({detection.vx, detection.vy, 0});
-    result.boxes.push_back(
-        {.center = to_global.Apply({box.x, box.y, box.z}),
-         .size = {box.dy, box.dx, box.dz},
-         .yaw = std::atan2(heading[1], heading[0]),
-         .velocity = {velocity[0], velocity[1]},
-         .label = static_cast<int8_t>(NuscenesClassIndex(name)),
-         .attribute = static_cast<int8_t>(
-             NuscenesAttributeIndex(AttributeOf(name, std::hypot(detection.vx, detection.vy)))),
-         .score = detection.score});
+    result.boxes.push_back({.center = to_global.Apply({box.x, box.y, box.z}),
+                            .size = {box.dy, box.dx, box.dz},
+                            .yaw = std::atan2(heading[1], heading[0]),
+                            .velocity = {velocity[0], velocity[1]},
+                            .label = static_cast<int8_t>(NuscenesClassIndex(name)),
+                            .attribute = static_cast<int8_t>(
+                                NuscenesAttributeIndex(AttributeOf(name, std::hypot(detection.vx, detection.vy)))),
+                            .score = detection.score});
   }
   if (result.boxes.size() > kMaxNuscenesBoxes) {
     std::stable_sort(result.boxes.begin(), result.boxes.end(),

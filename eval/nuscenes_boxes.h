@@ -13,9 +13,8 @@
 namespace kd {
 
 // `detections` of a key frame, in its LiDAR's frame, moved to the global frame; the 500 best of them. Detection::label
-// is an index into `class_names`. The attribute is guessed from class and speed, as OpenPCDet does. Boxes without a size
-// are left out.
-// NOT_FOUND: `sample` is not a sample's token. DATA_LOSS: it has no LiDAR key frame.
+// is an index into `class_names`. The attribute is guessed from class and speed, as OpenPCDet does. Boxes without a
+// size are left out. NOT_FOUND: `sample` is not a sample's token. DATA_LOSS: it has no LiDAR key frame.
 absl::StatusOr<NuscenesDetections> ToNuscenesDetections(const NuscenesTables& tables, const std::string& sample,
                                                         const std::vector<std::string>& class_names,
                                                         const std::vector<Detection>& detections);

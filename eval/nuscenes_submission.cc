@@ -215,7 +215,8 @@ absl::StatusOr<std::vector<NuscenesDetections>> ReadNuscenesSubmission(const std
 
 absl::Status WriteNuscenesSubmission(const std::string& path, const NuscenesTables& tables,
                                      absl::Span<const NuscenesDetections> detections) {
-  std::string text = R"({"meta":{"use_camera":false,"use_lidar":true,"use_radar":false,"use_map":false,"use_external":false},"results":{)";
+  std::string text =
+      R"({"meta":{"use_camera":false,"use_lidar":true,"use_radar":false,"use_map":false,"use_external":false},"results":{)";
   for (const NuscenesDetections& sample : detections) {
     const std::string token = FormatNuscenesToken(tables.samples()[sample.sample].token);
     nlohmann::json boxes = nlohmann::json::array();

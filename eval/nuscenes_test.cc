@@ -113,11 +113,13 @@ TEST_F(SubmissionTest, MistakesAreNamedWithTheirPlace) {
   refused([&] { FirstBox()["sample_token"] = std::string(32, '0'); }, {"sample_token"});
   refused([&] { submission_["results"].erase(token_); }, {token_});
   refused([&] { submission_["results"][std::string(32, 'a')] = Json::array(); }, {std::string(32, 'a')});
-  refused([&] {
-    Json& boxes = submission_["results"][token_];
-    const Json box = boxes[0];
-    while (boxes.size() <= 500) boxes.push_back(box);
-  }, {"500", token_});
+  refused(
+      [&] {
+        Json& boxes = submission_["results"][token_];
+        const Json box = boxes[0];
+        while (boxes.size() <= 500) boxes.push_back(box);
+      },
+      {"500", token_});
   refused([&] { submission_.erase("results"); }, {"results"});
   refused([&] { submission_["meta"]["use_lidar"] = 1; }, {"meta", "use_lidar"});
   refused([&] { submission_["results"][token_] = Json::object(); }, {token_, "list"});

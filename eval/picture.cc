@@ -47,9 +47,7 @@ std::optional<Segment> ClipSegment(const Segment& segment, double x_min, double 
 }
 
 Image::Image(int width, int height, Color fill)
-    : width_(width),
-      height_(height),
-      pixels_(static_cast<size_t>(width) * height * 3) {
+    : width_(width), height_(height), pixels_(static_cast<size_t>(width) * height * 3) {
   if (fill == Color{}) return;
   for (size_t i = 0; i < pixels_.size(); i += 3) {
     pixels_[i] = fill.r;
@@ -67,8 +65,8 @@ absl::StatusOr<Image> Image::ReadPng(const std::string& path) {
   }
   if (png.width > kMaxSide || png.height > kMaxSide || uint64_t{png.width} * png.height > kMaxPixels) {
     png_image_free(&png);
-    return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" cannot be read as PNG: ", png.width, " x ", png.height,
-                                                   " pixels are too many; copy it anew"));
+    return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" cannot be read as PNG: ", png.width, " x ",
+                                                   png.height, " pixels are too many; copy it anew"));
   }
   png.format = PNG_FORMAT_RGB;
   Image image(static_cast<int>(png.width), static_cast<int>(png.height));

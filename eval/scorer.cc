@@ -21,7 +21,8 @@ namespace {
 
 class CenterDistanceScorer : public Scorer {
  public:
-  explicit CenterDistanceScorer(const v1::Data& data) : class_names_(data.class_names().begin(), data.class_names().end()) {}
+  explicit CenterDistanceScorer(const v1::Data& data)
+      : class_names_(data.class_names().begin(), data.class_names().end()) {}
 
   absl::Status Add(const Frame& frame, const std::vector<Detection>& detections) override {
     detections_.push_back(detections);
@@ -33,7 +34,8 @@ class CenterDistanceScorer : public Scorer {
 
  protected:
   std::map<std::string, double> CenterDistances() const {
-    const CenterDistanceResult result = EvaluateCenterDistance(detections_, truth_, static_cast<int>(class_names_.size()));
+    const CenterDistanceResult result =
+        EvaluateCenterDistance(detections_, truth_, static_cast<int>(class_names_.size()));
     std::map<std::string, double> metrics = {{"center_distance/mAP", result.mean_ap}};
     for (size_t c = 0; c < class_names_.size(); ++c) {
       double sum = 0;
@@ -68,7 +70,8 @@ class KittiScorer : public CenterDistanceScorer {
     KD_ASSIGN_OR_RETURN(scored.labels, ParseKittiObjects(labels, KittiText::kLabels, label_path));
     if (detections_folder_.empty()) return absl::OkStatus();
     std::string text;
-    for (const KittiObject& object : scored.detections) absl::StrAppend(&text, FormatKittiObject(object, KittiText::kResults), "\n");
+    for (const KittiObject& object : scored.detections)
+      absl::StrAppend(&text, FormatKittiObject(object, KittiText::kResults), "\n");
     return WriteFileAtomically(absl::StrCat(detections_folder_, "/", frame.sample, ".txt"), text);
   }
 
@@ -117,11 +120,14 @@ class WaymoScorer : public CenterDistanceScorer {
     std::map<std::string, double> metrics = CenterDistances();
     for (const WaymoScore& score : EvaluateWaymo(frames_, {.breakdowns = {WaymoBreakdown::kObjectType}})) {
       for (const std::string& name : class_names_) {
-        if (score.name != absl::StrCat("OBJECT_TYPE_TYPE_", absl::AsciiStrToUpper(name), "_LEVEL_", score.level)) continue;
+        if (score.name != absl::StrCat("OBJECT_TYPE_TYPE_", absl::AsciiStrToUpper(name), "_LEVEL_", score.level))
+          continue;
         metrics[absl::StrCat("waymo/", name, "/L", score.level, "/AP")] = 100.0 * score.ap;
         metrics[absl::StrCat("waymo/", name, "/L", score.level, "/APH")] = 100.0 * score.aph;
-        metrics[absl::StrCat("waymo/mAP/L", score.level)] += 100.0 * score.ap / static_cast<double>(class_names_.size());
-        metrics[absl::StrCat("waymo/mAPH/L", score.level)] += 100.0 * score.aph / static_cast<double>(class_names_.size());
+        metrics[absl::StrCat("waymo/mAP/L", score.level)] +=
+            100.0 * score.ap / static_cast<double>(class_names_.size());
+        metrics[absl::StrCat("waymo/mAPH/L", score.level)] +=
+            100.0 * score.aph / static_cast<double>(class_names_.size());
       }
     }
     return metrics;
@@ -129,7 +135,8 @@ class WaymoScorer : public CenterDistanceScorer {
 
  private:
   WaymoEvalObject Object(const Box3d& box, int32_t label) const {
-    WaymoEvalObject object{.x = box.x, .y = box.y, .z = box.z, .length = box.dx, .width = box.dy, .height = box.dz, .heading = box.yaw};
+    WaymoEvalObject object{
+        .x = box.x, .y = box.y, .z = box.z, .length = box.dx, .width = box.dy, .height = box.dz, .heading = box.yaw};
     for (const int type : {kWaymoVehicle, kWaymoPedestrian, kWaymoSign, kWaymoCyclist}) {
       if (WaymoTypeName(type) == class_names_[label]) object.type = type;
     }

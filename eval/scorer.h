@@ -23,10 +23,10 @@ class Scorer {
   // `frame` as recorded and what was detected in it. Codes of the files that a measure reads besides.
   virtual absl::Status Add(const Frame& frame, const std::vector<Detection>& detections) = 0;
 
-  // After the last frame: writes result files that hold all frames, and answers percent by name. "center_distance/mAP", "center_distance/Car", ... of every data set;
-  // "kitti/Car/3d/moderate/R40", ... (strict overlaps) of KITTI;
-  // "nuscenes/NDS", "nuscenes/mAP", "nuscenes/car/AP", ... of nuScenes, and its errors as they are, "nuscenes/trans_err";
-  // "waymo/Vehicle/L2/AP", ".../APH", ... and "waymo/mAPH/L2" (mean over the classes) of Waymo;
+  // After the last frame: writes result files that hold all frames, and answers percent by name. "center_distance/mAP",
+  // "center_distance/Car", ... of every data set; "kitti/Car/3d/moderate/R40", ... (strict overlaps) of KITTI;
+  // "nuscenes/NDS", "nuscenes/mAP", "nuscenes/car/AP", ... of nuScenes, and its errors as they are,
+  // "nuscenes/trans_err"; "waymo/Vehicle/L2/AP", ".../APH", ... and "waymo/mAPH/L2" (mean over the classes) of Waymo;
   // "lidar/Car/3d@0.7/30-50m", "lidar/Car/bev@0.5/all", ... and "lidar/mAP" (3d@0.5/all, mean over the classes that are
   // there) of own data.
   // INTERNAL or codes of the data set's files.

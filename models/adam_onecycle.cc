@@ -9,7 +9,9 @@
 namespace kd {
 namespace {
 
-double Cosine(double from, double to, double fraction) { return to + (from - to) / 2 * (std::cos(M_PI * fraction) + 1); }
+double Cosine(double from, double to, double fraction) {
+  return to + (from - to) / 2 * (std::cos(M_PI * fraction) + 1);
+}
 
 }  // namespace
 
@@ -20,14 +22,17 @@ OneCyclePoint OneCycleAt(const AdamOneCycleOptions& o, int64_t step) {
     const double fraction = static_cast<double>(step) / static_cast<double>(rise);
     return {Cosine(low, o.lr, fraction), Cosine(o.high_momentum, o.low_momentum, fraction)};
   }
-  const double fraction = std::min(1.0, static_cast<double>(step - rise) / static_cast<double>(std::max<int64_t>(o.total_steps - rise, 1)));
+  const double fraction =
+      std::min(1.0, static_cast<double>(step - rise) / static_cast<double>(std::max<int64_t>(o.total_steps - rise, 1)));
   return {Cosine(o.lr, low / 1e4, fraction), Cosine(o.low_momentum, o.high_momentum, fraction)};
 }
 
-AdamOneCycle::AdamOneCycle(std::vector<std::pair<std::string, torch::Tensor>> parameters, const AdamOneCycleOptions& options)
+AdamOneCycle::AdamOneCycle(std::vector<std::pair<std::string, torch::Tensor>> parameters,
+                           const AdamOneCycleOptions& options)
     : options_(options) {
   for (auto& [name, parameter] : parameters) {
-    slots_.push_back({.name = name, .parameter = parameter, .m = torch::zeros_like(parameter), .v = torch::zeros_like(parameter)});
+    slots_.push_back(
+        {.name = name, .parameter = parameter, .m = torch::zeros_like(parameter), .v = torch::zeros_like(parameter)});
   }
 }
 
@@ -73,7 +78,8 @@ absl::Status AdamOneCycle::LoadFrom(const SafeTensorsFile& file, int64_t step) {
       const auto found = file.tensors.find(absl::StrCat("optimizer.", slot.name, moment));
       if (found == file.tensors.end() || found->second.dtype != "F32" ||
           found->second.shape != slot.parameter.sizes().vec()) {
-        return absl::InvalidArgumentError(absl::StrCat("checkpoint lacks optimizer.", slot.name, moment, " in the parameter's shape"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("checkpoint lacks optimizer.", slot.name, moment, " in the parameter's shape"));
       }
     }
   }

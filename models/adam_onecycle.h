@@ -33,8 +33,8 @@ class AdamOneCycle {
  public:
   AdamOneCycle(std::vector<std::pair<std::string, torch::Tensor>> parameters, const AdamOneCycleOptions& options);
 
-  // One step from the parameters' gradients; parameters without one are left alone. Weight decay reaches biases and batch
-  // norms too. Bias correction uses the current beta1.
+  // One step from the parameters' gradients; parameters without one are left alone. Weight decay reaches biases and
+  // batch norms too. Bias correction uses the current beta1.
   void Step();
   void ZeroGrad();
 

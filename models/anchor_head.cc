@@ -16,7 +16,9 @@ Tensor ChannelsLast(const Tensor& map) { return map.permute({0, 2, 3, 1}).contig
 // B x N x width.
 Tensor PerAnchor(const Tensor& map, int64_t anchors) { return map.reshape({map.size(0), anchors, -1}); }
 
-Tensor LimitPeriod(const Tensor& value, double offset, double period) { return value - torch::floor(value / period + offset) * period; }
+Tensor LimitPeriod(const Tensor& value, double offset, double period) {
+  return value - torch::floor(value / period + offset) * period;
+}
 
 // Bins of headings.
 Tensor DirectionBins(const Tensor& yaw, const DirectionOptions& o) {
@@ -25,7 +27,9 @@ Tensor DirectionBins(const Tensor& yaw, const DirectionOptions& o) {
 }
 
 // Yaw enters as sin(p) cos(t) against cos(p) sin(t), so that it costs the sine of the difference.
-Tensor WithYaw(const Tensor& codes, const Tensor& yaw) { return torch::cat({codes.slice(2, 0, 6), yaw, codes.slice(2, 7)}, 2); }
+Tensor WithYaw(const Tensor& codes, const Tensor& yaw) {
+  return torch::cat({codes.slice(2, 0, 6), yaw, codes.slice(2, 7)}, 2);
+}
 
 }  // namespace
 
@@ -48,26 +52,31 @@ AnchorHeadModuleImpl::AnchorHeadModuleImpl(const AnchorHeadOptions& o) {
 }
 
 AnchorOutputs AnchorHeadModuleImpl::forward(const Tensor& features) {
-  AnchorOutputs outputs{.cls_preds = ChannelsLast(cls_->forward(features)), .box_preds = ChannelsLast(box_->forward(features))};
+  AnchorOutputs outputs{.cls_preds = ChannelsLast(cls_->forward(features)),
+                        .box_preds = ChannelsLast(box_->forward(features))};
   if (dir_) outputs.dir_cls_preds = ChannelsLast(dir_->forward(features));
   if (iou_) outputs.iou_preds = ChannelsLast(iou_->forward(features));
   return outputs;
 }
 
-AnchorBatchTargets AssignAnchorTargets(const AnchorGrid& grid, const Tensor& gt_boxes, const AnchorTargetOptions& options) {
+AnchorBatchTargets AssignAnchorTargets(const AnchorGrid& grid, const Tensor& gt_boxes,
+                                       const AnchorTargetOptions& options) {
   const Tensor boxes = gt_boxes.to(torch::kFloat32).contiguous();
-  const int64_t batch = boxes.size(0), anchors = static_cast<int64_t>(grid.size()), code_size = options.coder.code_size();
-  AnchorBatchTargets result{.labels = torch::empty({batch, anchors}, torch::kInt64), .codes = torch::empty({batch, anchors, code_size})};
+  const int64_t batch = boxes.size(0), anchors = static_cast<int64_t>(grid.size()),
+                code_size = options.coder.code_size();
+  AnchorBatchTargets result{.labels = torch::empty({batch, anchors}, torch::kInt64),
+                            .codes = torch::empty({batch, anchors, code_size})};
   for (int64_t b = 0; b < batch; ++b) {
-    const AnchorTargets targets = AssignAnchors(grid, boxes[b].data_ptr<float>(), static_cast<size_t>(boxes.size(1)), options);
+    const AnchorTargets targets =
+        AssignAnchors(grid, boxes[b].data_ptr<float>(), static_cast<size_t>(boxes.size(1)), options);
     std::memcpy(result.labels[b].data_ptr<int64_t>(), targets.labels.data(), targets.labels.size() * sizeof(int64_t));
     std::memcpy(result.codes[b].data_ptr<float>(), targets.codes.data(), targets.codes.size() * sizeof(float));
   }
   return result;
 }
 
-std::map<std::string, Tensor> AnchorLoss(const AnchorOutputs& outputs, const AnchorBatchTargets& targets, const Tensor& anchors,
-                                         const AnchorLossOptions& o) {
+std::map<std::string, Tensor> AnchorLoss(const AnchorOutputs& outputs, const AnchorBatchTargets& targets,
+                                         const Tensor& anchors, const AnchorLossOptions& o) {
   const int64_t batch = targets.labels.size(0), count = targets.labels.size(1);
   const Tensor positive = targets.labels > 0;
   const Tensor share = 1 / positive.sum(1, /*keepdim=*/true).to(torch::kFloat32).clamp_min(1);
@@ -81,8 +90,8 @@ std::map<std::string, Tensor> AnchorLoss(const AnchorOutputs& outputs, const Anc
 
   const Tensor predicted = PerAnchor(outputs.box_preds, count);
   const Tensor p = predicted.slice(2, 6, 7), t = targets.codes.slice(2, 6, 7);
-  const Tensor loc = WeightedSmoothL1(WithYaw(predicted, torch::sin(p) * torch::cos(t)), WithYaw(targets.codes, torch::cos(p) * torch::sin(t)),
-                                      1.0 / 9, o.code_weights);
+  const Tensor loc = WeightedSmoothL1(WithYaw(predicted, torch::sin(p) * torch::cos(t)),
+                                      WithYaw(targets.codes, torch::cos(p) * torch::sin(t)), 1.0 / 9, o.code_weights);
   terms["rpn_loss_loc"] = mean(loc * positive_weights.unsqueeze(2), o.loc_weight);
 
   if (outputs.dir_cls_preds.defined()) {
@@ -104,9 +113,10 @@ Tensor DecodeAnchors(const AnchorOutputs& outputs, const Tensor& anchors, const 
     const Tensor bin = PerAnchor(outputs.dir_cls_preds, anchors.size(0)).argmax(2);
     yaw = LimitPeriod(yaw - o.offset, o.limit_offset, period) + o.offset + period * bin.to(yaw.dtype());
   }
-  return torch::stack({code(0) * diagonal + anchor(0), code(1) * diagonal + anchor(1), code(2) * anchor(5) + anchor(2), torch::exp(code(3)) * anchor(3),
-                       torch::exp(code(4)) * anchor(4), torch::exp(code(5)) * anchor(5), yaw},
-                      2);
+  return torch::stack(
+      {code(0) * diagonal + anchor(0), code(1) * diagonal + anchor(1), code(2) * anchor(5) + anchor(2),
+       torch::exp(code(3)) * anchor(3), torch::exp(code(4)) * anchor(4), torch::exp(code(5)) * anchor(5), yaw},
+      2);
 }
 
 }  // namespace kd

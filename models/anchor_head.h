@@ -50,7 +50,8 @@ struct AnchorBatchTargets {
   torch::Tensor codes;   // B x N x codes
 };
 // gt_boxes B x M x 8 on the CPU: x y z dx dy dz yaw label, zero rows pad.
-AnchorBatchTargets AssignAnchorTargets(const AnchorGrid& grid, const torch::Tensor& gt_boxes, const AnchorTargetOptions& options);
+AnchorBatchTargets AssignAnchorTargets(const AnchorGrid& grid, const torch::Tensor& gt_boxes,
+                                       const AnchorTargetOptions& options);
 
 struct DirectionOptions {
   double offset = 0.78539;
@@ -65,13 +66,14 @@ struct AnchorLossOptions {
   std::vector<float> code_weights;
   DirectionOptions direction;
 };
-// Weighted terms "rpn_loss_cls", "rpn_loss_loc" and, with a direction classifier, "rpn_loss_dir". Each is a sum over anchors /
-// max(positives of the frame, 1), averaged over frames. anchors N x 7.
-std::map<std::string, torch::Tensor> AnchorLoss(const AnchorOutputs& outputs, const AnchorBatchTargets& targets, const torch::Tensor& anchors,
-                                                const AnchorLossOptions& options);
+// Weighted terms "rpn_loss_cls", "rpn_loss_loc" and, with a direction classifier, "rpn_loss_dir". Each is a sum over
+// anchors / max(positives of the frame, 1), averaged over frames. anchors N x 7.
+std::map<std::string, torch::Tensor> AnchorLoss(const AnchorOutputs& outputs, const AnchorBatchTargets& targets,
+                                                const torch::Tensor& anchors, const AnchorLossOptions& options);
 
 // Boxes B x N x 7 from raw maps; the direction bin turns them by half circles. anchors N x 7.
-torch::Tensor DecodeAnchors(const AnchorOutputs& outputs, const torch::Tensor& anchors, const DirectionOptions& direction);
+torch::Tensor DecodeAnchors(const AnchorOutputs& outputs, const torch::Tensor& anchors,
+                            const DirectionOptions& direction);
 
 }  // namespace kd
 

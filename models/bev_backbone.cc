@@ -15,7 +15,8 @@ nn::BatchNorm2d Norm(int64_t channels, const BevBackboneOptions& options) {
 
 nn::ReLU Rectifier() { return nn::ReLU(nn::ReLUOptions(/*inplace=*/true)); }
 
-void PushConvolution(nn::Sequential& block, int64_t in, int64_t out, int64_t stride, const BevBackboneOptions& options) {
+void PushConvolution(nn::Sequential& block, int64_t in, int64_t out, int64_t stride,
+                     const BevBackboneOptions& options) {
   block->push_back(nn::Conv2d(nn::Conv2dOptions(in, out, 3).stride(stride).padding(1).bias(false)));
   block->push_back(Norm(out, options));
   block->push_back(Rectifier());

@@ -8,12 +8,15 @@
 
 namespace kd {
 
-// Sigmoid focal loss, not reduced: alpha_t (1 - p_t)^gamma times the binary cross-entropy. logits and targets of one shape.
-torch::Tensor SigmoidFocalLoss(const torch::Tensor& logits, const torch::Tensor& targets, double alpha = 0.25, double gamma = 2);
+// Sigmoid focal loss, not reduced: alpha_t (1 - p_t)^gamma times the binary cross-entropy. logits and targets of one
+// shape.
+torch::Tensor SigmoidFocalLoss(const torch::Tensor& logits, const torch::Tensor& targets, double alpha = 0.25,
+                               double gamma = 2);
 
-// Smooth L1 of code_weights * (input - target), not reduced; 0 where the target is NaN. input, target ... x codes; empty
-// code weights are all 1.
-torch::Tensor WeightedSmoothL1(const torch::Tensor& input, const torch::Tensor& target, double beta, const std::vector<float>& code_weights);
+// Smooth L1 of code_weights * (input - target), not reduced; 0 where the target is NaN. input, target ... x codes;
+// empty code weights are all 1.
+torch::Tensor WeightedSmoothL1(const torch::Tensor& input, const torch::Tensor& target, double beta,
+                               const std::vector<float>& code_weights);
 
 }  // namespace kd
 

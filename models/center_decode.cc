@@ -18,7 +18,8 @@ torch::Tensor KeptRows(const CenterBoxes& frame, const CenterDecodeOptions& opti
   if (!options.nms_per_class) return Suppress(frame, torch::arange(frame.boxes.size(0)), options.nms);
   std::vector<torch::Tensor> kept;
   for (size_t label = 0; label < num_classes; ++label) {
-    kept.push_back(Suppress(frame, torch::nonzero(frame.labels == static_cast<int64_t>(label)).squeeze(1), options.nms));
+    kept.push_back(
+        Suppress(frame, torch::nonzero(frame.labels == static_cast<int64_t>(label)).squeeze(1), options.nms));
   }
   return torch::cat(kept);
 }
@@ -39,7 +40,8 @@ std::vector<CenterBoxes> DecodeCenterHead(const HeadOutputs& head, const CenterD
   const torch::Tensor iy = torch::floor_divide(cells, width);
   const torch::Tensor ix = cells - iy * width;
   const auto metric = [&](const torch::Tensor& index, int axis) {
-    return (index.to(torch::kFloat32) + codes.select(2, axis)) * static_cast<double>(o.stride) * o.voxel_size[axis] + o.range[axis];
+    return (index.to(torch::kFloat32) + codes.select(2, axis)) * static_cast<double>(o.stride) * o.voxel_size[axis] +
+           o.range[axis];
   };
   std::vector<torch::Tensor> columns = {metric(ix, 0).unsqueeze(2), metric(iy, 1).unsqueeze(2), codes.slice(2, 2, 3),
                                         torch::exp(codes.slice(2, 3, 6)),
@@ -66,7 +68,8 @@ std::vector<CenterBoxes> DecodeCenterHead(const HeadOutputs& head, const CenterD
 CenterBoxes JoinHeads(const std::vector<CenterBoxes>& heads, const CenterDecodeOptions& options, bool nms) {
   std::vector<torch::Tensor> boxes, scores, labels;
   for (size_t h = 0; h < heads.size(); ++h) {
-    const torch::Tensor rows = nms ? KeptRows(heads[h], options, options.heads[h].size()) : torch::arange(heads[h].boxes.size(0));
+    const torch::Tensor rows =
+        nms ? KeptRows(heads[h], options, options.heads[h].size()) : torch::arange(heads[h].boxes.size(0));
     const torch::Tensor ids = torch::tensor(options.heads[h], torch::kInt64) + 1;
     boxes.push_back(heads[h].boxes.index_select(0, rows));
     scores.push_back(heads[h].scores.index_select(0, rows));

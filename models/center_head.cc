@@ -24,10 +24,9 @@ TORCH_MODULE(InnerSequential);
 
 template <typename Sequence>
 Sequence ConvNormRelu(int64_t in, int64_t out, const CenterHeadOptions& options) {
-  return Sequence(
-      nn::Conv2d(nn::Conv2dOptions(in, out, 3).padding(1).bias(options.use_bias_before_norm)),
-      nn::BatchNorm2d(nn::BatchNorm2dOptions(out).eps(options.bn_eps).momentum(options.bn_momentum)),
-      nn::ReLU(nn::ReLUOptions(/*inplace=*/true)));
+  return Sequence(nn::Conv2d(nn::Conv2dOptions(in, out, 3).padding(1).bias(options.use_bias_before_norm)),
+                  nn::BatchNorm2d(nn::BatchNorm2dOptions(out).eps(options.bn_eps).momentum(options.bn_momentum)),
+                  nn::ReLU(nn::ReLUOptions(/*inplace=*/true)));
 }
 
 nn::Sequential MakeBranch(int64_t out, bool heatmap, const CenterHeadOptions& options) {
@@ -63,7 +62,8 @@ std::vector<std::string> RegressionBranches(bool with_velocity) {
 }
 
 CenterHeadModuleImpl::CenterHeadModuleImpl(const CenterHeadOptions& options) {
-  shared_ = register_module("shared_conv", ConvNormRelu<nn::Sequential>(options.in_channels, options.shared_channels, options));
+  shared_ = register_module("shared_conv",
+                            ConvNormRelu<nn::Sequential>(options.in_channels, options.shared_channels, options));
   nn::ModuleList list;
   for (const std::vector<int64_t>& classes : options.heads) {
     nn::ModuleDict dictionary;

@@ -63,15 +63,15 @@ struct CenterTargetOptions {
 };
 
 // gt_boxes B x M x (8 or 10): x y z dx dy dz yaw [vx vy] label; labels from 1, zero rows pad. The k-th box of a head's
-// classes fills slot k; boxes outside the map are pulled to its border; a box without length or width is skipped but keeps
-// its slot. Boxes beyond num_max_objs are dropped.
+// classes fills slot k; boxes outside the map are pulled to its border; a box without length or width is skipped but
+// keeps its slot. Boxes beyond num_max_objs are dropped.
 std::vector<HeadTargets> AssignCenterTargets(const torch::Tensor& gt_boxes, const CenterTargetOptions& options);
 
 // Sigmoid clamped to [1e-4, 1 - 1e-4].
 torch::Tensor ClampedSigmoid(const torch::Tensor& logits);
 
-// Penalty-reduced focal loss of CornerNet on probabilities: divided by the number of cells with target 1, undivided when
-// there is none.
+// Penalty-reduced focal loss of CornerNet on probabilities: divided by the number of cells with target 1, undivided
+// when there is none.
 torch::Tensor HeatmapFocalLoss(const torch::Tensor& probability, const torch::Tensor& target);
 
 // Maps B x codes x H x W of the regression branches, gathered at inds (B x K) -> B x K x codes.

@@ -67,7 +67,8 @@ std::vector<HeadTargets> AssignCenterTargets(const torch::Tensor& gt_boxes, cons
         AssignBox(box, slot++, found - classes.begin(), o, frame);
       }
     }
-    for (torch::Tensor* tensor : {&head.heatmaps, &head.target_boxes, &head.inds, &head.masks}) *tensor = tensor->to(gt_boxes.device());
+    for (torch::Tensor* tensor : {&head.heatmaps, &head.target_boxes, &head.inds, &head.masks})
+      *tensor = tensor->to(gt_boxes.device());
     targets.push_back(std::move(head));
   }
   return targets;

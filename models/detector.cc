@@ -87,7 +87,8 @@ VoxelBackboneOptions VoxelOptions(const v1::Detector& detector) {
                                .widths = ToVector<int64_t>(b.num_filters()),
                                .bn_eps = b.bn_eps(),
                                .bn_momentum = b.bn_momentum()};
-  if (b.num_filters_size() == 6) options.widths = WidthPerSubModule(options.layer_nums, ToArray<6, int64_t>(b.num_filters()));
+  if (b.num_filters_size() == 6)
+    options.widths = WidthPerSubModule(options.layer_nums, ToArray<6, int64_t>(b.num_filters()));
   return options;
 }
 
@@ -172,7 +173,8 @@ struct DetectorModelImpl::Parts {
   std::vector<std::vector<int64_t>> head_classes;
 };
 
-DetectorModelImpl::DetectorModelImpl(const v1::Detector& detector) : config_(detector), parts_(std::make_unique<Parts>()) {
+DetectorModelImpl::DetectorModelImpl(const v1::Detector& detector)
+    : config_(detector), parts_(std::make_unique<Parts>()) {
   Parts& p = *parts_;
   p.cells = GridCells(detector);
   int64_t map_channels;
@@ -190,12 +192,13 @@ DetectorModelImpl::DetectorModelImpl(const v1::Detector& detector) : config_(det
     const v1::AnchorHead& head = detector.anchor_head();
     p.anchors = std::make_unique<AnchorGrid>(GridOfAnchors(detector));
     p.anchor_boxes = torch::tensor(p.anchors->boxes()).view({-1, 7});
-    p.anchor = register_module("dense_head", AnchorHeadModule(AnchorHeadOptions{
-                                                 .in_channels = MapChannels(detector),
-                                                 .num_classes = detector.class_names_size(),
-                                                 .anchors_per_cell = p.anchors->per_cell(),
-                                                 .num_dir_bins = head.use_direction_classifier() ? head.num_dir_bins() : 0,
-                                                 .with_iou = head.with_iou()}));
+    p.anchor = register_module(
+        "dense_head",
+        AnchorHeadModule(AnchorHeadOptions{.in_channels = MapChannels(detector),
+                                           .num_classes = detector.class_names_size(),
+                                           .anchors_per_cell = p.anchors->per_cell(),
+                                           .num_dir_bins = head.use_direction_classifier() ? head.num_dir_bins() : 0,
+                                           .with_iou = head.with_iou()}));
   } else {
     p.center = register_module("dense_head", CenterHeadModule(HeadOptions(detector)));
     p.head_classes = HeadClasses(detector);
@@ -211,7 +214,8 @@ Predictions DetectorModelImpl::Forward(const Batch& batch) {
   FirstStage first{.points = batch.points, .batch_size = batch.batch_size};
   if (p.backbone_3d) {
     const torch::Tensor features = MeanVoxelFeatures(batch.voxels, batch.num_points);
-    const SparseTensor voxels = MakeSparseTensor(features, batch.coords, batch.batch_size, {p.cells[2] + 1, p.cells[1], p.cells[0]});
+    const SparseTensor voxels =
+        MakeSparseTensor(features, batch.coords, batch.batch_size, {p.cells[2] + 1, p.cells[1], p.cells[0]});
     first.maps = p.backbone_3d->forward(voxels);
     bev = CompressHeight(first.maps.encoded);
   } else {
@@ -226,9 +230,11 @@ Predictions DetectorModelImpl::Forward(const Batch& batch) {
       TORCH_CHECK(!is_training(), "a detector with two stages is not trained here");
       first.bev = bev;
       const v1::RoiHead& head = config_.roi_head();
-      const torch::Tensor boxes = DecodeAnchors(predictions.anchors, p.anchor_boxes.to(device()), DirectionsOf(config_.anchor_head()));
-      predictions.proposals = ProposeBoxes(boxes, predictions.anchors.cls_preds.reshape({boxes.size(0), boxes.size(1), -1}),
-                                           {.iou_threshold = head.nms_thresh(), .pre_max = head.nms_pre_maxsize(), .post_max = head.nms_post_maxsize()});
+      const torch::Tensor boxes =
+          DecodeAnchors(predictions.anchors, p.anchor_boxes.to(device()), DirectionsOf(config_.anchor_head()));
+      predictions.proposals = ProposeBoxes(
+          boxes, predictions.anchors.cls_preds.reshape({boxes.size(0), boxes.size(1), -1}),
+          {.iou_threshold = head.nms_thresh(), .pre_max = head.nms_pre_maxsize(), .post_max = head.nms_post_maxsize()});
       predictions.refinement = p.second->Refine(*p.second->Prepare(first), predictions.proposals.boxes);
     }
   } else {
@@ -270,8 +276,8 @@ torch::Tensor RegressionMap(const v1::Detector& detector, const HeadOutputs& hea
 
 namespace {
 
-DetectorModelImpl::Loss LossOfAnchors(const v1::Detector& detector, const AnchorOutputs& outputs, const AnchorBatchTargets& targets,
-                                      const torch::Tensor& anchors) {
+DetectorModelImpl::Loss LossOfAnchors(const v1::Detector& detector, const AnchorOutputs& outputs,
+                                      const AnchorBatchTargets& targets, const torch::Tensor& anchors) {
   const v1::AnchorHead& head = detector.anchor_head();
   const auto terms = AnchorLoss(outputs, targets, anchors,
                                 {.num_classes = detector.class_names_size(),
@@ -291,7 +297,8 @@ DetectorModelImpl::Loss LossOfAnchors(const v1::Detector& detector, const Anchor
 
 }  // namespace
 
-DetectorModelImpl::Loss DetectorModelImpl::DetectionLoss(const Predictions& predictions, const DetectionTargets& all_targets) const {
+DetectorModelImpl::Loss DetectorModelImpl::DetectionLoss(const Predictions& predictions,
+                                                         const DetectionTargets& all_targets) const {
   if (parts_->anchor) {
     return LossOfAnchors(config_, predictions.anchors, all_targets.anchors, parts_->anchor_boxes.to(device()));
   }
@@ -302,7 +309,8 @@ DetectorModelImpl::Loss DetectorModelImpl::DetectionLoss(const Predictions& pred
   for (size_t h = 0; h < predictions.heads.size(); ++h) {
     const HeadOutputs& head = predictions.heads[h];
     loss.probabilities.push_back(ClampedSigmoid(head.at("hm")));
-    const torch::Tensor hm_loss = HeatmapFocalLoss(loss.probabilities.back(), targets[h].heatmaps) * config.cls_weight();
+    const torch::Tensor hm_loss =
+        HeatmapFocalLoss(loss.probabilities.back(), targets[h].heatmaps) * config.cls_weight();
     const torch::Tensor codes = GatherCells(ConcatRegression(head, config.with_velocity()), targets[h].inds);
     torch::Tensor per_code = RegressionL1(codes, targets[h].target_boxes, targets[h].masks);
     if (!config.code_weights().empty()) {
@@ -320,7 +328,8 @@ DetectorModelImpl::Loss DetectorModelImpl::DetectionLoss(const Predictions& pred
 namespace {
 
 // Final boxes of one frame, N x 7 or N x 9 with velocity; labels from 1.
-std::vector<Detection> ToDetections(const torch::Tensor& boxes, const torch::Tensor& scores, const torch::Tensor& labels) {
+std::vector<Detection> ToDetections(const torch::Tensor& boxes, const torch::Tensor& scores,
+                                    const torch::Tensor& labels) {
   const torch::Tensor rows = boxes.cpu().contiguous(), score = scores.cpu(), label = labels.cpu();
   const bool with_velocity = rows.size(1) > 7;
   std::vector<Detection> detections;
@@ -339,7 +348,8 @@ NmsOptions NmsOf(const v1::PostProcessing& post) {
   return {.iou_threshold = post.nms_thresh(), .pre_max = post.nms_pre_maxsize(), .post_max = post.nms_post_maxsize()};
 }
 
-std::vector<std::vector<Detection>> DecodeCenters(const v1::Detector& config, const std::vector<std::vector<int64_t>>& head_classes,
+std::vector<std::vector<Detection>> DecodeCenters(const v1::Detector& config,
+                                                  const std::vector<std::vector<int64_t>>& head_classes,
                                                   const Predictions& predictions, bool nms) {
   const v1::PostProcessing& post = config.post_processing();
   const CenterDecodeOptions options{.heads = head_classes,
@@ -364,8 +374,8 @@ std::vector<std::vector<Detection>> DecodeCenters(const v1::Detector& config, co
   return frames;
 }
 
-std::vector<std::vector<Detection>> DecodeAnchorBoxes(const v1::Detector& config, const torch::Tensor& anchors, const AnchorOutputs& outputs,
-                                                      bool nms) {
+std::vector<std::vector<Detection>> DecodeAnchorBoxes(const v1::Detector& config, const torch::Tensor& anchors,
+                                                      const AnchorOutputs& outputs, bool nms) {
   torch::NoGradGuard no_grad;
   const v1::PostProcessing& post = config.post_processing();
   const int64_t count = anchors.size(0);
@@ -379,11 +389,14 @@ std::vector<std::vector<Detection>> DecodeAnchorBoxes(const v1::Detector& config
     const auto at_rows = [&](const torch::Tensor& map) {
       return map.defined() ? map[b].reshape({count, -1}).index_select(0, rows).unsqueeze(0) : map;
     };
-    const AnchorOutputs best = {.box_preds = at_rows(outputs.box_preds), .dir_cls_preds = at_rows(outputs.dir_cls_preds)};
-    torch::Tensor boxes = DecodeAnchors(best, anchors.index_select(0, rows), DirectionsOf(config.anchor_head()))[0].cpu().contiguous();
+    const AnchorOutputs best = {.box_preds = at_rows(outputs.box_preds),
+                                .dir_cls_preds = at_rows(outputs.dir_cls_preds)};
+    torch::Tensor boxes =
+        DecodeAnchors(best, anchors.index_select(0, rows), DirectionsOf(config.anchor_head()))[0].cpu().contiguous();
     torch::Tensor scores = all_scores.index_select(0, rows).cpu(), labels = classes.index_select(0, rows).cpu() + 1;
     if (nms) {
-      const auto kept = RotatedNms(boxes.data_ptr<float>(), scores.data_ptr<float>(), static_cast<size_t>(most), NmsOf(post));
+      const auto kept =
+          RotatedNms(boxes.data_ptr<float>(), scores.data_ptr<float>(), static_cast<size_t>(most), NmsOf(post));
       const torch::Tensor chosen = torch::tensor(kept, torch::kInt64);
       boxes = boxes.index_select(0, chosen);
       scores = scores.index_select(0, chosen);
@@ -394,20 +407,25 @@ std::vector<std::vector<Detection>> DecodeAnchorBoxes(const v1::Detector& config
   return frames;
 }
 
-std::vector<std::vector<Detection>> DecodeRefined(const v1::Detector& config, const Proposals& proposals, const Refinement& refinement, bool nms) {
+std::vector<std::vector<Detection>> DecodeRefined(const v1::Detector& config, const Proposals& proposals,
+                                                  const Refinement& refinement, bool nms) {
   torch::NoGradGuard no_grad;
   const v1::PostProcessing& post = config.post_processing();
-  const torch::Tensor boxes = ApplyRefinement(proposals.boxes, refinement.reg).cpu(), scores = torch::sigmoid(refinement.cls).cpu();
+  const torch::Tensor boxes = ApplyRefinement(proposals.boxes, refinement.reg).cpu(),
+                      scores = torch::sigmoid(refinement.cls).cpu();
   const torch::Tensor labels = proposals.labels.cpu();
   std::vector<std::vector<Detection>> frames;
   for (int64_t b = 0; b < boxes.size(0); ++b) {
     torch::Tensor rows = torch::nonzero((scores[b] >= post.score_thresh()) & (labels[b] > 0)).squeeze(1);
     if (nms) {
-      const torch::Tensor candidates = boxes[b].index_select(0, rows).contiguous(), of = scores[b].index_select(0, rows).contiguous();
-      const auto kept = RotatedNms(candidates.data_ptr<float>(), of.data_ptr<float>(), static_cast<size_t>(rows.size(0)), NmsOf(post));
+      const torch::Tensor candidates = boxes[b].index_select(0, rows).contiguous(),
+                          of = scores[b].index_select(0, rows).contiguous();
+      const auto kept = RotatedNms(candidates.data_ptr<float>(), of.data_ptr<float>(),
+                                   static_cast<size_t>(rows.size(0)), NmsOf(post));
       rows = rows.index_select(0, torch::tensor(kept, torch::kInt64));
     }
-    frames.push_back(ToDetections(boxes[b].index_select(0, rows), scores[b].index_select(0, rows), labels[b].index_select(0, rows)));
+    frames.push_back(
+        ToDetections(boxes[b].index_select(0, rows), scores[b].index_select(0, rows), labels[b].index_select(0, rows)));
   }
   return frames;
 }
@@ -415,7 +433,8 @@ std::vector<std::vector<Detection>> DecodeRefined(const v1::Detector& config, co
 }  // namespace
 
 std::vector<std::vector<Detection>> DetectorModelImpl::Decode(const Predictions& predictions, bool nms) const {
-  if (predictions.refinement.cls.defined()) return DecodeRefined(config_, predictions.proposals, predictions.refinement, nms);
+  if (predictions.refinement.cls.defined())
+    return DecodeRefined(config_, predictions.proposals, predictions.refinement, nms);
   if (parts_->anchor) return DecodeAnchorBoxes(config_, parts_->anchor_boxes.to(device()), predictions.anchors, nms);
   return DecodeCenters(config_, parts_->head_classes, predictions, nms);
 }
@@ -456,7 +475,9 @@ torch::Tensor PointRows(const std::vector<const Frame*>& views, const v1::Detect
   for (size_t b = 0; b < views.size(); ++b) {
     for (size_t i = 0; i < views[b]->num_points(); ++i) {
       const float* const point = &views[b]->points[i * columns];
-      const auto inside = [&](int axis) { return point[axis] >= detector.point_cloud_range(axis) && point[axis] <= detector.point_cloud_range(axis + 3); };
+      const auto inside = [&](int axis) {
+        return point[axis] >= detector.point_cloud_range(axis) && point[axis] <= detector.point_cloud_range(axis + 3);
+      };
       if (!inside(0) || !inside(1)) continue;
       rows.push_back(static_cast<float>(b));
       rows.insert(rows.end(), point, point + columns);
@@ -488,7 +509,8 @@ Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& dete
   int64_t row = 0;
   for (int64_t b = 0; b < batch.batch_size; ++b) {
     const Voxels& v = voxels[b];
-    std::copy(v.points.begin(), v.points.end(), batch.voxels.data_ptr<float>() + row * grid.max_points_per_voxel * features);
+    std::copy(v.points.begin(), v.points.end(),
+              batch.voxels.data_ptr<float>() + row * grid.max_points_per_voxel * features);
     int64_t* coords = batch.coords.data_ptr<int64_t>() + row * 4;
     for (size_t i = 0; i < v.size(); ++i, coords += 4) {
       coords[0] = b;

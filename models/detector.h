@@ -40,7 +40,8 @@ Batch ToDevice(const Batch& batch, const torch::Device& device);
 // The boxes alone, as Batch::gt_boxes.
 torch::Tensor BoxTensor(const std::vector<const Frame*>& views);
 
-// Raw outputs of one CenterHead group, each B x channels x H x W: "center", "center_z", "dim", "rot"[, "vel"], "hm"[, "iou"].
+// Raw outputs of one CenterHead group, each B x channels x H x W: "center", "center_z", "dim", "rot"[, "vel"], "hm"[,
+// "iou"].
 using HeadOutputs = std::map<std::string, torch::Tensor>;
 
 struct Predictions {
@@ -75,11 +76,10 @@ struct DetectionTargets {
   AnchorBatchTargets anchors;
 };
 
-// A detector: PillarVFE and scatter, or mean features and a sparse 3D backbone; the BEV backbone; a CenterHead or an anchor
-// head; and perhaps a second stage, which works in evaluation mode only: such detectors teach and are not trained here.
-// Parameter names are OpenPCDet's: vfe.pfn_layers.*, backbone_3d.*, pfe.*, backbone_2d.*, dense_head.*, point_head.*,
-// roi_head.*.
-// Not thread-safe; forward passes of different objects may run at once.
+// A detector: PillarVFE and scatter, or mean features and a sparse 3D backbone; the BEV backbone; a CenterHead or an
+// anchor head; and perhaps a second stage, which works in evaluation mode only: such detectors teach and are not
+// trained here. Parameter names are OpenPCDet's: vfe.pfn_layers.*, backbone_3d.*, pfe.*, backbone_2d.*, dense_head.*,
+// point_head.*, roi_head.*. Not thread-safe; forward passes of different objects may run at once.
 class DetectorModelImpl : public torch::nn::Module {
  public:
   explicit DetectorModelImpl(const v1::Detector& detector);
@@ -91,8 +91,9 @@ class DetectorModelImpl : public torch::nn::Module {
   // Targets for `gt_boxes` (B x M x (8 or 10)), in the memory of device().
   DetectionTargets Targets(const torch::Tensor& gt_boxes) const;
 
-  // Detection loss and its weighted terms by name: "hm" and "loc", summed over heads, or "cls", "loc" and "dir" of anchors.
-  // Also returns, per CenterHead group, the clamped sigmoid of the heat map, which the distillation losses reuse.
+  // Detection loss and its weighted terms by name: "hm" and "loc", summed over heads, or "cls", "loc" and "dir" of
+  // anchors. Also returns, per CenterHead group, the clamped sigmoid of the heat map, which the distillation losses
+  // reuse.
   struct Loss {
     torch::Tensor total;
     std::map<std::string, torch::Tensor> terms;
@@ -133,8 +134,8 @@ struct LoadedDetector {
 // INVALID_ARGUMENT: no detector message, or names and shapes that do not match it (the first of them listed).
 absl::StatusOr<LoadedDetector> LoadDetector(absl::string_view safetensors_bytes);
 
-// INVALID_ARGUMENT unless every parameter and buffer has an entry of its name, shape and kind of number, and no entry is
-// left over; lists the first that do not fit.
+// INVALID_ARGUMENT unless every parameter and buffer has an entry of its name, shape and kind of number, and no entry
+// is left over; lists the first that do not fit.
 absl::Status FitsStateDict(const SafeTensorsFile& file, torch::nn::Module& module);
 
 // Copies every tensor of `file` into the entry of the same name. Errors as above; nothing is changed then.

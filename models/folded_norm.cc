@@ -45,8 +45,8 @@ Tensor ForwardFolded(const nn::Module& layers, Tensor x) {
     } else if (const auto* up = children[i]->as<nn::ConvTranspose2dImpl>()) {
       x = RunLayer(*up, norm, 1, [&](const Tensor& weight, const Tensor& bias) {
         // LibTorch's CPU form adds a bias by plain loops.
-        const bool squares = bias.defined() && weight.size(2) == weight.size(3) &&
-                             *up->options.stride() == *up->options.kernel_size();
+        const bool squares =
+            bias.defined() && weight.size(2) == weight.size(3) && *up->options.stride() == *up->options.kernel_size();
         return squares ? Upsample(x, weight, bias) : torch::conv_transpose2d(x, weight, bias, up->options.stride());
       });
     } else if (children[i]->as<nn::ReLUImpl>() != nullptr) {

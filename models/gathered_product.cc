@@ -12,7 +12,9 @@ struct Positions {
 Positions PositionsOf(const ConvGeometry& g, const Tensor& like) {
   const Tensor position = torch::arange(g.volume(), like.options()).unsqueeze(1);
   const Tensor line = torch::div(position, g.kernel[2], "floor");
-  return {.z = torch::div(line, g.kernel[1], "floor"), .y = line.remainder(g.kernel[1]), .x = position.remainder(g.kernel[2])};
+  return {.z = torch::div(line, g.kernel[1], "floor"),
+          .y = line.remainder(g.kernel[1]),
+          .x = position.remainder(g.kernel[2])};
 }
 
 Tensor Within(const Tensor& z, const Tensor& y, const Tensor& x, const SparseShape& shape) {
@@ -34,8 +36,8 @@ Tensor AsStored(const Tensor& by_position, const Tensor& like) {
   return (by_position.size(0) == 1 ? by_position : by_position.permute({2, 0, 1})).reshape(like.sizes());
 }
 
-// Adds input rows times weights (positions x from x to) to the output's rows. A position feeds a row once at most, so the
-// order of additions is fixed.
+// Adds input rows times weights (positions x from x to) to the output's rows. A position feeds a row once at most, so
+// the order of additions is fixed.
 void AddProducts(const std::vector<Tensor>& from, const std::vector<Tensor>& to, const Tensor& input,
                  const Tensor& weights, Tensor& output) {
   for (size_t position = 0; position < from.size(); ++position) {

@@ -1,5 +1,5 @@
-// Sparse convolution by LibTorch's operations, on any device: rows of a kernel position are gathered, multiplied and added
-// to the output's rows. Nothing but counts of pairs comes back to the host.
+// Sparse convolution by LibTorch's operations, on any device: rows of a kernel position are gathered, multiplied and
+// added to the output's rows. Nothing but counts of pairs comes back to the host.
 #ifndef KD_MODELS_GATHERED_PRODUCT_H_
 #define KD_MODELS_GATHERED_PRODUCT_H_
 
@@ -28,8 +28,8 @@ PositionRows FindPairs(const SiteKeys& input, const SiteKeys& output, const Conv
 // The sites of SparseSites::Convolved().
 SiteKeys Convolved(const SiteKeys& input, const ConvGeometry& geometry);
 
-// One convolution. The weight is (Cout, kz, ky, kx, Cin), contiguous, and a 1x1x1 one is read as (Cin, Cout). Under autocast
-// the products are of its type, sums of the features'.
+// One convolution. The weight is (Cout, kz, ky, kx, Cin), contiguous, and a 1x1x1 one is read as (Cin, Cout). Under
+// autocast the products are of its type, sums of the features'.
 struct GatheredProduct {
   PositionRows rows;
   int64_t in_channels = 0, out_channels = 0;

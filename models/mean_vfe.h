@@ -15,10 +15,10 @@ struct MeanVoxels {
   torch::Tensor features;  // N x F
   torch::Tensor coords;    // N x 4 int64: frame, z, y, x
 };
-// DynamicMeanVFE: points N x (1 + F), the first column is the frame; cells, sizes and range along x, y, z. No caps; points
-// outside are dropped; voxels ascend by (frame, x, y, z).
-MeanVoxels MeanPointsPerVoxel(const torch::Tensor& points, std::array<int64_t, 3> cells, std::array<float, 3> voxel_size,
-                              std::array<float, 6> range);
+// DynamicMeanVFE: points N x (1 + F), the first column is the frame; cells, sizes and range along x, y, z. No caps;
+// points outside are dropped; voxels ascend by (frame, x, y, z).
+MeanVoxels MeanPointsPerVoxel(const torch::Tensor& points, std::array<int64_t, 3> cells,
+                              std::array<float, 3> voxel_size, std::array<float, 6> range);
 
 }  // namespace kd
 

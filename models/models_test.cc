@@ -25,7 +25,8 @@ DetectorModel SimDetector() {
 }
 
 TEST(DetectorTest, NamesAndShapesAreThoseOfTheReleasedConfiguration) {
-  const auto manifest = nlohmann::json::parse(*ReadFile(SourceDir() + "/tests/golden/models/manifest_cp-pillar_sparsekd.json"));
+  const auto manifest =
+      nlohmann::json::parse(*ReadFile(SourceDir() + "/tests/golden/models/manifest_cp-pillar_sparsekd.json"));
   DetectorModel model(*BuiltInDetector("centerpoint_pillar"));
   const SafeTensorsFile state = StateDict(*model);
   std::set<std::string> wanted;
@@ -57,10 +58,10 @@ TEST(DetectorTest, WeightsOfAnotherWidthAreRefusedByName) {
   file.tensors.erase("vfe.pfn_layers.0.norm.bias");
   file.tensors["dense_head.extra"] = file.tensors["vfe.pfn_layers.0.norm.weight"];
   file.tensors["vfe.pfn_layers.0.norm.weight"].shape = {16};
-  EXPECT_THAT(LoadStateDict(file, *model),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       ::testing::AllOf(HasSubstr("missing vfe.pfn_layers.0.norm.bias"), HasSubstr("unexpected dense_head.extra"),
-                                        HasSubstr("has shape [16], expected [32]"))));
+  EXPECT_THAT(LoadStateDict(file, *model), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                    ::testing::AllOf(HasSubstr("missing vfe.pfn_layers.0.norm.bias"),
+                                                                     HasSubstr("unexpected dense_head.extra"),
+                                                                     HasSubstr("has shape [16], expected [32]"))));
 }
 
 TEST(DetectorTest, PerfectPredictionsDecodeToTheLabels) {
@@ -72,11 +73,13 @@ TEST(DetectorTest, PerfectPredictionsDecodeToTheLabels) {
   const std::vector<HeadTargets>& targets = all_targets.heads;
   Predictions perfect;
   HeadOutputs head;
-  head["hm"] = torch::logit(targets[0].heatmaps.clamp(1e-4, 1 - 1e-4)) * (targets[0].heatmaps == 1) - 9.2 * (targets[0].heatmaps < 1);
+  head["hm"] = torch::logit(targets[0].heatmaps.clamp(1e-4, 1 - 1e-4)) * (targets[0].heatmaps == 1) -
+               9.2 * (targets[0].heatmaps < 1);
   const int64_t h = head["hm"].size(2), w = head["hm"].size(3);
   torch::Tensor map = torch::zeros({1, 8, h * w});
   for (int64_t k = 0; k < targets[0].inds.size(1); ++k) {
-    if (targets[0].masks[0][k].item<int64_t>()) map.select(2, targets[0].inds[0][k].item<int64_t>())[0] = targets[0].target_boxes[0][k];
+    if (targets[0].masks[0][k].item<int64_t>())
+      map.select(2, targets[0].inds[0][k].item<int64_t>())[0] = targets[0].target_boxes[0][k];
   }
   map = map.view({1, 8, h, w});
   head["center"] = map.slice(1, 0, 2);
@@ -88,7 +91,8 @@ TEST(DetectorTest, PerfectPredictionsDecodeToTheLabels) {
   for (const LabeledBox& want : frame.boxes) {
     double nearest = 1e9;
     for (const Detection& got : detections) {
-      if (got.label == want.label) nearest = std::min<double>(nearest, std::hypot(got.box.x - want.box.x, got.box.y - want.box.y));
+      if (got.label == want.label)
+        nearest = std::min<double>(nearest, std::hypot(got.box.x - want.box.x, got.box.y - want.box.y));
     }
     EXPECT_LT(nearest, 0.01);
   }
@@ -174,7 +178,8 @@ TEST_P(EveryDetectorTest, FoldedNormsChangeNothingButRounding) {
     for (const HeadOutputs& head : p.heads) {
       for (const auto& [name, map] : head) outputs.push_back(map);
     }
-    if (p.anchors.cls_preds.defined()) outputs.insert(outputs.end(), {p.anchors.cls_preds, p.anchors.box_preds, p.anchors.dir_cls_preds});
+    if (p.anchors.cls_preds.defined())
+      outputs.insert(outputs.end(), {p.anchors.cls_preds, p.anchors.box_preds, p.anchors.dir_cls_preds});
     return outputs;
   };
   const std::vector<torch::Tensor> plain = outputs_of(model->Forward(batch));

@@ -23,8 +23,8 @@ PillarVfeImpl::PillarVfeImpl(const PillarVfeOptions& options) : options_(options
     linear_.push_back(torch::nn::Linear(torch::nn::LinearOptions(in, out).bias(!options.use_norm)));
     layer->update({{"linear", linear_.back().ptr()}});
     if (options.use_norm) {
-      norm_.push_back(torch::nn::BatchNorm1d(
-          torch::nn::BatchNorm1dOptions(out).eps(options.bn_eps).momentum(options.bn_momentum)));
+      norm_.push_back(
+          torch::nn::BatchNorm1d(torch::nn::BatchNorm1dOptions(out).eps(options.bn_eps).momentum(options.bn_momentum)));
       layer->update({{"norm", norm_.back().ptr()}});
     }
     layers->push_back(layer.ptr());
@@ -100,21 +100,25 @@ PillarVfeImpl::Pillars PillarVfeImpl::ForwardDynamic(const torch::Tensor& points
   const torch::Tensor kept = points.index({inside});
   const torch::Tensor cell = all_cells.index({inside});
   const torch::Tensor id = kept.select(1, 0).to(torch::kInt64) * (nx * ny) + cell.select(1, 0) * ny + cell.select(1, 1);
-  const auto [unique, inverse, counts] = torch::_unique2(id, /*sorted=*/true, /*return_inverse=*/true, /*return_counts=*/true);
+  const auto [unique, inverse, counts] =
+      torch::_unique2(id, /*sorted=*/true, /*return_inverse=*/true, /*return_counts=*/true);
 
   const torch::Tensor xyz = kept.slice(1, 1, 4);
   const torch::Tensor mean = torch::zeros({unique.size(0), 3}, points.options()).index_add_(0, inverse, xyz) /
                              counts.to(points.dtype()).unsqueeze(1);
   const torch::Tensor centre_xy = cell.to(points.dtype()) * size + (size / 2 + low);
-  const torch::Tensor centre_z = torch::full({kept.size(0), 1}, options_.voxel_size[2] / 2 + options_.range[2], points.options());
+  const torch::Tensor centre_z =
+      torch::full({kept.size(0), 1}, options_.voxel_size[2] / 2 + options_.range[2], points.options());
   std::vector<torch::Tensor> columns = {options_.use_absolute_xyz ? kept.slice(1, 1) : kept.slice(1, 4),
-                                        xyz - mean.index_select(0, inverse), xyz - torch::cat({centre_xy, centre_z}, 1)};
+                                        xyz - mean.index_select(0, inverse),
+                                        xyz - torch::cat({centre_xy, centre_z}, 1)};
   if (options_.with_distance) columns.push_back(torch::norm(xyz, 2, {1}, /*keepdim=*/true));
   torch::Tensor x = torch::cat(columns, 1);
   for (size_t i = 0; i < linear_.size(); ++i) {
     x = RunLayer(i, x);
     const torch::Tensor at = inverse.unsqueeze(1).expand({-1, x.size(1)});
-    const torch::Tensor maximum = torch::zeros({unique.size(0), x.size(1)}, x.options()).scatter_reduce(0, at, x, "amax", /*include_self=*/false);
+    const torch::Tensor maximum =
+        torch::zeros({unique.size(0), x.size(1)}, x.options()).scatter_reduce(0, at, x, "amax", /*include_self=*/false);
     x = i + 1 == linear_.size() ? maximum : torch::cat({x, maximum.index_select(0, inverse)}, 1);
   }
   const torch::Tensor frame = torch::floor_divide(unique, nx * ny);

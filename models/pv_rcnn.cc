@@ -1,5 +1,5 @@
-// PV-RCNN's second stage: keypoints with features of every scale, a foreground score each, and grid pooling of proposals
-// (detectors.md section 7.3).
+// PV-RCNN's second stage: keypoints with features of every scale, a foreground score each, and grid pooling of
+// proposals (detectors.md section 7.3).
 #include <algorithm>
 
 #include "models/set_abstraction.h"
@@ -21,7 +21,10 @@ struct Scale {
   std::vector<int> samples;
 };
 const Scale kRaw = {16, {0.4f, 0.8f}, {16, 16}};
-const Scale kMaps[] = {{16, {0.4f, 0.8f}, {16, 16}}, {32, {0.8f, 1.2f}, {16, 32}}, {64, {1.2f, 2.4f}, {16, 32}}, {64, {2.4f, 4.8f}, {16, 32}}};
+const Scale kMaps[] = {{16, {0.4f, 0.8f}, {16, 16}},
+                       {32, {0.8f, 1.2f}, {16, 32}},
+                       {64, {1.2f, 2.4f}, {16, 32}},
+                       {64, {2.4f, 4.8f}, {16, 32}}};
 
 SetAbstraction Abstraction(const Scale& scale, int64_t in_channels) {
   return SetAbstraction(SetAbstractionOptions{in_channels, scale.width, scale.radii, scale.samples});
@@ -55,8 +58,8 @@ nn::Sequential ConvolutionHead(int64_t in, int64_t out) {
   return layers;
 }
 
-// Values of a map B x C x H x W at places (x, y in cells) of frame b: P x C. Neighbours are clamped to the border and weights
-// follow the clamped ones, so that a place on or beyond the last row or column gets 0.
+// Values of a map B x C x H x W at places (x, y in cells) of frame b: P x C. Neighbours are clamped to the border and
+// weights follow the clamped ones, so that a place on or beyond the last row or column gets 0.
 Tensor SampleMap(const Tensor& map, const Tensor& x, const Tensor& y) {
   const int64_t height = map.size(1), width = map.size(2);
   const auto corner = [](const Tensor& place, int64_t shift, int64_t extent) {
@@ -66,7 +69,8 @@ Tensor SampleMap(const Tensor& map, const Tensor& x, const Tensor& y) {
   const auto at = [&](const Tensor& iy, const Tensor& ix, const Tensor& weight) {
     return map.flatten(1).index_select(1, iy * width + ix).t() * weight.unsqueeze(1);
   };
-  const Tensor left = x1.to(x.dtype()) - x, right = x - x0.to(x.dtype()), up = y1.to(y.dtype()) - y, down = y - y0.to(y.dtype());
+  const Tensor left = x1.to(x.dtype()) - x, right = x - x0.to(x.dtype()), up = y1.to(y.dtype()) - y,
+               down = y - y0.to(y.dtype());
   return at(y0, x0, left * up) + at(y1, x0, left * down) + at(y0, x1, right * up) + at(y1, x1, right * down);
 }
 
@@ -124,13 +128,15 @@ class PvRcnnStage : public SecondStage {
   Refinement Refine(const State& of, const Tensor& boxes) override {
     const auto& state = static_cast<const Keypoints&>(of);
     const int64_t batch = boxes.size(0), proposals = boxes.size(1), keypoints = state.xyz.size(1);
-    FramedPoints points{.xyz = state.xyz.cpu().reshape({-1, 3}).contiguous(), .features = state.features * state.scores.unsqueeze(1)};
+    FramedPoints points{.xyz = state.xyz.cpu().reshape({-1, 3}).contiguous(),
+                        .features = state.features * state.scores.unsqueeze(1)};
     for (int64_t b = 0; b <= batch; ++b) points.starts.push_back(b * keypoints);
     const Tensor grid = BoxGridPoints(boxes.reshape({-1, 7}), kGrid).view({batch, -1, 3});
     const Tensor pooled = pool_->forward(points, grid).view({batch * proposals, kGrid * kGrid * kGrid, -1});
     // Channel-major: channel * 216 + grid point.
     const Tensor shared = shared_->forward(pooled.transpose(1, 2).reshape({batch * proposals, -1, 1}));
-    return {.cls = cls_->forward(shared).view({batch, proposals}), .reg = reg_->forward(shared).view({batch, proposals, 7})};
+    return {.cls = cls_->forward(shared).view({batch, proposals}),
+            .reg = reg_->forward(shared).view({batch, proposals, 7})};
   }
 
  private:
@@ -156,7 +162,8 @@ class PvRcnnStage : public SecondStage {
     for (int64_t b = 0; b < batch; ++b) {
       const int64_t begin = raw.starts[b], count = raw.starts[b + 1] - begin;
       if (count == 0) continue;
-      const auto rows = FarthestPoints(raw.xyz.data_ptr<float>() + begin * 3, static_cast<size_t>(count), static_cast<size_t>(options_.num_keypoints));
+      const auto rows = FarthestPoints(raw.xyz.data_ptr<float>() + begin * 3, static_cast<size_t>(count),
+                                       static_cast<size_t>(options_.num_keypoints));
       keypoints[b] = raw.xyz.index_select(0, torch::tensor(rows, torch::kInt64) + begin);
     }
     return keypoints.to(raw.features.device());
@@ -166,7 +173,9 @@ class PvRcnnStage : public SecondStage {
     constexpr float kStride = 8;
     std::vector<Tensor> rows;
     for (int64_t b = 0; b < keypoints.size(0); ++b) {
-      const auto cells = [&](int axis) { return (keypoints[b].select(1, axis) - options_.range[axis]) / options_.voxel_size[axis] / kStride; };
+      const auto cells = [&](int axis) {
+        return (keypoints[b].select(1, axis) - options_.range[axis]) / options_.voxel_size[axis] / kStride;
+      };
       rows.push_back(SampleMap(bev[b], cells(0), cells(1)));
     }
     return torch::cat(rows);
@@ -180,7 +189,8 @@ class PvRcnnStage : public SecondStage {
     for (const Site& site : map.sites->OnCpu().sites()) {
       const int32_t cell[3] = {site.x, site.y, site.z};
       for (int axis = 0; axis < 3; ++axis) {
-        *to++ = (static_cast<float>(cell[axis]) + 0.5f) * options_.voxel_size[axis] * static_cast<float>(stride) + options_.range[axis];
+        *to++ = (static_cast<float>(cell[axis]) + 0.5f) * options_.voxel_size[axis] * static_cast<float>(stride) +
+                options_.range[axis];
       }
       ++points.starts[site.frame + 1];
     }
@@ -198,6 +208,8 @@ class PvRcnnStage : public SecondStage {
 
 }  // namespace
 
-std::unique_ptr<SecondStage> NewPvRcnnStage(const TwoStageOptions& options) { return std::make_unique<PvRcnnStage>(options); }
+std::unique_ptr<SecondStage> NewPvRcnnStage(const TwoStageOptions& options) {
+  return std::make_unique<PvRcnnStage>(options);
+}
 
 }  // namespace kd

@@ -12,7 +12,10 @@ SetAbstractionImpl::SetAbstractionImpl(const SetAbstractionOptions& options) : o
   nn::ModuleList mlps;
   for (size_t i = 0; i < options.radii.size(); ++i) {
     const auto conv = [&](int64_t in) { return nn::Conv2d(nn::Conv2dOptions(in, options.width, 1).bias(false)); };
-    Layers layers{.conv1 = conv(options.in_channels + 3), .conv2 = conv(options.width), .norm1 = nn::BatchNorm2d(options.width), .norm2 = nn::BatchNorm2d(options.width)};
+    Layers layers{.conv1 = conv(options.in_channels + 3),
+                  .conv2 = conv(options.width),
+                  .norm1 = nn::BatchNorm2d(options.width),
+                  .norm2 = nn::BatchNorm2d(options.width)};
     mlps->push_back(nn::Sequential(layers.conv1, layers.norm1, nn::ReLU(), layers.conv2, layers.norm2, nn::ReLU()));
     mlps_.push_back(layers);
   }
@@ -37,9 +40,10 @@ Tensor SetAbstractionImpl::forward(const FramedPoints& points, const Tensor& que
     std::vector<Tensor> found;
     for (int64_t b = 0; b < batch; ++b) {
       const int64_t begin = points.starts[b], count = points.starts[b + 1] - begin;
-      const Tensor rows = torch::tensor(BallQuery(points.xyz.data_ptr<float>() + begin * 3, static_cast<size_t>(count), all[b].data_ptr<float>(),
-                                                  static_cast<size_t>(per_frame), options_.radii[i], samples),
-                                        torch::kInt64);
+      const Tensor rows =
+          torch::tensor(BallQuery(points.xyz.data_ptr<float>() + begin * 3, static_cast<size_t>(count),
+                                  all[b].data_ptr<float>(), static_cast<size_t>(per_frame), options_.radii[i], samples),
+                        torch::kInt64);
       found.push_back(torch::where(rows >= 0, rows + begin, rows));
     }
     const Tensor rows = torch::cat(found).view({batch * per_frame, samples}).to(flat.device());

@@ -41,7 +41,8 @@ class SetAbstractionImpl : public torch::nn::Module {
 TORCH_MODULE(SetAbstraction);
 
 // Rows of a query, -1 for none, as rows of [offset | features] with zeros for none: (Q * S) x (3 + C).
-torch::Tensor GroupPoints(const torch::Tensor& xyz, const torch::Tensor& features, const torch::Tensor& queries, const torch::Tensor& rows);
+torch::Tensor GroupPoints(const torch::Tensor& xyz, const torch::Tensor& features, const torch::Tensor& queries,
+                          const torch::Tensor& rows);
 
 }  // namespace kd
 

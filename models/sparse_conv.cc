@@ -78,7 +78,8 @@ struct Convolve : torch::autograd::Function<Convolve> {
     return holder->With([&](const auto& product) { return product.Forward(rows, kernel, bias); });
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     const auto capsule = context->saved_data["call"].toCapsule();
     const auto& call = static_cast<const CallHolder&>(*capsule);
     const auto saved = context->get_saved_variables();
@@ -118,13 +119,14 @@ SparseTensor MakeSparseTensorOnDevice(const Tensor& features, const Tensor& coor
                                       const SparseShape& shape) {
   const Tensor at = coords.to(features.device(), torch::kInt64);
   const Tensor extent = torch::tensor({batch, int64_t{shape[0]}, int64_t{shape[1]}, int64_t{shape[2]}}, at.options());
-  const Tensor keys = ((at.select(1, 0) * shape[0] + at.select(1, 1)) * shape[1] + at.select(1, 2)) * shape[2] + at.select(1, 3);
+  const Tensor keys =
+      ((at.select(1, 0) * shape[0] + at.select(1, 1)) * shape[1] + at.select(1, 2)) * shape[2] + at.select(1, 3);
   const auto [sorted, order] = keys.sort();
   const Tensor twice = sorted.slice(0, 1) == sorted.slice(0, 0, -1);
   // One answer for both, as asking a device waits for it.
   const bool broken = torch::cat({(at < 0).logical_or_(at >= extent).flatten(), twice}).any().item<bool>();
-  TORCH_CHECK(!broken, "a site is outside the batch of ", batch, " grids of ", shape[0], " x ", shape[1], " x ", shape[2],
-              " cells, or stands there twice");
+  TORCH_CHECK(!broken, "a site is outside the batch of ", batch, " grids of ", shape[0], " x ", shape[1], " x ",
+              shape[2], " cells, or stands there twice");
   return {.features = features.index_select(0, order),
           .sites = std::make_shared<const ActiveSites>(SiteKeys{sorted, batch, shape}),
           .indices = std::make_shared<std::map<std::string, std::shared_ptr<SparseIndices>>>()};
@@ -170,18 +172,20 @@ SparseTensor SparseConv3dImpl::ForwardFolded(const SparseTensor& input, const to
 
 SparseTensor SparseConv3dImpl::Convolved(const SparseTensor& input, const Tensor& weight,
                                          const std::optional<Tensor>& bias) {
-  TORCH_CHECK(input.features.size(1) == options_.in_channels, "sparse convolution \"", options_.indice_key, "\": the input has ",
-              input.features.size(1), " channels, expected ", options_.in_channels);
+  TORCH_CHECK(input.features.size(1) == options_.in_channels, "sparse convolution \"", options_.indice_key,
+              "\": the input has ", input.features.size(1), " channels, expected ", options_.in_channels);
   const bool cpu = input.features.is_cpu();
   std::shared_ptr<SparseIndices> indices;
   const auto found = input.indices->find(options_.indice_key);
   if (found != input.indices->end() && !options_.indice_key.empty()) {
     indices = found->second;
   } else {
-    TORCH_CHECK(options_.kind != Kind::kInverse, "inverse convolution: no layer with the key \"", options_.indice_key, "\" came before");
+    TORCH_CHECK(options_.kind != Kind::kInverse, "inverse convolution: no layer with the key \"", options_.indice_key,
+                "\" came before");
     indices = std::make_shared<SparseIndices>();
     const bool stays = options_.kind == Kind::kSubmanifold;
-    indices->geometry = stays ? ConvGeometry::Submanifold(options_.kernel) : ConvGeometry{options_.kernel, options_.stride, options_.padding};
+    indices->geometry = stays ? ConvGeometry::Submanifold(options_.kernel)
+                              : ConvGeometry{options_.kernel, options_.stride, options_.padding};
     indices->input = input.sites;
     if (cpu) {
       const SparseSites& from = input.sites->OnCpu();
@@ -189,7 +193,8 @@ SparseTensor SparseConv3dImpl::Convolved(const SparseTensor& input, const Tensor
       indices->pairs = BuildRulebook(from, indices->output->OnCpu(), indices->geometry, OnAllCores);
     } else {
       const SiteKeys& from = input.sites->keys();
-      indices->output = stays ? input.sites : std::make_shared<const ActiveSites>(kd::Convolved(from, indices->geometry));
+      indices->output =
+          stays ? input.sites : std::make_shared<const ActiveSites>(kd::Convolved(from, indices->geometry));
       indices->rows = FindPairs(from, indices->output->keys(), indices->geometry);
     }
     if (!options_.indice_key.empty()) (*input.indices)[options_.indice_key] = indices;

@@ -33,7 +33,8 @@ struct SparseTensor {
 // features N x C at coords N x 4 (frame, z, y, x), in any order; the result's rows are sorted. Sites, and with them all
 // that is made of them, are where the features are.
 // Throws c10::Error: a site outside the grid, or twice.
-SparseTensor MakeSparseTensor(const torch::Tensor& features, const torch::Tensor& coords, int64_t batch, const SparseShape& shape);
+SparseTensor MakeSparseTensor(const torch::Tensor& features, const torch::Tensor& coords, int64_t batch,
+                              const SparseShape& shape);
 
 struct SparseConvOptions {
   enum class Kind {
@@ -49,8 +50,8 @@ struct SparseConvOptions {
   std::string indice_key;
 };
 
-// Parameters weight (Cout, kz, ky, kx, Cin) and, where asked for, bias (Cout). A 1x1x1 kernel is multiplied as if its memory
-// were (Cin, Cout), as spconv does.
+// Parameters weight (Cout, kz, ky, kx, Cin) and, where asked for, bias (Cout). A 1x1x1 kernel is multiplied as if its
+// memory were (Cin, Cout), as spconv does.
 class SparseConv3dImpl : public torch::nn::Module {
  public:
   explicit SparseConv3dImpl(const SparseConvOptions& options);
@@ -59,7 +60,8 @@ class SparseConv3dImpl : public torch::nn::Module {
   SparseTensor ForwardFolded(const SparseTensor& input, const torch::nn::BatchNorm1dImpl& norm);
 
  private:
-  SparseTensor Convolved(const SparseTensor& input, const torch::Tensor& weight, const std::optional<torch::Tensor>& bias);
+  SparseTensor Convolved(const SparseTensor& input, const torch::Tensor& weight,
+                         const std::optional<torch::Tensor>& bias);
 
   const SparseConvOptions options_;
   torch::Tensor weight_;

@@ -22,7 +22,8 @@ Tensor Multiply(const Rulebook& pairs, const Tensor& input, const PackedWeights&
   Tensor output = torch::empty({pairs.num_out, weights.out_channels()}, input.options());
   const float* const from = input.data_ptr<float>();
   float* const to = output.data_ptr<float>();
-  OnAllCores(pairs.blocks(), [&](int64_t begin, int64_t end) { SparseConvForward(pairs, from, weights, bias, to, begin, end); });
+  OnAllCores(pairs.blocks(),
+             [&](int64_t begin, int64_t end) { SparseConvForward(pairs, from, weights, bias, to, begin, end); });
   return output;
 }
 
@@ -35,7 +36,8 @@ void OnAllCores(int64_t count, absl::FunctionRef<void(int64_t, int64_t)> body) {
   const int64_t part = std::max<int64_t>(1, count / (threads * kPartsPerThread));
   std::atomic<int64_t> next = 0;
   at::parallel_for(0, std::min(threads, count), 1, [&](int64_t, int64_t) {
-    for (int64_t begin = next.fetch_add(part); begin < count; begin = next.fetch_add(part)) body(begin, std::min(begin + part, count));
+    for (int64_t begin = next.fetch_add(part); begin < count; begin = next.fetch_add(part))
+      body(begin, std::min(begin + part, count));
   });
 }
 
@@ -57,7 +59,8 @@ Tensor SparseProduct::WeightGradient(const Tensor& features, const Tensor& gradi
   const float *const from = features.data_ptr<float>(), *const up = gradient.data_ptr<float>();
   float* const to = by_position.data_ptr<float>();
   OnAllCores(pairs->volume, [&](int64_t begin, int64_t end) {
-    SparseConvWeightGradient(*pairs, from, in_channels, up, out_channels, to, static_cast<int32_t>(begin), static_cast<int32_t>(end));
+    SparseConvWeightGradient(*pairs, from, in_channels, up, out_channels, to, static_cast<int32_t>(begin),
+                             static_cast<int32_t>(end));
   });
   if (pairs->volume == 1) return by_position.view(weight.sizes());
   return by_position.permute({2, 0, 1}).reshape(weight.sizes());

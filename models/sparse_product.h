@@ -14,8 +14,8 @@ namespace kd {
 // Spreads over LibTorch's threads.
 void OnAllCores(int64_t count, absl::FunctionRef<void(int64_t, int64_t)> body);
 
-// One convolution. Features and gradients are rows x channels; the weight is (Cout, kz, ky, kx, Cin), contiguous, and a 1x1x1
-// one is read as (Cin, Cout). Holds no data: rulebooks must outlive it.
+// One convolution. Features and gradients are rows x channels; the weight is (Cout, kz, ky, kx, Cin), contiguous, and a
+// 1x1x1 one is read as (Cin, Cout). Holds no data: rulebooks must outlive it.
 struct SparseProduct {
   const Rulebook* pairs = nullptr;
   // From output rows to input rows.
@@ -24,9 +24,11 @@ struct SparseProduct {
   bool mirrored = false;
   int64_t in_channels = 0, out_channels = 0;
 
-  torch::Tensor Forward(const torch::Tensor& features, const torch::Tensor& weight, const std::optional<torch::Tensor>& bias) const;
+  torch::Tensor Forward(const torch::Tensor& features, const torch::Tensor& weight,
+                        const std::optional<torch::Tensor>& bias) const;
   torch::Tensor InputGradient(const torch::Tensor& gradient, const torch::Tensor& weight) const;
-  torch::Tensor WeightGradient(const torch::Tensor& features, const torch::Tensor& gradient, const torch::Tensor& weight) const;
+  torch::Tensor WeightGradient(const torch::Tensor& features, const torch::Tensor& gradient,
+                               const torch::Tensor& weight) const;
 };
 
 }  // namespace kd

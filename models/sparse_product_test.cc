@@ -38,8 +38,10 @@ TEST_P(SparseProductTest, BothFormsAgree) {
   const SparseSites output = GetParam().submanifold ? input : input.Convolved(g);
   const Rulebook pairs = BuildRulebook(input, output, g);
   const Rulebook reversed = GetParam().submanifold ? pairs : Transposed(pairs);
-  const SparseProduct product{.pairs = &pairs, .reversed = &reversed, .mirrored = GetParam().submanifold, .in_channels = 6, .out_channels = 18};
-  const torch::Tensor features = torch::randn({pairs.num_in, 6}), gradient = torch::randn({pairs.num_out, 18}), bias = torch::randn({18});
+  const SparseProduct product{
+      .pairs = &pairs, .reversed = &reversed, .mirrored = GetParam().submanifold, .in_channels = 6, .out_channels = 18};
+  const torch::Tensor features = torch::randn({pairs.num_in, 6}), gradient = torch::randn({pairs.num_out, 18}),
+                      bias = torch::randn({18});
   const torch::Tensor weight = torch::randn({18, g.kernel[0], g.kernel[1], g.kernel[2], 6});
   const auto near = [](const torch::Tensor& a, const torch::Tensor& b) {
     EXPECT_EQ(a.sizes(), b.sizes());
@@ -85,8 +87,14 @@ TEST(SparseConvTest, AnInverseLayerReturnsToTheSitesBefore) {
   torch::manual_seed(3);
   const torch::Tensor coords = torch::tensor({{0, 0, 0, 0}, {0, 2, 3, 4}, {0, 2, 3, 5}, {0, 4, 4, 7}}, torch::kInt64);
   const SparseTensor input = MakeSparseTensor(torch::randn({4, 3}), coords, 1, {5, 5, 8});
-  SparseConv3d down(SparseConvOptions{.kind = SparseConvOptions::Kind::kStrided, .in_channels = 3, .out_channels = 5, .stride = {2, 2, 2}, .padding = {1, 1, 1}, .indice_key = "d"});
-  SparseConv3d up(SparseConvOptions{.kind = SparseConvOptions::Kind::kInverse, .in_channels = 5, .out_channels = 2, .indice_key = "d"});
+  SparseConv3d down(SparseConvOptions{.kind = SparseConvOptions::Kind::kStrided,
+                                      .in_channels = 3,
+                                      .out_channels = 5,
+                                      .stride = {2, 2, 2},
+                                      .padding = {1, 1, 1},
+                                      .indice_key = "d"});
+  SparseConv3d up(SparseConvOptions{
+      .kind = SparseConvOptions::Kind::kInverse, .in_channels = 5, .out_channels = 2, .indice_key = "d"});
   const SparseTensor there = down->forward(input), back = up->forward(there);
   EXPECT_EQ(back.sites, input.sites);
   EXPECT_EQ(back.features.sizes(), (std::vector<int64_t>{4, 2}));

@@ -19,20 +19,25 @@ struct TypeName {
   torch::ScalarType type;
   const char* name;
 };
-constexpr TypeName kTypes[] = {{torch::kFloat32, "F32"}, {torch::kFloat64, "F64"}, {torch::kFloat16, "F16"},
-                               {torch::kBFloat16, "BF16"}, {torch::kInt64, "I64"},  {torch::kInt32, "I32"},
-                               {torch::kInt8, "I8"},       {torch::kUInt8, "U8"},   {torch::kBool, "BOOL"}};
+constexpr TypeName kTypes[] = {{torch::kFloat32, "F32"},   {torch::kFloat64, "F64"}, {torch::kFloat16, "F16"},
+                               {torch::kBFloat16, "BF16"}, {torch::kInt64, "I64"},   {torch::kInt32, "I32"},
+                               {torch::kInt8, "I8"},       {torch::kUInt8, "U8"},    {torch::kBool, "BOOL"}};
 
 // Null for types that no module here has.
 const TypeName* FindType(absl::string_view dtype) {
-  const auto found = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeName& entry) { return dtype == entry.name; });
+  const auto found =
+      std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeName& entry) { return dtype == entry.name; });
   return found == std::end(kTypes) ? nullptr : found;
 }
 
-void AppendState(torch::nn::Module& module, const std::string& prefix, std::vector<std::pair<std::string, torch::Tensor>>& state) {
-  for (const auto& item : module.named_parameters(/*recurse=*/false)) state.emplace_back(prefix + item.key(), item.value());
-  for (const auto& item : module.named_buffers(/*recurse=*/false)) state.emplace_back(prefix + item.key(), item.value());
-  for (const auto& child : module.named_children()) AppendState(*child.value(), absl::StrCat(prefix, child.key(), "."), state);
+void AppendState(torch::nn::Module& module, const std::string& prefix,
+                 std::vector<std::pair<std::string, torch::Tensor>>& state) {
+  for (const auto& item : module.named_parameters(/*recurse=*/false))
+    state.emplace_back(prefix + item.key(), item.value());
+  for (const auto& item : module.named_buffers(/*recurse=*/false))
+    state.emplace_back(prefix + item.key(), item.value());
+  for (const auto& child : module.named_children())
+    AppendState(*child.value(), absl::StrCat(prefix, child.key(), "."), state);
 }
 
 std::string ShapeText(const std::vector<int64_t>& shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
@@ -95,20 +100,23 @@ absl::Status FitsStateDict(const SafeTensorsFile& file, torch::nn::Module& modul
       problems.push_back(absl::StrCat(name, " has numbers of type ", found->second.dtype));
     }
     if (found->second.shape != tensor.sizes().vec()) {
-      problems.push_back(absl::StrCat(name, " has shape ", ShapeText(found->second.shape), ", expected ", ShapeText(tensor.sizes().vec())));
+      problems.push_back(absl::StrCat(name, " has shape ", ShapeText(found->second.shape), ", expected ",
+                                      ShapeText(tensor.sizes().vec())));
     }
   }
   if (matched < file.tensors.size()) {
     for (const auto& [name, tensor] : file.tensors) {
-      const bool known = std::any_of(state.begin(), state.end(), [&](const auto& entry) { return entry.first == name; });
+      const bool known =
+          std::any_of(state.begin(), state.end(), [&](const auto& entry) { return entry.first == name; });
       if (!known) problems.push_back(absl::StrCat("unexpected ", absl::CHexEscape(name.substr(0, 80))));
     }
   }
   if (!problems.empty()) {
     const size_t shown = std::min<size_t>(problems.size(), 4);
-    return absl::InvalidArgumentError(absl::StrCat(
-        problems.size(), " tensors do not fit the detector: ",
-        absl::StrJoin(problems.begin(), problems.begin() + static_cast<long>(shown), "; "), shown < problems.size() ? "; ..." : ""));
+    return absl::InvalidArgumentError(
+        absl::StrCat(problems.size(), " tensors do not fit the detector: ",
+                     absl::StrJoin(problems.begin(), problems.begin() + static_cast<long>(shown), "; "),
+                     shown < problems.size() ? "; ..." : ""));
   }
   return absl::OkStatus();
 }

@@ -12,11 +12,13 @@
 
 namespace kd {
 
-// Returns what `body` returns (absl::Status or absl::StatusOr). An exception is INTERNAL, or RESOURCE_EXHAUSTED where memory
-// was short, with `what` and the exception's first line.
+// Returns what `body` returns (absl::Status or absl::StatusOr). An exception is INTERNAL, or RESOURCE_EXHAUSTED where
+// memory was short, with `what` and the exception's first line.
 template <typename Body>
 auto CatchTorch(absl::string_view what, const Body& body) -> decltype(body()) {
-  const auto line = [what](absl::string_view message) { return absl::StrCat(what, ": ", message.substr(0, message.find('\n'))); };
+  const auto line = [what](absl::string_view message) {
+    return absl::StrCat(what, ": ", message.substr(0, message.find('\n')));
+  };
   try {
     return body();
   } catch (const c10::OutOfMemoryError& e) {

@@ -19,8 +19,11 @@ Proposals ProposeBoxes(const Tensor& boxes, const Tensor& logits, const NmsOptio
     const auto [scores, classes] = logits[b].cpu().max(1);
     const int64_t candidates = std::min<int64_t>(scores.size(0), static_cast<int64_t>(options.pre_max));
     const Tensor rows = std::get<1>(scores.topk(candidates));
-    const Tensor best = boxes[b].cpu().index_select(0, rows).contiguous(), of = scores.index_select(0, rows).contiguous();
-    const auto kept = torch::tensor(RotatedNms(best.data_ptr<float>(), of.data_ptr<float>(), static_cast<size_t>(candidates), options), torch::kInt64);
+    const Tensor best = boxes[b].cpu().index_select(0, rows).contiguous(),
+                 of = scores.index_select(0, rows).contiguous();
+    const auto kept = torch::tensor(
+        RotatedNms(best.data_ptr<float>(), of.data_ptr<float>(), static_cast<size_t>(candidates), options),
+        torch::kInt64);
     proposals.boxes[b].slice(0, 0, kept.size(0)).copy_(best.index_select(0, kept));
     proposals.labels[b].slice(0, 0, kept.size(0)).copy_(classes.index_select(0, rows).index_select(0, kept) + 1);
   }
@@ -33,8 +36,8 @@ Tensor ApplyRefinement(const Tensor& proposals, const Tensor& codes) {
   const Tensor diagonal = torch::sqrt(p(3) * p(3) + p(4) * p(4));
   // In the proposal's own frame its centre and yaw are 0.
   const Tensor x = c(0) * diagonal, y = c(1) * diagonal, cos = torch::cos(p(6)), sin = torch::sin(p(6));
-  return torch::stack({x * cos - y * sin + p(0), x * sin + y * cos + p(1), c(2) * p(5) + p(2), torch::exp(c(3)) * p(3), torch::exp(c(4)) * p(4),
-                       torch::exp(c(5)) * p(5), c(6) + p(6)},
+  return torch::stack({x * cos - y * sin + p(0), x * sin + y * cos + p(1), c(2) * p(5) + p(2), torch::exp(c(3)) * p(3),
+                       torch::exp(c(4)) * p(4), torch::exp(c(5)) * p(5), c(6) + p(6)},
                       2);
 }
 
@@ -45,7 +48,8 @@ Tensor BoxGridPoints(const Tensor& boxes, int64_t grid_size) {
   const Tensor local = (unit.unsqueeze(0) - 0.5) * boxes.slice(1, 3, 6).unsqueeze(1);
   const Tensor cos = torch::cos(boxes.slice(1, 6, 7)), sin = torch::sin(boxes.slice(1, 6, 7));
   const Tensor x = local.select(2, 0), y = local.select(2, 1);
-  return torch::stack({x * cos - y * sin, x * sin + y * cos, local.select(2, 2)}, 2) + boxes.slice(1, 0, 3).unsqueeze(1);
+  return torch::stack({x * cos - y * sin, x * sin + y * cos, local.select(2, 2)}, 2) +
+         boxes.slice(1, 0, 3).unsqueeze(1);
 }
 
 }  // namespace kd

@@ -1,5 +1,5 @@
-// Second stages of PV-RCNN and Voxel R-CNN (detectors.md section 7): a proposal's score and box from features around it.
-// B frames of R proposals each.
+// Second stages of PV-RCNN and Voxel R-CNN (detectors.md section 7): a proposal's score and box from features around
+// it. B frames of R proposals each.
 #ifndef KD_MODELS_TWO_STAGE_H_
 #define KD_MODELS_TWO_STAGE_H_
 
@@ -13,8 +13,8 @@
 
 namespace kd {
 
-// What the first stage leaves for the second. Everything that a second stage reads hangs on it, so that proposals may be asked
-// for later (CaKDP, kd-methods.md section 4.1).
+// What the first stage leaves for the second. Everything that a second stage reads hangs on it, so that proposals may
+// be asked for later (CaKDP, kd-methods.md section 4.1).
 struct FirstStage {
   VoxelBackboneImpl::Maps maps;
   torch::Tensor bev;     // B x C x H x W: the height-compressed map
@@ -30,7 +30,8 @@ struct Proposals {
   Proposals Frame(int64_t frame) const;
 };
 
-// Best boxes per frame by their largest class logit, suppressed without regard to class. boxes B x N x 7, logits B x N x C.
+// Best boxes per frame by their largest class logit, suppressed without regard to class. boxes B x N x 7, logits B x N
+// x C.
 Proposals ProposeBoxes(const torch::Tensor& boxes, const torch::Tensor& logits, const NmsOptions& options);
 
 struct Refinement {
@@ -61,8 +62,8 @@ class SecondStage {
  public:
   virtual ~SecondStage() = default;
 
-  // Register modules in the detector where OpenPCDet has them: "pfe" after the 3D backbone; "point_head" and "roi_head" after
-  // the dense head.
+  // Register modules in the detector where OpenPCDet has them: "pfe" after the 3D backbone; "point_head" and "roi_head"
+  // after the dense head.
   virtual void RegisterPointFeatures(torch::nn::Module& detector) = 0;
   virtual void RegisterHeads(torch::nn::Module& detector) = 0;
 

@@ -79,16 +79,20 @@ VoxelBackboneImpl::VoxelBackboneImpl(const VoxelBackboneOptions& options) : stag
   auto width = options.widths.begin();
   int64_t in = options.in_channels;
   // Makes the next sub-module.
-  const auto block = [&](Kind kind, std::array<int32_t, 3> kernel, std::array<int32_t, 3> stride, std::array<int32_t, 3> padding,
-                         const std::string& key) -> std::shared_ptr<SubModuleImpl> {
-    TORCH_CHECK(width != options.widths.end(), "voxel backbone: ", options.widths.size(), " widths are too few for its layers");
+  const auto block = [&](Kind kind, std::array<int32_t, 3> kernel, std::array<int32_t, 3> stride,
+                         std::array<int32_t, 3> padding, const std::string& key) -> std::shared_ptr<SubModuleImpl> {
+    TORCH_CHECK(width != options.widths.end(), "voxel backbone: ", options.widths.size(),
+                " widths are too few for its layers");
     const int64_t from = std::exchange(in, *width++);
-    return std::make_shared<ConvBlockImpl>(SparseConvOptions{kind, from, in, kernel, stride, padding, /*bias=*/false, key}, options);
+    return std::make_shared<ConvBlockImpl>(
+        SparseConvOptions{kind, from, in, kernel, stride, padding, /*bias=*/false, key}, options);
   };
   const auto residual_block = [&](const std::string& key) -> std::shared_ptr<SubModuleImpl> {
-    TORCH_CHECK(width != options.widths.end() && *width == in, "voxel backbone: the width of a residual block must be that of its input, ", in);
+    TORCH_CHECK(width != options.widths.end() && *width == in,
+                "voxel backbone: the width of a residual block must be that of its input, ", in);
     ++width;
-    return std::make_shared<ResidualBlockImpl>(SparseConvOptions{.in_channels = in, .out_channels = in, .bias = true, .indice_key = key}, options);
+    return std::make_shared<ResidualBlockImpl>(
+        SparseConvOptions{.in_channels = in, .out_channels = in, .bias = true, .indice_key = key}, options);
   };
   const auto level_block = [&](int level) {
     if (options.residual) return residual_block(absl::StrCat("res", level));
@@ -105,7 +109,8 @@ VoxelBackboneImpl::VoxelBackboneImpl(const VoxelBackboneOptions& options) : stag
     while (static_cast<int64_t>(stage.size()) < options.layer_nums[level]) stage.push_back(level_block(level));
   }
   stages_->all[5] = {block(Kind::kStrided, {3, 1, 1}, {2, 1, 1}, {0, 0, 0}, "spconv_down2")};
-  TORCH_CHECK(width == options.widths.end(), "voxel backbone: ", options.widths.size(), " widths are too many for its layers");
+  TORCH_CHECK(width == options.widths.end(), "voxel backbone: ", options.widths.size(),
+              " widths are too many for its layers");
 
   register_module("conv_input", stages_->all[0][0]);
   for (int level = 1; level <= 4; ++level) {
@@ -129,8 +134,6 @@ VoxelBackboneImpl::Maps VoxelBackboneImpl::forward(const SparseTensor& input) {
   return maps;
 }
 
-torch::Tensor CompressHeight(const SparseTensor& encoded) {
-  return encoded.Dense().flatten(1, 2);
-}
+torch::Tensor CompressHeight(const SparseTensor& encoded) { return encoded.Dense().flatten(1, 2); }
 
 }  // namespace kd

@@ -57,9 +57,11 @@ struct PoolLayerImpl : nn::Module {
     const auto product = [](const Tensor& x, const Tensor& weight) { return x.matmul(weight.flatten(1).t()); };
     const Tensor own = in_norm->forward(product(features, in_conv->weight));
     const Tensor found = (rows >= 0).unsqueeze(2).to(torch::kFloat32);
-    const Tensor gathered = own.size(0) == 0 ? torch::zeros({q, kSamples, kWidth}, own.options())
-                                             : own.index_select(0, rows.clamp_min(0).flatten()).view({q, kSamples, kWidth}) * found;
-    const Tensor pos = pos_norm->forward(product((offsets * found).view({q * kSamples, 3}), pos_conv->weight).unsqueeze(2).unsqueeze(3));
+    const Tensor gathered = own.size(0) == 0
+                                ? torch::zeros({q, kSamples, kWidth}, own.options())
+                                : own.index_select(0, rows.clamp_min(0).flatten()).view({q, kSamples, kWidth}) * found;
+    const Tensor pos = pos_norm->forward(
+        product((offsets * found).view({q * kSamples, 3}), pos_conv->weight).unsqueeze(2).unsqueeze(3));
     const Tensor pooled = std::get<0>(torch::relu(gathered + pos.view({q, kSamples, kWidth})).max(1));
     return torch::relu(out_norm->forward(product(pooled, out_conv->weight)));
   }
@@ -107,7 +109,8 @@ class VoxelRcnnStage : public SecondStage {
     const int64_t batch = boxes.size(0), proposals = boxes.size(1);
     const Tensor grid = BoxGridPoints(boxes.reshape({-1, 7}), kGrid).view({batch, -1, 3});
     std::vector<Tensor> parts;
-    for (size_t i = 0; i < pools_.size(); ++i) parts.push_back(Pool(state.x_conv[kSources[i].map], kSources[i], pools_[i], grid));
+    for (size_t i = 0; i < pools_.size(); ++i)
+      parts.push_back(Pool(state.x_conv[kSources[i].map], kSources[i], pools_[i], grid));
     // Grid-major: grid point * channels + channel.
     const Tensor shared = shared_->forward(torch::cat(parts, 1).view({batch * proposals, -1}));
     return {.cls = cls_pred_->forward(cls_->forward(shared)).view({batch, proposals}),
@@ -129,16 +132,23 @@ class VoxelRcnnStage : public SecondStage {
     const Tensor places = grid.cpu().contiguous();
     std::vector<Tensor> found;
     for (int64_t b = 0; b < grid.size(0); ++b) {
-      found.push_back(torch::tensor(VoxelQuery(map.sites->OnCpu(), static_cast<int32_t>(b), places[b].data_ptr<float>(), static_cast<size_t>(places.size(1)), query),
+      found.push_back(torch::tensor(VoxelQuery(map.sites->OnCpu(), static_cast<int32_t>(b), places[b].data_ptr<float>(),
+                                               static_cast<size_t>(places.size(1)), query),
                                     torch::kInt64));
     }
     const Tensor rows = torch::cat(found).view({-1, kSamples});
-    const Tensor cells = map.sites->Coordinates().cpu().index({torch::indexing::Slice(), torch::tensor({3, 2, 1})}).to(torch::kFloat32);  // x, y, z
-    const Tensor size = torch::tensor({query.voxel_size[0], query.voxel_size[1], query.voxel_size[2]}) * static_cast<double>(source.stride);
+    const Tensor cells = map.sites->Coordinates()
+                             .cpu()
+                             .index({torch::indexing::Slice(), torch::tensor({3, 2, 1})})
+                             .to(torch::kFloat32);  // x, y, z
+    const Tensor size = torch::tensor({query.voxel_size[0], query.voxel_size[1], query.voxel_size[2]}) *
+                        static_cast<double>(source.stride);
     const Tensor centres = (cells + 0.5) * size + torch::tensor({query.low[0], query.low[1], query.low[2]});
     const Tensor flat = places.view({-1, 3});
-    const Tensor offsets = centres.size(0) == 0 ? torch::zeros({rows.size(0), kSamples, 3})
-                                                : centres.index_select(0, rows.clamp_min(0).flatten()).view({-1, kSamples, 3}) - flat.unsqueeze(1);
+    const Tensor offsets =
+        centres.size(0) == 0
+            ? torch::zeros({rows.size(0), kSamples, 3})
+            : centres.index_select(0, rows.clamp_min(0).flatten()).view({-1, kSamples, 3}) - flat.unsqueeze(1);
     return layer->forward(map.features, rows.to(grid.device()), offsets.to(grid.device()));
   }
 
@@ -151,6 +161,8 @@ class VoxelRcnnStage : public SecondStage {
 
 }  // namespace
 
-std::unique_ptr<SecondStage> NewVoxelRcnnStage(const TwoStageOptions& options) { return std::make_unique<VoxelRcnnStage>(options); }
+std::unique_ptr<SecondStage> NewVoxelRcnnStage(const TwoStageOptions& options) {
+  return std::make_unique<VoxelRcnnStage>(options);
+}
 
 }  // namespace kd

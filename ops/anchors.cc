@@ -10,7 +10,9 @@ namespace {
 
 // Positions of the anchors of one class along one axis.
 std::vector<double> Positions(double low, double high, int64_t cells, bool align_center) {
-  const double step = align_center ? (high - low) / static_cast<double>(cells) : cells > 1 ? (high - low) / static_cast<double>(cells - 1) : 0;
+  const double step = align_center ? (high - low) / static_cast<double>(cells)
+                      : cells > 1  ? (high - low) / static_cast<double>(cells - 1)
+                                   : 0;
   std::vector<double> positions(cells);
   for (int64_t i = 0; i < cells; ++i) positions[i] = low + (static_cast<double>(i) + (align_center ? 0.5 : 0)) * step;
   return positions;
@@ -27,7 +29,8 @@ struct Overlap {
 };
 
 // Overlaps that are not zero, between the anchors [first, first + count) of every cell and `gts`.
-std::vector<Overlap> FindOverlaps(const AnchorGrid& grid, int64_t first, int64_t count, const std::vector<const float*>& gts, bool match_height) {
+std::vector<Overlap> FindOverlaps(const AnchorGrid& grid, int64_t first, int64_t count,
+                                  const std::vector<const float*>& gts, bool match_height) {
   std::vector<Overlap> overlaps;
   const std::vector<float>& boxes = grid.boxes();
   const int64_t row_stride = grid.width() * grid.per_cell();
@@ -43,7 +46,8 @@ std::vector<Overlap> FindOverlaps(const AnchorGrid& grid, int64_t first, int64_t
           const size_t anchor = static_cast<size_t>(iy * row_stride + ix * grid.per_cell() + a);
           const float* const box = &boxes[anchor * 7];
           if (std::abs(box[0] - gt[0]) > reach) continue;
-          const float value = match_height ? static_cast<float>(Iou3d(box, gt)) : AlignedIou(NearestAlignedBox(box), nearest);
+          const float value =
+              match_height ? static_cast<float>(Iou3d(box, gt)) : AlignedIou(NearestAlignedBox(box), nearest);
           if (value > 0) overlaps.push_back({anchor, g, value});
         }
       }
@@ -54,7 +58,8 @@ std::vector<Overlap> FindOverlaps(const AnchorGrid& grid, int64_t first, int64_t
 
 }  // namespace
 
-AnchorGrid::AnchorGrid(std::vector<AnchorClass> classes, const std::array<float, 6>& range, int64_t height, int64_t width)
+AnchorGrid::AnchorGrid(std::vector<AnchorClass> classes, const std::array<float, 6>& range, int64_t height,
+                       int64_t width)
     : classes_(std::move(classes)), height_(height), width_(width) {
   struct Kind {
     const AnchorClass* of;
@@ -66,7 +71,8 @@ AnchorGrid::AnchorGrid(std::vector<AnchorClass> classes, const std::array<float,
   for (const AnchorClass& c : classes_) {
     for (const auto& size : c.sizes) {
       for (const float rotation : c.rotations) {
-        kinds.push_back({&c, size, rotation, Positions(range[0], range[3], width, c.align_center), Positions(range[1], range[4], height, c.align_center)});
+        kinds.push_back({&c, size, rotation, Positions(range[0], range[3], width, c.align_center),
+                         Positions(range[1], range[4], height, c.align_center)});
       }
     }
   }
@@ -76,7 +82,8 @@ AnchorGrid::AnchorGrid(std::vector<AnchorClass> classes, const std::array<float,
     for (int64_t ix = 0; ix < width; ++ix) {
       for (const Kind& kind : kinds) {
         const auto [dx, dy, dz] = kind.size;
-        for (const float value : {static_cast<float>(kind.xs[ix]), static_cast<float>(kind.ys[iy]), kind.of->bottom_height + dz / 2, dx, dy, dz, kind.rotation}) {
+        for (const float value : {static_cast<float>(kind.xs[ix]), static_cast<float>(kind.ys[iy]),
+                                  kind.of->bottom_height + dz / 2, dx, dy, dz, kind.rotation}) {
           boxes_.push_back(value);
         }
       }
@@ -84,9 +91,11 @@ AnchorGrid::AnchorGrid(std::vector<AnchorClass> classes, const std::array<float,
   }
 }
 
-AnchorTargets AssignAnchors(const AnchorGrid& grid, const float* gt_boxes, size_t count, const AnchorTargetOptions& options) {
+AnchorTargets AssignAnchors(const AnchorGrid& grid, const float* gt_boxes, size_t count,
+                            const AnchorTargetOptions& options) {
   const int code_size = options.coder.code_size();
-  AnchorTargets targets{.labels = std::vector<int64_t>(grid.size(), 0), .codes = std::vector<float>(grid.size() * code_size, 0)};
+  AnchorTargets targets{.labels = std::vector<int64_t>(grid.size(), 0),
+                        .codes = std::vector<float>(grid.size() * code_size, 0)};
   std::vector<float> best(grid.size(), 0);
   std::vector<size_t> best_gt(grid.size(), 0);
   int64_t first = 0;
@@ -111,7 +120,8 @@ AnchorTargets AssignAnchors(const AnchorGrid& grid, const float* gt_boxes, size_
     for (const Overlap& o : overlaps) {
       const float overlap = best[o.anchor];
       int64_t& to = targets.labels[o.anchor];
-      if (to != label) to = overlap >= anchors.matched_threshold ? label : overlap < anchors.unmatched_threshold ? 0 : -1;
+      if (to != label)
+        to = overlap >= anchors.matched_threshold ? label : overlap < anchors.unmatched_threshold ? 0 : -1;
       if (o.value == best_of_gt[o.gt]) to = label;
     }
     for (const Overlap& o : overlaps) {

@@ -57,10 +57,11 @@ struct AnchorTargets {
   std::vector<float> codes;
 };
 
-// gt_boxes: `count` rows of 8 floats, the last one the class from 1; rows of class 0 pad. Each class's anchors see only its
-// own boxes. A box's best anchors (all that reach the best overlap) are positive whatever the thresholds say, and learn their
-// own best box.
-AnchorTargets AssignAnchors(const AnchorGrid& grid, const float* gt_boxes, size_t count, const AnchorTargetOptions& options);
+// gt_boxes: `count` rows of 8 floats, the last one the class from 1; rows of class 0 pad. Each class's anchors see only
+// its own boxes. A box's best anchors (all that reach the best overlap) are positive whatever the thresholds say, and
+// learn their own best box.
+AnchorTargets AssignAnchors(const AnchorGrid& grid, const float* gt_boxes, size_t count,
+                            const AnchorTargetOptions& options);
 
 }  // namespace kd
 

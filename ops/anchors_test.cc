@@ -15,7 +15,11 @@ constexpr std::array<float, 6> kRange = {0, -8, -3, 16, 8, 1};
 
 std::vector<AnchorClass> Classes() {
   return {{.sizes = {{3.9f, 1.6f, 1.56f}}, .rotations = {0, 1.57f}, .bottom_height = -1.78f},
-          {.sizes = {{0.8f, 0.6f, 1.73f}}, .rotations = {0, 1.57f}, .bottom_height = -0.6f, .matched_threshold = 0.5f, .unmatched_threshold = 0.35f}};
+          {.sizes = {{0.8f, 0.6f, 1.73f}},
+           .rotations = {0, 1.57f},
+           .bottom_height = -0.6f,
+           .matched_threshold = 0.5f,
+           .unmatched_threshold = 0.35f}};
 }
 
 TEST(AnchorGridTest, RunsOverClassesAndRotationsInEveryCell) {
@@ -47,7 +51,8 @@ AnchorTargets PlainAssign(const AnchorGrid& grid, const std::vector<float>& gt, 
   const auto overlap = [&](size_t a, size_t g) {
     const float *box = &grid.boxes()[a * 7], *other = &gt[g * 8];
     if (other[7] != static_cast<float>(class_of(a))) return 0.0f;
-    return match_height ? static_cast<float>(Iou3d(box, other)) : AlignedIou(NearestAlignedBox(box), NearestAlignedBox(other));
+    return match_height ? static_cast<float>(Iou3d(box, other))
+                        : AlignedIou(NearestAlignedBox(box), NearestAlignedBox(other));
   };
   std::vector<float> best_of_gt(count, 0);
   for (size_t g = 0; g < count; ++g) {
@@ -80,8 +85,9 @@ TEST_P(AssignAnchorsTest, AgreesWithTheDefinitionOnRandomScenes) {
     const int boxes = static_cast<int>(rng.Uniform(0, 12));
     for (int i = 0; i < boxes; ++i) {
       const bool car = rng.Uniform(0, 1) < 0.5;
-      for (const double value : {rng.Uniform(-1, 17), rng.Uniform(-9, 9), rng.Uniform(-1.5, 0), rng.Uniform(0.8, 1.2) * (car ? 3.9 : 0.8),
-                                 rng.Uniform(0.8, 1.2) * (car ? 1.6 : 0.6), rng.Uniform(1.4, 1.8), rng.Uniform(-4, 4), car ? 1.0 : 2.0}) {
+      for (const double value :
+           {rng.Uniform(-1, 17), rng.Uniform(-9, 9), rng.Uniform(-1.5, 0), rng.Uniform(0.8, 1.2) * (car ? 3.9 : 0.8),
+            rng.Uniform(0.8, 1.2) * (car ? 1.6 : 0.6), rng.Uniform(1.4, 1.8), rng.Uniform(-4, 4), car ? 1.0 : 2.0}) {
         gt.push_back(static_cast<float>(value));
       }
     }
@@ -93,7 +99,8 @@ TEST_P(AssignAnchorsTest, AgreesWithTheDefinitionOnRandomScenes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Overlaps, AssignAnchorsTest, testing::Bool(), [](const auto& info) { return info.param ? "in_3d" : "nearest_bev"; });
+INSTANTIATE_TEST_SUITE_P(Overlaps, AssignAnchorsTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "in_3d" : "nearest_bev"; });
 
 }  // namespace
 }  // namespace kd

@@ -71,7 +71,8 @@ void ResidualCoder::Decode(const float* code, const float* anchor, float* box) c
   box[1] = code[1] * diagonal + anchor[1];
   box[2] = code[2] * anchor[5] + anchor[2];
   for (int i = 3; i < 6; ++i) box[i] = std::exp(code[i]) * anchor[i];
-  box[6] = angle_by_sincos ? std::atan2(code[7] + std::sin(anchor[6]), code[6] + std::cos(anchor[6])) : code[6] + anchor[6];
+  box[6] =
+      angle_by_sincos ? std::atan2(code[7] + std::sin(anchor[6]), code[6] + std::cos(anchor[6])) : code[6] + anchor[6];
 }
 
 }  // namespace kd

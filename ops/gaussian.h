@@ -4,7 +4,8 @@
 
 namespace kd {
 
-// Radius in cells, before truncation, for a footprint of `height` x `width` cells: the smallest of three cases, all with
+// Radius in cells, before truncation, for a footprint of `height` x `width` cells: the smallest of three cases, all
+// with
 // "+ root over 2" as in the code that checkpoints were trained with.
 float GaussianRadius(float height, float width, float min_overlap);
 

@@ -22,7 +22,9 @@ std::vector<int64_t> PlainNms(const std::vector<float>& boxes, const std::vector
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>(i);
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
   for (const int64_t row : order) {
-    const bool goes = std::any_of(kept.begin(), kept.end(), [&](int64_t other) { return BevIou(&boxes[row * 7], &boxes[other * 7]) > threshold; });
+    const bool goes = std::any_of(kept.begin(), kept.end(), [&](int64_t other) {
+      return BevIou(&boxes[row * 7], &boxes[other * 7]) > threshold;
+    });
     if (!goes) kept.push_back(row);
   }
   return kept;
@@ -34,7 +36,8 @@ TEST(RotatedNmsTest, AgreesWithComparingAll) {
     const double extent = round % 3 == 0 ? 5 : 60;
     std::vector<float> boxes, scores;
     for (int i = 0; i < 150; ++i) {
-      for (const double value : {rng.Uniform(-extent, extent), rng.Uniform(-extent, extent), 0.0, rng.Uniform(0, 5), rng.Uniform(0, 3), 1.5, rng.Uniform(-4, 4)}) {
+      for (const double value : {rng.Uniform(-extent, extent), rng.Uniform(-extent, extent), 0.0, rng.Uniform(0, 5),
+                                 rng.Uniform(0, 3), 1.5, rng.Uniform(-4, 4)}) {
         boxes.push_back(static_cast<float>(value));
       }
       // Some scores are equal.
@@ -45,7 +48,8 @@ TEST(RotatedNmsTest, AgreesWithComparingAll) {
     if (round % 4 == 3) boxes[7 * 7 + 1] = std::numeric_limits<float>::infinity();
     for (const double threshold : {0.01, 0.3, 0.7}) {
       const NmsOptions options{.iou_threshold = threshold, .pre_max = 1000, .post_max = 1000};
-      ASSERT_EQ(RotatedNms(boxes.data(), scores.data(), scores.size(), options), PlainNms(boxes, scores, threshold)) << round;
+      ASSERT_EQ(RotatedNms(boxes.data(), scores.data(), scores.size(), options), PlainNms(boxes, scores, threshold))
+          << round;
     }
   }
 }
@@ -96,7 +100,8 @@ TEST(NmsTest, ABoxAtExactlyTheThresholdStays) {
   const std::vector<float> scores = {0.5f, 0.9f, 0.1f};
   EXPECT_EQ(RotatedNms(boxes.data(), scores.data(), 3, {.iou_threshold = 0.34}), (std::vector<int64_t>{1, 0, 2}));
   EXPECT_EQ(RotatedNms(boxes.data(), scores.data(), 3, {.iou_threshold = 0.33}), (std::vector<int64_t>{1, 2}));
-  EXPECT_EQ(RotatedNms(boxes.data(), scores.data(), 3, {.iou_threshold = 0.33, .pre_max = 2}), (std::vector<int64_t>{1}));
+  EXPECT_EQ(RotatedNms(boxes.data(), scores.data(), 3, {.iou_threshold = 0.33, .pre_max = 2}),
+            (std::vector<int64_t>{1}));
 }
 
 // The figures of detectors.md section 12.
@@ -119,9 +124,11 @@ TEST(ResidualCoderTest, DecodeInvertsEncode) {
 }
 
 TEST(VoxelizeTest, PointsOutsideAndNanAreDropped) {
-  const VoxelGrid grid{.range = {0, 0, 0, 2, 2, 1}, .voxel_size = {1, 1, 1}, .max_points_per_voxel = 2, .max_voxels = 3};
+  const VoxelGrid grid{
+      .range = {0, 0, 0, 2, 2, 1}, .voxel_size = {1, 1, 1}, .max_points_per_voxel = 2, .max_voxels = 3};
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> points = {0.5f, 0.5f, 0.5f, 2.0f, 0.5f, 0.5f, nan, 0.5f, 0.5f, 1.5f, 0.5f, 0.5f, -0.1f, 0, 0};
+  const std::vector<float> points = {0.5f, 0.5f, 0.5f, 2.0f, 0.5f,  0.5f, nan, 0.5f,
+                                     0.5f, 1.5f, 0.5f, 0.5f, -0.1f, 0,    0};
   const Voxels voxels = Voxelize(points.data(), 5, 3, grid);
   EXPECT_EQ(voxels.num_points, (std::vector<int32_t>{1, 1}));
   EXPECT_EQ(voxels.coords, (std::vector<int32_t>{0, 0, 0, 0, 0, 1}));
@@ -133,13 +140,17 @@ TEST(VoxelizeTest, PointsOutsideAndNanAreDropped) {
 class VoxelizeReferenceTest : public testing::TestWithParam<float> {};
 
 TEST_P(VoxelizeReferenceTest, AgreesWithTheDefinition) {
-  const VoxelGrid grid{.range = {-20, -20, -2, 20, 20, 4}, .voxel_size = {GetParam(), GetParam(), 0.1f}, .max_points_per_voxel = 3, .max_voxels = 4000};
+  const VoxelGrid grid{.range = {-20, -20, -2, 20, 20, 4},
+                       .voxel_size = {GetParam(), GetParam(), 0.1f},
+                       .max_points_per_voxel = 3,
+                       .max_voxels = 4000};
   const auto cells = grid.Cells();
   CounterRng rng(11);
   std::vector<float> points;
   for (int i = 0; i < 9000; ++i) {
     const double reach = i % 3 == 0 ? 2 : 25;
-    for (const double value : {rng.Uniform(-reach, reach), rng.Uniform(-reach, reach), rng.Uniform(-3, 5), rng.Uniform(0, 1)}) {
+    for (const double value :
+         {rng.Uniform(-reach, reach), rng.Uniform(-reach, reach), rng.Uniform(-3, 5), rng.Uniform(0, 1)}) {
       points.push_back(static_cast<float>(value));
     }
   }
@@ -172,10 +183,12 @@ TEST_P(VoxelizeReferenceTest, AgreesWithTheDefinition) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Grids, VoxelizeReferenceTest, testing::Values(0.05f, 2.0f), [](const auto& info) { return info.param < 1 ? "hashed" : "dense"; });
+INSTANTIATE_TEST_SUITE_P(Grids, VoxelizeReferenceTest, testing::Values(0.05f, 2.0f),
+                         [](const auto& info) { return info.param < 1 ? "hashed" : "dense"; });
 
 TEST(VoxelizeTest, CapsDropLaterPoints) {
-  const VoxelGrid grid{.range = {0, 0, 0, 2, 2, 1}, .voxel_size = {1, 1, 1}, .max_points_per_voxel = 2, .max_voxels = 1};
+  const VoxelGrid grid{
+      .range = {0, 0, 0, 2, 2, 1}, .voxel_size = {1, 1, 1}, .max_points_per_voxel = 2, .max_voxels = 1};
   const std::vector<float> points = {0.1f, 0, 0, 1.1f, 0, 0, 0.2f, 0, 0, 0.3f, 0, 0};
   const Voxels voxels = Voxelize(points.data(), 4, 3, grid);
   EXPECT_EQ(voxels.num_points, (std::vector<int32_t>{2}));

@@ -8,8 +8,8 @@
 
 namespace kd {
 
-// Calls body(begin, end) for ranges that together cover [0, count), at once or one after the other, and returns when all
-// have ended. Results must not depend on how the ranges are cut.
+// Calls body(begin, end) for ranges that together cover [0, count), at once or one after the other, and returns when
+// all have ended. Results must not depend on how the ranges are cut.
 using ParallelFor = absl::FunctionRef<void(int64_t count, absl::FunctionRef<void(int64_t begin, int64_t end)> body)>;
 
 // All in the calling thread.

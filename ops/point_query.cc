@@ -39,7 +39,8 @@ std::vector<int64_t> FarthestPoints(const float* points, size_t count, size_t sa
   return chosen;
 }
 
-std::vector<int64_t> BallQuery(const float* points, size_t count, const float* queries, size_t num_queries, float radius, int samples) {
+std::vector<int64_t> BallQuery(const float* points, size_t count, const float* queries, size_t num_queries,
+                               float radius, int samples) {
   std::vector<int64_t> rows(num_queries * samples);
   for (size_t q = 0; q < num_queries; ++q) {
     int64_t* const to = &rows[q * samples];
@@ -52,7 +53,8 @@ std::vector<int64_t> BallQuery(const float* points, size_t count, const float* q
   return rows;
 }
 
-std::vector<int64_t> VoxelQuery(const SparseSites& sites, int32_t frame, const float* queries, size_t num_queries, const VoxelQueryOptions& o) {
+std::vector<int64_t> VoxelQuery(const SparseSites& sites, int32_t frame, const float* queries, size_t num_queries,
+                                const VoxelQueryOptions& o) {
   std::vector<int64_t> rows(num_queries * o.samples);
   const auto centre = [&](int32_t cell, int axis) {
     return (static_cast<float>(cell) + 0.5f) * o.voxel_size[axis] * static_cast<float>(o.stride) + o.low[axis];
@@ -67,12 +69,16 @@ std::vector<int64_t> VoxelQuery(const SparseSites& sites, int32_t frame, const f
       cell[axis] = static_cast<int32_t>(std::floor(std::clamp(fine, -1e6f, 1e6f) / static_cast<float>(o.stride)));
     }
     const auto [depth, height, width] = sites.shape();
-    for (int32_t z = std::max(cell[2] - o.reach[0], 0); z <= std::min(cell[2] + o.reach[0], depth - 1) && found < o.samples; ++z) {
-      for (int32_t y = std::max(cell[1] - o.reach[1], 0); y <= std::min(cell[1] + o.reach[1], height - 1) && found < o.samples; ++y) {
+    for (int32_t z = std::max(cell[2] - o.reach[0], 0);
+         z <= std::min(cell[2] + o.reach[0], depth - 1) && found < o.samples; ++z) {
+      for (int32_t y = std::max(cell[1] - o.reach[1], 0);
+           y <= std::min(cell[1] + o.reach[1], height - 1) && found < o.samples; ++y) {
         const SparseSites::Range line = sites.Scanline(frame, z, y);
-        const auto first = std::lower_bound(sites.sites().begin() + line.begin, sites.sites().begin() + line.end, cell[0] - o.reach[2],
-                                            [](const Site& site, int32_t x) { return site.x < x; });
-        for (auto site = first; site < sites.sites().begin() + line.end && site->x <= cell[0] + o.reach[2] && found < o.samples; ++site) {
+        const auto first =
+            std::lower_bound(sites.sites().begin() + line.begin, sites.sites().begin() + line.end, cell[0] - o.reach[2],
+                             [](const Site& site, int32_t x) { return site.x < x; });
+        for (auto site = first;
+             site < sites.sites().begin() + line.end && site->x <= cell[0] + o.reach[2] && found < o.samples; ++site) {
           const float at[3] = {centre(site->x, 0), centre(site->y, 1), centre(site->z, 2)};
           if (SquaredDistance(at, query) <= o.radius * o.radius) to[found++] = site - sites.sites().begin();
         }

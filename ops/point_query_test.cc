@@ -41,10 +41,12 @@ TEST(VoxelQueryTest, AgreesWithAScanOfAllCells) {
     }
   }
   const SparseSites sorted = SparseSites::Sort(sites, 2, shape)->sites;
-  const VoxelQueryOptions o{.low = {-2, -1, 0}, .voxel_size = {0.1f, 0.2f, 0.25f}, .stride = 2, .radius = 0.9f, .samples = 5};
+  const VoxelQueryOptions o{
+      .low = {-2, -1, 0}, .voxel_size = {0.1f, 0.2f, 0.25f}, .stride = 2, .radius = 0.9f, .samples = 5};
   std::vector<float> queries;
   for (int i = 0; i < 200; ++i) {
-    for (const double value : {rng.Uniform(-3, 3), rng.Uniform(-2, 4), rng.Uniform(-1, 4)}) queries.push_back(static_cast<float>(value));
+    for (const double value : {rng.Uniform(-3, 3), rng.Uniform(-2, 4), rng.Uniform(-1, 4)})
+      queries.push_back(static_cast<float>(value));
   }
   const std::vector<int64_t> got = VoxelQuery(sorted, 1, queries.data(), 200, o);
   for (size_t q = 0; q < 200; ++q) {

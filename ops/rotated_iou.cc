@@ -56,8 +56,8 @@ double Area(const Polygon& polygon) {
 
 std::array<Corner, 4> FootprintCorners(const float* box) { return CornersOf(box[0], box[1], box[3], box[4], box[6]); }
 
-double RectangleIntersection(double ax, double ay, double adx, double ady, double ayaw, double bx, double by, double bdx,
-                             double bdy, double byaw) {
+double RectangleIntersection(double ax, double ay, double adx, double ady, double ayaw, double bx, double by,
+                             double bdx, double bdy, double byaw) {
   if (!(adx > 0 && ady > 0 && bdx > 0 && bdy > 0)) return 0;
   const double reach = 0.5 * (std::hypot(adx, ady) + std::hypot(bdx, bdy));
   if (!(std::hypot(ax - bx, ay - by) < reach)) return 0;

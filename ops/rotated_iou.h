@@ -13,8 +13,8 @@ using Corner = std::array<double, 2>;
 std::array<Corner, 4> FootprintCorners(const float* box);
 
 // Area of the intersection of two rectangles given by centre, sizes and angle; 0 when either has no area.
-double RectangleIntersection(double ax, double ay, double adx, double ady, double ayaw, double bx, double by, double bdx,
-                             double bdy, double byaw);
+double RectangleIntersection(double ax, double ay, double adx, double ady, double ayaw, double bx, double by,
+                             double bdx, double bdy, double byaw);
 
 // Square metres. Boxes without area overlap nothing.
 double BevOverlap(const float* a, const float* b);

@@ -17,7 +17,8 @@ using Vec16 = float __attribute__((vector_size(64), aligned(4), may_alias));
 // out[r][0..16 kPanels) += sum over c of in[r][c] * (the panels' rows c), for kPanels panels one after the other.
 template <typename Vec, int kRows, int kPanels>
 KD_INLINE void MultiplyRows(const float* const* in, int64_t channels, const float* panel, float* const* out) {
-  constexpr int kPerPanel = kPanel * sizeof(float) / sizeof(Vec), kWidth = kPanel / kPerPanel, kVecs = kPerPanel * kPanels;
+  constexpr int kPerPanel = kPanel * sizeof(float) / sizeof(Vec), kWidth = kPanel / kPerPanel,
+                kVecs = kPerPanel * kPanels;
   Vec sums[kRows][kVecs];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
@@ -28,7 +29,8 @@ KD_INLINE void MultiplyRows(const float* const* in, int64_t channels, const floa
     Vec weights[kVecs];
 #pragma GCC unroll 16
     for (int v = 0; v < kVecs; ++v) {
-      weights[v] = *reinterpret_cast<const Vec*>(panel + (v / kPerPanel * channels + c) * kPanel + v % kPerPanel * kWidth);
+      weights[v] =
+          *reinterpret_cast<const Vec*>(panel + (v / kPerPanel * channels + c) * kPanel + v % kPerPanel * kWidth);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
@@ -63,7 +65,8 @@ KD_INLINE void MultiplyTransposed(const ChunkProduct& product) {
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kVecs; ++v) sums[r][v] = *reinterpret_cast<const Vec*>(call.sums + r * call.sums_stride + v * kWidth);
+    for (int v = 0; v < kVecs; ++v)
+      sums[r][v] = *reinterpret_cast<const Vec*>(call.sums + r * call.sums_stride + v * kWidth);
   }
   for (int64_t p = 0; p < call.pairs; ++p) {
     const float *const from = call.a[p] + call.channel, *const to = call.b[p] + call.column;
@@ -103,7 +106,8 @@ struct Avx2 {
   static constexpr int kRows = 6, kPanels = 1;
   using Vec = Vec8;
   template <int kRows, int kPanels>
-  [[gnu::noinline, gnu::target("avx2,fma")]] static void Rows(const float* const* in, int64_t channels, const float* panel, float* const* out) {
+  [[gnu::noinline, gnu::target("avx2,fma")]] static void Rows(const float* const* in, int64_t channels,
+                                                              const float* panel, float* const* out) {
     MultiplyRows<Vec, kRows, kPanels>(in, channels, panel, out);
   }
   template <int kRows, int kPanels>
@@ -116,7 +120,8 @@ struct Avx512 {
   static constexpr int kRows = 8, kPanels = 2;
   using Vec = Vec16;
   template <int kRows, int kPanels>
-  [[gnu::noinline, gnu::target("avx512f")]] static void Rows(const float* const* in, int64_t channels, const float* panel, float* const* out) {
+  [[gnu::noinline, gnu::target("avx512f")]] static void Rows(const float* const* in, int64_t channels,
+                                                             const float* panel, float* const* out) {
     MultiplyRows<Vec, kRows, kPanels>(in, channels, panel, out);
   }
   template <int kRows, int kPanels>
@@ -145,10 +150,11 @@ struct ForwardCall {
   int64_t begin, end;
 };
 
-// Pairs [pairs, end) of one kernel position times kPanels of its panels. `sums` is where the first panel starts in the row of
-// output `first`; rows are `width` apart.
+// Pairs [pairs, end) of one kernel position times kPanels of its panels. `sums` is where the first panel starts in the
+// row of output `first`; rows are `width` apart.
 template <typename Unit, int kPanels>
-void MultiplyPairs(const ForwardCall& call, int64_t pairs, int64_t end, const float* panel, int64_t first, float* sums, int64_t width) {
+void MultiplyPairs(const ForwardCall& call, int64_t pairs, int64_t end, const float* panel, int64_t first, float* sums,
+                   int64_t width) {
   constexpr int kRows = Unit::kRows;
   const int64_t channels = call.weights.in_channels();
   const int32_t *const from = call.rulebook.in.data(), *const to = call.rulebook.out.data();
@@ -183,13 +189,16 @@ void Forward(const ForwardCall& call) {
     float* const sums = apart ? buffer.data() : output;
     for (int64_t row = 0; row < rows; ++row) std::memcpy(sums + row * width, start.data(), width * sizeof(float));
     for (int32_t position = 0; position < book.volume; ++position) {
-      const int64_t pairs = book.starts[block * book.volume + position], end = book.starts[block * book.volume + position + 1];
+      const int64_t pairs = book.starts[block * book.volume + position],
+                    end = book.starts[block * book.volume + position + 1];
       int64_t panel = 0;
       for (; panel + Unit::kPanels <= panels; panel += Unit::kPanels) {
-        MultiplyPairs<Unit, Unit::kPanels>(call, pairs, end, call.weights.Panel(position, panel), first, sums + panel * kPanel, width);
+        MultiplyPairs<Unit, Unit::kPanels>(call, pairs, end, call.weights.Panel(position, panel), first,
+                                           sums + panel * kPanel, width);
       }
       for (; panel < panels; ++panel) {
-        MultiplyPairs<Unit, 1>(call, pairs, end, call.weights.Panel(position, panel), first, sums + panel * kPanel, width);
+        MultiplyPairs<Unit, 1>(call, pairs, end, call.weights.Panel(position, panel), first, sums + panel * kPanel,
+                               width);
       }
     }
     if (!apart) continue;
@@ -209,8 +218,8 @@ struct GradientCall {
   int32_t begin, end;
 };
 
-// Rows of one side of a chunk of pairs: where they are, or copies with zeros behind them where the kernel reads further than
-// the rows are long.
+// Rows of one side of a chunk of pairs: where they are, or copies with zeros behind them where the kernel reads further
+// than the rows are long.
 class ChunkRows {
  public:
   ChunkRows(const float* rows, int64_t channels, int64_t width, int64_t chunk)
@@ -239,17 +248,20 @@ void WeightGradient(const GradientCall& call) {
   const Rulebook& book = call.rulebook;
   const int64_t in_width = RoundUp(call.in_channels, kRows), out_width = RoundUp(call.out_channels, kPanel);
   std::vector<float> sums(in_width * out_width);
-  ChunkRows a(call.input, call.in_channels, in_width, kChunk), b(call.grad_output, call.out_channels, out_width, kChunk);
+  ChunkRows a(call.input, call.in_channels, in_width, kChunk),
+      b(call.grad_output, call.out_channels, out_width, kChunk);
   const auto add_chunk = [&](int64_t pairs) {
     int64_t column = 0;
     for (; column + kWide <= out_width; column += kWide) {
       for (int64_t row = 0; row < in_width; row += kRows) {
-        Unit::template Transposed<kRows, Unit::kPanels>({a.data(), row, b.data(), column, pairs, &sums[row * out_width + column], out_width});
+        Unit::template Transposed<kRows, Unit::kPanels>(
+            {a.data(), row, b.data(), column, pairs, &sums[row * out_width + column], out_width});
       }
     }
     for (; column < out_width; column += kPanel) {
       for (int64_t row = 0; row < in_width; row += kRows) {
-        Unit::template Transposed<kRows, 1>({a.data(), row, b.data(), column, pairs, &sums[row * out_width + column], out_width});
+        Unit::template Transposed<kRows, 1>(
+            {a.data(), row, b.data(), column, pairs, &sums[row * out_width + column], out_width});
       }
     }
   };
@@ -268,14 +280,16 @@ void WeightGradient(const GradientCall& call) {
     }
     add_chunk(filled);
     for (int64_t row = 0; row < call.in_channels; ++row) {
-      std::memcpy(call.gradient + (position * call.in_channels + row) * call.out_channels, &sums[row * out_width], call.out_channels * sizeof(float));
+      std::memcpy(call.gradient + (position * call.in_channels + row) * call.out_channels, &sums[row * out_width],
+                  call.out_channels * sizeof(float));
     }
   }
 }
 
 }  // namespace
 
-PackedWeights::PackedWeights(const float* weights, int32_t volume, int64_t in_channels, int64_t out_channels, const WeightStrides& strides)
+PackedWeights::PackedWeights(const float* weights, int32_t volume, int64_t in_channels, int64_t out_channels,
+                             const WeightStrides& strides)
     : in_channels_(in_channels), out_channels_(out_channels), values_(volume * panels() * in_channels * kPanel) {
   for (int32_t position = 0; position < volume; ++position) {
     for (int64_t out = 0; out < out_channels; ++out) {
@@ -286,8 +300,8 @@ PackedWeights::PackedWeights(const float* weights, int32_t volume, int64_t in_ch
   }
 }
 
-void SparseConvForward(const Rulebook& rulebook, const float* input, const PackedWeights& weights, const float* bias, float* output,
-                       int64_t begin, int64_t end) {
+void SparseConvForward(const Rulebook& rulebook, const float* input, const PackedWeights& weights, const float* bias,
+                       float* output, int64_t begin, int64_t end) {
   const ForwardCall call{rulebook, input, weights, bias, output, begin, end};
 #if defined(__x86_64__)
   if (Avx512::Present()) return Forward<Avx512>(call);
@@ -296,8 +310,9 @@ void SparseConvForward(const Rulebook& rulebook, const float* input, const Packe
   Forward<Portable>(call);
 }
 
-void SparseConvWeightGradient(const Rulebook& rulebook, const float* input, int64_t in_channels, const float* grad_output,
-                              int64_t out_channels, float* gradient, int32_t begin, int32_t end) {
+void SparseConvWeightGradient(const Rulebook& rulebook, const float* input, int64_t in_channels,
+                              const float* grad_output, int64_t out_channels, float* gradient, int32_t begin,
+                              int32_t end) {
   const GradientCall call{rulebook, input, in_channels, grad_output, out_channels, gradient, begin, end};
 #if defined(__x86_64__)
   if (Avx512::Present()) return WeightGradient<Avx512>(call);

@@ -41,13 +41,12 @@ struct Layer {
   int64_t in, out;
 };
 
-const Layer kLayers[] = {
-    {"submanifold", ConvGeometry::Submanifold({3, 3, 3}), true, 5, 16},
-    {"narrow", ConvGeometry::Submanifold({3, 3, 3}), true, 3, 7},
-    {"down", {{3, 3, 3}, {2, 2, 2}, {1, 1, 1}}, false, 16, 33},
-    {"down without padding in z", {{3, 3, 3}, {2, 2, 2}, {0, 1, 1}}, false, 4, 4},
-    {"out", {{3, 1, 1}, {2, 1, 1}, {0, 0, 0}}, false, 8, 20},
-    {"even kernel", {{2, 2, 2}, {2, 2, 2}, {0, 0, 0}}, false, 2, 3}};
+const Layer kLayers[] = {{"submanifold", ConvGeometry::Submanifold({3, 3, 3}), true, 5, 16},
+                         {"narrow", ConvGeometry::Submanifold({3, 3, 3}), true, 3, 7},
+                         {"down", {{3, 3, 3}, {2, 2, 2}, {1, 1, 1}}, false, 16, 33},
+                         {"down without padding in z", {{3, 3, 3}, {2, 2, 2}, {0, 1, 1}}, false, 4, 4},
+                         {"out", {{3, 1, 1}, {2, 1, 1}, {0, 0, 0}}, false, 8, 20},
+                         {"even kernel", {{2, 2, 2}, {2, 2, 2}, {0, 0, 0}}, false, 2, 3}};
 
 class SparseConvTest : public testing::TestWithParam<Layer> {
  protected:
@@ -98,7 +97,8 @@ TEST_P(SparseConvTest, ForwardIsTheSumOverPairs) {
       }
     }
   });
-  const PackedWeights packed(weights_.data(), layer.geometry.volume(), layer.in, layer.out, {layer.in * layer.out, layer.out, 1});
+  const PackedWeights packed(weights_.data(), layer.geometry.volume(), layer.in, layer.out,
+                             {layer.in * layer.out, layer.out, 1});
   std::vector<float> got(want.size(), 99.0f);
   SparseConvForward(book_, features_.data(), packed, bias_.data(), got.data(), 0, book_.blocks());
   for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-4) << i;
@@ -117,10 +117,12 @@ TEST_P(SparseConvTest, GradientsAreTheSumsOverPairs) {
     }
   });
   const Rulebook back = Transposed(book_);
-  const PackedWeights packed(weights_.data(), layer.geometry.volume(), layer.out, layer.in, {layer.in * layer.out, 1, layer.out});
+  const PackedWeights packed(weights_.data(), layer.geometry.volume(), layer.out, layer.in,
+                             {layer.in * layer.out, 1, layer.out});
   std::vector<float> got_input(features_.size(), 99.0f), got_weights(weights_.size(), 99.0f);
   SparseConvForward(back, grad_.data(), packed, nullptr, got_input.data(), 0, back.blocks());
-  SparseConvWeightGradient(book_, features_.data(), layer.in, grad_.data(), layer.out, got_weights.data(), 0, layer.geometry.volume());
+  SparseConvWeightGradient(book_, features_.data(), layer.in, grad_.data(), layer.out, got_weights.data(), 0,
+                           layer.geometry.volume());
   for (size_t i = 0; i < want_input.size(); ++i) ASSERT_NEAR(got_input[i], want_input[i], 1e-4) << i;
   for (size_t i = 0; i < want_weights.size(); ++i) ASSERT_NEAR(got_weights[i], want_weights[i], 2e-4) << i;
 }
@@ -151,7 +153,8 @@ TEST_P(SparseConvTest, AnOutputSiteExistsWhereAnInputReachesIt) {
           const auto reaches = [&](const Site& in) {
             const int32_t kz = in.z - z * g.stride[0] + g.padding[0], ky = in.y - y * g.stride[1] + g.padding[1];
             const int32_t kx = in.x - x * g.stride[2] + g.padding[2];
-            return in.frame == b && kz >= 0 && kz < g.kernel[0] && ky >= 0 && ky < g.kernel[1] && kx >= 0 && kx < g.kernel[2];
+            return in.frame == b && kz >= 0 && kz < g.kernel[0] && ky >= 0 && ky < g.kernel[1] && kx >= 0 &&
+                   kx < g.kernel[2];
           };
           if (std::any_of(input_.sites().begin(), input_.sites().end(), reaches)) want.push_back({b, z, y, x});
         }
@@ -179,7 +182,8 @@ TEST(SparseSitesTest, SortsAndRemembersWhereRowsStood) {
 
 TEST(SparseSitesTest, RefusesSitesOutsideAndTwins) {
   const auto outside = SparseSites::Sort({{0, 0, 0, 4}}, 1, {2, 2, 4});
-  EXPECT_EQ(outside.status().message(), "site (frame 0, z 0, y 0, x 4) lies outside 1 frames of 2 x 2 x 4 cells (z, y, x)");
+  EXPECT_EQ(outside.status().message(),
+            "site (frame 0, z 0, y 0, x 4) lies outside 1 frames of 2 x 2 x 4 cells (z, y, x)");
   const auto twins = SparseSites::Sort({{0, 1, 1, 3}, {0, 0, 0, 0}, {0, 1, 1, 3}}, 1, {2, 2, 4});
   EXPECT_EQ(twins.status().message(), "site (frame 0, z 1, y 1, x 3) stands there twice; sites must be unique");
 }

@@ -21,8 +21,8 @@ struct Part {
 struct PairList {
   std::vector<int32_t> in, out;
 };
-void Walk(const std::vector<Site>& inputs, SparseSites::Range line, const std::vector<Site>& outputs, int32_t begin, int32_t end,
-          const ConvGeometry& g, PairList* positions) {
+void Walk(const std::vector<Site>& inputs, SparseSites::Range line, const std::vector<Site>& outputs, int32_t begin,
+          int32_t end, const ConvGeometry& g, PairList* positions) {
   const int32_t first = outputs[begin].x * g.stride[2] - g.padding[2];
   int32_t at = static_cast<int32_t>(std::lower_bound(inputs.begin() + line.begin, inputs.begin() + line.end, first,
                                                      [](const Site& site, int32_t x) { return site.x < x; }) -
@@ -70,8 +70,11 @@ void AppendBlock(const SparseSites& input, const SparseSites& output, const Conv
 
 }  // namespace
 
-Rulebook BuildRulebook(const SparseSites& input, const SparseSites& output, const ConvGeometry& g, ParallelFor parallel) {
-  Rulebook rulebook{.num_in = static_cast<int64_t>(input.size()), .num_out = static_cast<int64_t>(output.size()), .volume = g.volume()};
+Rulebook BuildRulebook(const SparseSites& input, const SparseSites& output, const ConvGeometry& g,
+                       ParallelFor parallel) {
+  Rulebook rulebook{.num_in = static_cast<int64_t>(input.size()),
+                    .num_out = static_cast<int64_t>(output.size()),
+                    .volume = g.volume()};
   absl::Mutex mutex;
   std::map<int64_t, Part> parts;  // By first block; guarded by mutex.
   parallel(rulebook.blocks(), [&](int64_t begin, int64_t end) {

@@ -10,8 +10,8 @@
 
 namespace kd {
 
-// Pairs are grouped by blocks of kBlockRows output rows, inside a block by kernel position, and ascend by output row there:
-// a block's results stay in cache while all kernel positions add to them, and blocks share nothing.
+// Pairs are grouped by blocks of kBlockRows output rows, inside a block by kernel position, and ascend by output row
+// there: a block's results stay in cache while all kernel positions add to them, and blocks share nothing.
 struct Rulebook {
   static constexpr int64_t kBlockRows = 256;
 
@@ -27,7 +27,8 @@ struct Rulebook {
 
 // Pairs of a convolution from `input` to `output` sites: through position k = i - o * stride + padding on every axis.
 // A submanifold convolution passes the same sites twice.
-Rulebook BuildRulebook(const SparseSites& input, const SparseSites& output, const ConvGeometry& geometry, ParallelFor parallel = SerialFor);
+Rulebook BuildRulebook(const SparseSites& input, const SparseSites& output, const ConvGeometry& geometry,
+                       ParallelFor parallel = SerialFor);
 
 // The same pairs with input and output exchanged: of an inverse convolution, and of gradients with respect to inputs.
 Rulebook Transposed(const Rulebook& rulebook);

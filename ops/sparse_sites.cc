@@ -39,7 +39,8 @@ ConvGeometry ConvGeometry::Submanifold(const std::array<int32_t, 3>& kernel) {
   return g;
 }
 
-absl::StatusOr<SparseSites::Sorted> SparseSites::Sort(const std::vector<Site>& sites, int32_t batch, const SparseShape& shape) {
+absl::StatusOr<SparseSites::Sorted> SparseSites::Sort(const std::vector<Site>& sites, int32_t batch,
+                                                      const SparseShape& shape) {
   Sorted result;
   SparseSites& sorted = result.sites;
   sorted.batch_ = batch;
@@ -50,8 +51,8 @@ absl::StatusOr<SparseSites::Sorted> SparseSites::Sort(const std::vector<Site>& s
     const bool inside = s.frame >= 0 && s.frame < batch && s.z >= 0 && s.z < shape[0] && s.y >= 0 && s.y < shape[1] &&
                         s.x >= 0 && s.x < shape[2];
     if (!inside) {
-      return absl::InvalidArgumentError(absl::StrCat("site ", Text(s), " lies outside ", batch, " frames of ", shape[0], " x ",
-                                                     shape[1], " x ", shape[2], " cells (z, y, x)"));
+      return absl::InvalidArgumentError(absl::StrCat("site ", Text(s), " lies outside ", batch, " frames of ", shape[0],
+                                                     " x ", shape[1], " x ", shape[2], " cells (z, y, x)"));
     }
     ++sorted.starts_[scanline(s) + 1];
   }
@@ -62,11 +63,13 @@ absl::StatusOr<SparseSites::Sorted> SparseSites::Sort(const std::vector<Site>& s
   sorted.sites_.resize(sites.size());
   for (size_t line = 0; line + 1 < sorted.starts_.size(); ++line) {
     const int32_t begin = sorted.starts_[line], end = sorted.starts_[line + 1];
-    std::sort(result.rows.begin() + begin, result.rows.begin() + end, [&](int32_t a, int32_t b) { return sites[a].x < sites[b].x; });
+    std::sort(result.rows.begin() + begin, result.rows.begin() + end,
+              [&](int32_t a, int32_t b) { return sites[a].x < sites[b].x; });
     for (int32_t row = begin; row < end; ++row) {
       sorted.sites_[row] = sites[result.rows[row]];
       if (row > begin && sorted.sites_[row].x == sorted.sites_[row - 1].x) {
-        return absl::InvalidArgumentError(absl::StrCat("site ", Text(sorted.sites_[row]), " stands there twice; sites must be unique"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("site ", Text(sorted.sites_[row]), " stands there twice; sites must be unique"));
       }
     }
   }

@@ -1,8 +1,8 @@
 // Active sites of a sparse 3D tensor, in order (detectors.md section 1.3).
 //
-// Sites are kept sorted by (frame, z, y, x). A scanline is one (frame, z, y); its sites stand together with ascending x.
-// So neighbours are found by walking two scanlines side by side instead of by hashing, and rows that are used together
-// lie together in memory (docs/adr/2026-11-25-sorted-sparse-sites.md).
+// Sites are kept sorted by (frame, z, y, x). A scanline is one (frame, z, y); its sites stand together with ascending
+// x. So neighbours are found by walking two scanlines side by side instead of by hashing, and rows that are used
+// together lie together in memory (docs/adr/2026-11-25-sorted-sparse-sites.md).
 #ifndef KD_OPS_SPARSE_SITES_H_
 #define KD_OPS_SPARSE_SITES_H_
 

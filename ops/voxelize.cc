@@ -15,8 +15,8 @@ std::array<int, 3> VoxelGrid::Cells() const {
 
 namespace {
 
-// Grids of up to so many cells are looked up by cell, larger ones by hash: a table of every cell would miss the cache at each
-// point.
+// Grids of up to so many cells are looked up by cell, larger ones by hash: a table of every cell would miss the cache
+// at each point.
 constexpr uint64_t kMaxDenseCells = uint64_t{1} << 21;
 
 struct OpenedCell {
@@ -149,7 +149,8 @@ Voxels Voxelize(const float* points, size_t num_points, int num_features, const 
   voxels.coords.reserve(scratch.opened.size() * 3);
   for (const auto& [cell, count] : scratch.opened) {
     const uint64_t row = cell / cells[0];
-    for (const uint64_t value : {row / cells[1], row % cells[1], cell % cells[0]}) voxels.coords.push_back(static_cast<int32_t>(value));
+    for (const uint64_t value : {row / cells[1], row % cells[1], cell % cells[0]})
+      voxels.coords.push_back(static_cast<int32_t>(value));
     voxels.num_points.push_back(count);
   }
   voxels.points.resize(scratch.opened.size() * grid.max_points_per_voxel * num_features);

@@ -153,7 +153,8 @@ TEST_F(MemoryResponseStoreTest, EpochsOverMoreRecordsThanFitKeepFindingTheOnesTh
 TEST_F(MemoryResponseStoreTest, ARecordWantedClearlyMoreOftenTakesThePlaceOfOthers) {
   Epoch("job", 10);
   ASSERT_THAT(store_->Insert("hot", record_), IsOk());
-  EXPECT_THAT(store_->Lookup("hot"), StatusIs(absl::StatusCode::kNotFound)) << "never asked for, so nothing went for it";
+  EXPECT_THAT(store_->Lookup("hot"), StatusIs(absl::StatusCode::kNotFound))
+      << "never asked for, so nothing went for it";
   for (int i = 0; i < 3; ++i) store_->Lookup("hot").status().IgnoreError();
   ASSERT_THAT(store_->Insert("hot", record_), IsOk());
   EXPECT_THAT(store_->Lookup("hot"), IsOk());
@@ -247,7 +248,9 @@ TEST(RocksDbResponseStoreTest, ASmallerBudgetAfterARestartIsMetByTheNextInsert) 
 
 TEST(RocksDbResponseStoreTest, RecordsSurviveARestart) {
   TemporaryFolder folder;
-  { ASSERT_THAT((*OpenRocksDbResponseStore(folder.path(), 1 << 20))->Insert("k", Record(100)), IsOk()); }
+  {
+    ASSERT_THAT((*OpenRocksDbResponseStore(folder.path(), 1 << 20))->Insert("k", Record(100)), IsOk());
+  }
   const auto store = *OpenRocksDbResponseStore(folder.path(), 1 << 20);
   EXPECT_THAT(store->Lookup("k"), IsOk());
   EXPECT_EQ(store->stats().records, 1u);
@@ -262,7 +265,9 @@ TEST(RocksDbResponseStoreTest, ASecondOwnerIsRefused) {
 
 TEST(RocksDbResponseStoreTest, AFolderThatIsNoDatabaseIsDataLossWithARemedy) {
   TemporaryFolder folder;
-  { ASSERT_THAT(OpenRocksDbResponseStore(folder.path(), 1 << 20), IsOk()); }
+  {
+    ASSERT_THAT(OpenRocksDbResponseStore(folder.path(), 1 << 20), IsOk());
+  }
   std::ofstream(folder / "CURRENT") << "nonsense";
   EXPECT_THAT(OpenRocksDbResponseStore(folder.path(), 1 << 20),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("delete the folder")));
@@ -318,8 +323,9 @@ TEST_P(FullDiskTest, MakesTheStoreReadOnlyAndItsRecordsAreServedAcrossRestarts) 
     EXPECT_TRUE((*store)->stats().read_only);
     EXPECT_THAT((*store)->Insert("more", Record(10)), IsOk());
     for (int i = 0; i < kept; ++i) ASSERT_EQ(**(*store)->Lookup(absl::StrCat("key", i)), *Record(10'000)) << i;
-    EXPECT_THAT(OpenRocksDbResponseStore(disk / "new", GetParam()),
-                StatusIs(absl::StatusCode::kResourceExhausted, AllOf(HasSubstr(disk / "new"), HasSubstr("free space"))));
+    EXPECT_THAT(
+        OpenRocksDbResponseStore(disk / "new", GetParam()),
+        StatusIs(absl::StatusCode::kResourceExhausted, AllOf(HasSubstr(disk / "new"), HasSubstr("free space"))));
   }
   std::filesystem::remove(disk / "filling");
   std::filesystem::remove_all(disk / "new");

@@ -8,8 +8,8 @@
 
 namespace kd {
 
-// Looks in `fast` first, then in `slow`, whose hits are copied to `fast`; inserts into both. A failure of `fast` to keep a
-// record is no error. stats() are those of `slow`. Both outlive the result.
+// Looks in `fast` first, then in `slow`, whose hits are copied to `fast`; inserts into both. A failure of `fast` to
+// keep a record is no error. stats() are those of `slow`. Both outlive the result.
 std::unique_ptr<ResponseStore> NewTieredResponseStore(ResponseStore& fast, ResponseStore& slow);
 
 }  // namespace kd

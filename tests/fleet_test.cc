@@ -84,14 +84,16 @@ class FleetTest : public ::testing::Test {
 
   static void StartFleet() {
     std::filesystem::remove(*folder_ / "address");
-    auto fleet = launcher_->Start({.arguments = {BinDir() + "/kd-fleet", "--folder", *folder_ / "fleet", "--listen", "127.0.0.1:0",
-                                                 "--registry-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--address-file",
-                                                 *folder_ / "address"},
+    auto fleet = launcher_->Start({.arguments = {BinDir() + "/kd-fleet", "--folder", *folder_ / "fleet", "--listen",
+                                                 "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--ops-listen",
+                                                 "127.0.0.1:0", "--address-file", *folder_ / "address"},
                                    .log_path = *folder_ / "fleet.log"});
     ASSERT_THAT(fleet, IsOk());
     fleet_ = *fleet;
-    ASSERT_TRUE(Eventually([] { return std::filesystem::exists(*folder_ / "address"); })) << *ReadFile(*folder_ / "fleet.log");
-    stub_ = v1::JobService::NewStub(grpc::CreateChannel(*ReadFile(*folder_ / "address"), grpc::InsecureChannelCredentials()));
+    ASSERT_TRUE(Eventually([] { return std::filesystem::exists(*folder_ / "address"); }))
+        << *ReadFile(*folder_ / "fleet.log");
+    stub_ = v1::JobService::NewStub(
+        grpc::CreateChannel(*ReadFile(*folder_ / "address"), grpc::InsecureChannelCredentials()));
   }
   static void StopFleet() {
     launcher_->Signal(fleet_, SIGINT);
@@ -139,8 +141,9 @@ class FleetTest : public ::testing::Test {
   }
 
   template <typename Request, typename Response>
-  static absl::Status Call(grpc::Status (v1::JobService::Stub::*method)(grpc::ClientContext*, const Request&, Response*), const Request& request,
-                           Response* response) {
+  static absl::Status Call(grpc::Status (v1::JobService::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                        Response*),
+                           const Request& request, Response* response) {
     grpc::ClientContext context;
     // A coordinator that was just killed is back soon.
     context.set_wait_for_ready(true);
@@ -169,7 +172,8 @@ class FleetTest : public ::testing::Test {
     EXPECT_TRUE(Eventually([&] {
       job = Get(id);
       return IsFinal(job.state());
-    })) << "job " << id << " is " << job.ShortDebugString();
+    })) << "job "
+        << id << " is " << job.ShortDebugString();
     return job;
   }
   static void AwaitCheckpoint(const std::string& id, uint64_t step) {
@@ -343,9 +347,8 @@ TEST_F(FleetTest, AStoppedFleetLeavesNothingRunningAndGoesOnLater) {
 
 TEST_F(FleetTest, AKilledFleetLeavesNothingRunning) {
   launcher_->Signal(fleet_, SIGKILL);
-  EXPECT_TRUE(Eventually([] {
-    return launcher_->Poll(fleet_).has_value() && ProcessesThatName(*folder_ / "fleet").empty();
-  }));
+  EXPECT_TRUE(
+      Eventually([] { return launcher_->Poll(fleet_).has_value() && ProcessesThatName(*folder_ / "fleet").empty(); }));
   StartFleet();
 }
 

@@ -42,9 +42,11 @@ absl::StatusOr<uint64_t> Restore(const std::string& bytes, torch::nn::Module& st
   KD_ASSIGN_OR_RETURN(const SafeTensorsFile file, ParseSafeTensors(bytes));
   const auto text = file.metadata.find(kStepKey);
   uint64_t step;
-  if (text == file.metadata.end() || !absl::SimpleAtoi(text->second, &step) || step > kMaxStep) return absl::InvalidArgumentError("it names no step");
+  if (text == file.metadata.end() || !absl::SimpleAtoi(text->second, &step) || step > kMaxStep)
+    return absl::InvalidArgumentError("it names no step");
   const auto random = file.tensors.find(kRandomState);
-  if (random == file.tensors.end() || random->second.dtype != "U8") return absl::InvalidArgumentError("it lacks the generator's state");
+  if (random == file.tensors.end() || random->second.dtype != "U8")
+    return absl::InvalidArgumentError("it lacks the generator's state");
   const SafeTensorsFile student_file = TakeFrom("student.", file), methods_file = TakeFrom("methods.", file);
   const torch::Tensor random_state = ToTorch(random->second);
   // Everything is checked before anything is changed. The optimiser does the same for its own part.

@@ -21,7 +21,8 @@ class CheckpointTest : public ::testing::Test {
  protected:
   struct Run {
     torch::nn::Linear student = torch::nn::Linear(2, 2), methods = torch::nn::Linear(1, 1);
-    AdamOneCycle optimizer{{{"student.weight", student->weight}, {"methods.weight", methods->weight}}, {.total_steps = 10}};
+    AdamOneCycle optimizer{{{"student.weight", student->weight}, {"methods.weight", methods->weight}},
+                           {.total_steps = 10}};
   };
 
   CheckpointTest() {
@@ -44,7 +45,8 @@ class CheckpointTest : public ::testing::Test {
     SafeTensorsFile file;
     run.optimizer.SaveTo(file);
     file.tensors["random"] = FromTorch(at::detail::getDefaultCPUGenerator().get_state());
-    return SerializeSafeTensors(StateDict(*run.student)) + SerializeSafeTensors(StateDict(*run.methods)) + SerializeSafeTensors(file);
+    return SerializeSafeTensors(StateDict(*run.student)) + SerializeSafeTensors(StateDict(*run.methods)) +
+           SerializeSafeTensors(file);
   }
   std::string State() { return StateOf(*run_); }
 

@@ -40,7 +40,8 @@ absl::StatusOr<v1::Outcome> FinishStudent(DetectorModelImpl& student, const Fini
   KD_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(options.folder, "/", kPair), PairToYaml(pair)));
   KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, options.dataset->Split(pair.data().val_split()));
   KD_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(student, *options.dataset, pair.data(), samples, ""));
-  KD_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(options.folder, "/", kMetrics), nlohmann::json(evaluation.metrics).dump(1)));
+  KD_RETURN_IF_ERROR(
+      WriteFileAtomically(absl::StrCat(options.folder, "/", kMetrics), nlohmann::json(evaluation.metrics).dump(1)));
   v1::Outcome outcome;
   outcome.mutable_metrics()->insert(evaluation.metrics.begin(), evaluation.metrics.end());
   if (!options.registry_url.empty() && !pair.output().name().empty()) {

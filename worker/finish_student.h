@@ -25,8 +25,8 @@ struct FinishOptions {
   std::function<void(const std::string&)> on_phase;
 };
 
-// Writes model.safetensors, pair.yaml (complete) and metrics.json into the folder, with the scores on the validation split
-// (worker/evaluate.h), and pushes them as one artifact.
+// Writes model.safetensors, pair.yaml (complete) and metrics.json into the folder, with the scores on the validation
+// split (worker/evaluate.h), and pushes them as one artifact.
 absl::StatusOr<v1::Outcome> FinishStudent(DetectorModelImpl& student, const FinishOptions& options);
 
 }  // namespace kd

@@ -96,15 +96,17 @@ class FleetWorker {
     if (self_.rank() == 0) {
       // A generation that began at the last step has trained nothing.
       if (progress_.total_steps() > 0) *finish.mutable_progress() = progress_;
-      KD_ASSIGN_OR_RETURN(*finish.mutable_outcome(),
-                          FinishStudent(*student, {.pair = pair,
-                                                   .dataset = dataset.get(),
-                                                   .folder = assignment_.job_folder(),
-                                                   .teacher_digest = assignment_.teacher_digest(),
-                                                   .registry_url = assignment_.registry_url(),
-                                                   .on_phase = [this](const std::string& phase) { heartbeat_->ReportPhase(phase); }}));
+      KD_ASSIGN_OR_RETURN(
+          *finish.mutable_outcome(),
+          FinishStudent(*student, {.pair = pair,
+                                   .dataset = dataset.get(),
+                                   .folder = assignment_.job_folder(),
+                                   .teacher_digest = assignment_.teacher_digest(),
+                                   .registry_url = assignment_.registry_url(),
+                                   .on_phase = [this](const std::string& phase) { heartbeat_->ReportPhase(phase); }}));
     }
-    LogInfo("finished", finish.outcome().artifact().empty() ? "" : absl::StrCat("; pushed ", finish.outcome().artifact()));
+    LogInfo("finished",
+            finish.outcome().artifact().empty() ? "" : absl::StrCat("; pushed ", finish.outcome().artifact()));
     heartbeat_->ExpectEnd();
     return client_.Finish(finish);
   }
@@ -125,8 +127,8 @@ class FleetWorker {
     HttpRoutes routes;
     AddOpsEndpoints(registry_, [] { return absl::OkStatus(); }, routes);
     KD_ASSIGN_OR_RETURN(ops_, HttpServer::Start({.listen = "127.0.0.1:0"}, routes));
-    LogInfo("rank ", self_.rank(), " of job ", self_.job_id(), ", generation ", self_.generation(), "; metrics on http://",
-            ops_->address(), "/metrics");
+    LogInfo("rank ", self_.rank(), " of job ", self_.job_id(), ", generation ", self_.generation(),
+            "; metrics on http://", ops_->address(), "/metrics");
     return absl::OkStatus();
   }
 
@@ -147,7 +149,8 @@ class FleetWorker {
     bad_checkpoint_ = bytes.ok() || absl::IsNotFound(bytes.status());
     if (!bytes.ok()) return Annotate(bytes.status(), "checkpoint");
     return absl::DataLossError(absl::StrCat("checkpoint ", path, " is ", Sha256Digest(*bytes), ", but ",
-                                            assignment_.checkpoint_digest(), " was committed; the one before it is used"));
+                                            assignment_.checkpoint_digest(),
+                                            " was committed; the one before it is used"));
   }
 
   absl::StatusOr<TrainerOptions> MakeTrainerOptions(const Dataset& dataset, const ViewMaker& views) {
@@ -164,7 +167,8 @@ class FleetWorker {
       KD_ASSIGN_OR_RETURN(options.teacher_weights, ReadFile(assignment_.teacher_weights_path()));
       KD_ASSIGN_OR_RETURN(v1::StreamResponsesRequest request,
                           ResponsesFor(pair, self_.job_id(), assignment_.teacher_digest(), dataset, views));
-      options.source = NewRemoteSource({.request = std::move(request), .address = [this] { return heartbeat_->TeacherAddress(); }});
+      options.source =
+          NewRemoteSource({.request = std::move(request), .address = [this] { return heartbeat_->TeacherAddress(); }});
     }
     options.on_progress = [this](const v1::Progress& progress) {
       progress_ = progress;

@@ -14,7 +14,9 @@ constexpr absl::Duration kLongestPeriod = absl::Seconds(1);
 
 Heartbeat::Heartbeat(CoordinatorClient& client, const v1::JoinRequest& self, const v1::Assignment& assignment,
                      std::function<void()> on_ended)
-    : client_(client), period_(std::min(kLongestPeriod, absl::Milliseconds(assignment.lease_ms()) / 5)), on_ended_(std::move(on_ended)) {
+    : client_(client),
+      period_(std::min(kLongestPeriod, absl::Milliseconds(assignment.lease_ms()) / 5)),
+      on_ended_(std::move(on_ended)) {
   absl::MutexLock lock(&mutex_);
   request_.set_job_id(self.job_id());
   request_.set_generation(self.generation());

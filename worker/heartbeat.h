@@ -20,7 +20,8 @@ class Heartbeat {
  public:
   // `client` outlives it. `on_ended` is called once, from the thread, when the generation has ended or the coordinator
   // stays away.
-  Heartbeat(CoordinatorClient& client, const v1::JoinRequest& self, const v1::Assignment& assignment, std::function<void()> on_ended);
+  Heartbeat(CoordinatorClient& client, const v1::JoinRequest& self, const v1::Assignment& assignment,
+            std::function<void()> on_ended);
   ~Heartbeat();
 
   void Report(const v1::Progress& progress);

@@ -95,7 +95,8 @@ void Loader::Run() {
     absl::StatusOr<StepInput> input = status.ok() ? Prepare(step) : absl::StatusOr<StepInput>(status);
     const bool last = !input.ok();
     absl::MutexLock lock(&mutex_);
-    const auto has_room = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_ || ready_.size() < options_.ahead; };
+    const auto has_room = [this]()
+                              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_ || ready_.size() < options_.ahead; };
     mutex_.Await(absl::Condition(&has_room));
     if (stop_) return;
     ready_.push_back(std::move(input));
@@ -149,16 +150,20 @@ absl::StatusOr<Response> Loader::Receive(const Frame& view, uint32_t number, Ste
   for (const std::string& bytes : received.records) {
     absl::StatusOr<DecodedRecord> decoded = DecodeRecord(bytes);
     if (!decoded.ok()) {
-      return Annotate(decoded.status(), absl::StrFormat("frame %s view %u: the teacher's answer is damaged; restart the "
-                                                        "teacher and submit again", view.sample, number));
+      return Annotate(decoded.status(),
+                      absl::StrFormat("frame %s view %u: the teacher's answer is damaged; restart the "
+                                      "teacher and submit again",
+                                      view.sample, number));
     }
     DecodedRecord record = *std::move(decoded);
     if (options_.verify_views && record.header.view_crc32c() != own) {
-      return absl::FailedPreconditionError(absl::StrFormat(
-          "frame %s view %u: the teacher answered another view (its checksum is %08x, the worker's %08x); teacher and worker "
-          "must read the same files with the same version and data settings; if files were replaced in place, delete the "
-          "teacher's cache folder",
-          view.sample, number, record.header.view_crc32c(), own));
+      return absl::FailedPreconditionError(
+          absl::StrFormat("frame %s view %u: the teacher answered another view (its checksum is %08x, the worker's "
+                          "%08x); teacher and worker "
+                          "must read the same files with the same version and data settings; if files were replaced in "
+                          "place, delete the "
+                          "teacher's cache folder",
+                          view.sample, number, record.header.view_crc32c(), own));
     }
     const std::string tensor = record.header.tensor();
     response.emplace(tensor, std::move(record));
@@ -172,13 +177,15 @@ absl::Status Loader::AddToAlignment(const Frame& view, uint32_t number, const Re
   if (boxes == response.end()) return absl::OkStatus();
   std::vector<Detection> confident = DetectionsOf(boxes->second);
   if (!std::all_of(confident.begin(), confident.end(), IsFinite)) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "frame %s view %u: a box of the teacher is not of finite numbers; its training diverged, train the teacher anew",
-        view.sample, number));
+    return absl::FailedPreconditionError(
+        absl::StrFormat("frame %s view %u: a box of the teacher is not of finite numbers; its training diverged, train "
+                        "the teacher anew",
+                        view.sample, number));
   }
   if (!options_.verify_views || views_checked_ >= kAlignmentViews) return absl::OkStatus();
-  confident.erase(std::remove_if(confident.begin(), confident.end(), [](const Detection& d) { return d.score < kConfident; }),
-                  confident.end());
+  confident.erase(
+      std::remove_if(confident.begin(), confident.end(), [](const Detection& d) { return d.score < kConfident; }),
+      confident.end());
   if (confident.empty()) return absl::OkStatus();
   const double share = ShareOfBoxesOnLabels(confident, view.boxes, kOnLabel);
   ++views_checked_;
@@ -190,10 +197,12 @@ absl::Status Loader::AddToAlignment(const Frame& view, uint32_t number, const Re
 
 absl::Status Loader::JudgeAlignment() const {
   if (boxes_seen_ < kMinBoxes || boxes_on_labels_ >= kMinShare * boxes_seen_) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrFormat(
-      "only %d of the teacher's %d confident boxes lie within %.1f m of a label of the same view (%d views, one of them is "
-      "frame %s); compare the teacher's coordinate conventions and classes with the data set's before distilling from it",
-      boxes_on_labels_, boxes_seen_, kOnLabel, views_checked_, misaligned_view_));
+  return absl::FailedPreconditionError(
+      absl::StrFormat("only %d of the teacher's %d confident boxes lie within %.1f m of a label of the same view (%d "
+                      "views, one of them is "
+                      "frame %s); compare the teacher's coordinate conventions and classes with the data set's before "
+                      "distilling from it",
+                      boxes_on_labels_, boxes_seen_, kOnLabel, views_checked_, misaligned_view_));
 }
 
 }  // namespace kd

@@ -61,10 +61,10 @@ class Loader {
   ~Loader();
 
   // The next step's input in order; OUT_OF_RANGE after the last one. Any other error ends the loader:
-  // FAILED_PRECONDITION when a response was computed on another view (both checksums shown), when the teacher's confident
-  // boxes don't lie on the labels (judged on the first 32 views that have some, or at an epoch's end if they are fewer),
-  // or when a box is no box; DATA_LOSS for a damaged frame, object to paste or record; DEADLINE_EXCEEDED after
-  // `timeout`, naming the step.
+  // FAILED_PRECONDITION when a response was computed on another view (both checksums shown), when the teacher's
+  // confident boxes don't lie on the labels (judged on the first 32 views that have some, or at an epoch's end if they
+  // are fewer), or when a box is no box; DATA_LOSS for a damaged frame, object to paste or record; DEADLINE_EXCEEDED
+  // after `timeout`, naming the step.
   absl::StatusOr<StepInput> Next(absl::Duration timeout);
 
   uint64_t total_steps() const { return total_steps_; }

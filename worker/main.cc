@@ -49,8 +49,10 @@ absl::Status RunEvaluate(const EvaluateFlags& flags) {
   KD_RETURN_IF_ERROR(CheckDetectorData("the weights", loaded.module->config(), data));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
   KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset->Split(flags.split));
-  KD_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(*loaded.module, *dataset, data, samples, flags.detections_out));
-  const nlohmann::ordered_json json = {{"weights", loaded.digest}, {"frames", samples.size()}, {"metrics", evaluation.metrics}};
+  KD_ASSIGN_OR_RETURN(const Evaluation evaluation,
+                      Evaluate(*loaded.module, *dataset, data, samples, flags.detections_out));
+  const nlohmann::ordered_json json = {
+      {"weights", loaded.digest}, {"frames", samples.size()}, {"metrics", evaluation.metrics}};
   std::cout << json.dump(1) << std::endl;
   return absl::OkStatus();
 }
@@ -61,7 +63,10 @@ absl::Status RunTrainAlone(const std::string& pair_path, const std::string& fold
   KD_ASSIGN_OR_RETURN(const v1::Pair pair, ParsePair(yaml, pair_path));
   if (pair.train().threads() > 0) torch::set_num_threads(static_cast<int>(pair.train().threads()));
   KD_ASSIGN_OR_RETURN(const StandaloneResult result, RunStandalone(pair, folder, teacher_address, registry_url));
-  std::cout << nlohmann::ordered_json{{"weights", result.weights_path}, {"artifact", result.artifact_digest}, {"metrics", result.metrics}}.dump(1)
+  std::cout << nlohmann::ordered_json{{"weights", result.weights_path},
+                                      {"artifact", result.artifact_digest},
+                                      {"metrics", result.metrics}}
+                   .dump(1)
             << std::endl;
   return absl::OkStatus();
 }
@@ -100,22 +105,28 @@ absl::StatusOr<bool> RunImport(const ImportFlags& flags) {
 int Main(int argc, char** argv) {
   KeepFreedMemory();
 #ifdef KD_CUDA
-  // A collective that fails is then an error of the rank that waits for it; otherwise a thread of NCCL's ends the process
-  // before it has told why.
+  // A collective that fails is then an error of the rank that waits for it; otherwise a thread of NCCL's ends the
+  // process before it has told why.
   ::setenv("TORCH_NCCL_BLOCKING_WAIT", "1", /*overwrite=*/0);
 #endif
   CLI::App app{"Trains and evaluates students", "kd-worker"};
   app.require_subcommand(1);
 
   EvaluateFlags evaluate;
-  CLI::App* evaluate_command = app.add_subcommand("evaluate", "Score a weights file on a split; metrics go to stdout as JSON");
+  CLI::App* evaluate_command =
+      app.add_subcommand("evaluate", "Score a weights file on a split; metrics go to stdout as JSON");
   evaluate_command->add_option("--weights", evaluate.weights, "model.safetensors")->required();
   evaluate_command->add_option("--data", evaluate.root, "Folder of the data set")->required();
   evaluate_command->add_option("--split", evaluate.split, "Name of a file in ImageSets");
-  evaluate_command->add_flag("--fov-crop,!--no-fov-crop", evaluate.fov_crop, "Keep only points that the left colour image shows");
-  evaluate_command->add_option("--format", evaluate.format, "Layout of the data set: kitti, nuscenes, waymo or custom")->capture_default_str();
-  evaluate_command->add_option("--sweeps", evaluate.sweeps, "Of nuScenes: clouds a frame is made of")->capture_default_str()->check(CLI::Range(1, 40));
-  evaluate_command->add_option("--detections-out", evaluate.detections_out, "Also write result files here (KITTI, nuScenes)");
+  evaluate_command->add_flag("--fov-crop,!--no-fov-crop", evaluate.fov_crop,
+                             "Keep only points that the left colour image shows");
+  evaluate_command->add_option("--format", evaluate.format, "Layout of the data set: kitti, nuscenes, waymo or custom")
+      ->capture_default_str();
+  evaluate_command->add_option("--sweeps", evaluate.sweeps, "Of nuScenes: clouds a frame is made of")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 40));
+  evaluate_command->add_option("--detections-out", evaluate.detections_out,
+                               "Also write result files here (KITTI, nuScenes)");
 
   ImportFlags import;
   bool fits = true;
@@ -124,7 +135,8 @@ int Main(int argc, char** argv) {
   import_command->add_option("--cfg", import.config, "OpenPCDet's configuration file");
   import_command->add_option("--model", import.model, "A built-in detector instead of a configuration");
   import_command->add_option("--section", import.section, "Section of the configuration")->capture_default_str();
-  import_command->add_option("--weights", import.weights, "Checkpoint (.pth), TorchScript (.pt) or .safetensors")->required();
+  import_command->add_option("--weights", import.weights, "Checkpoint (.pth), TorchScript (.pt) or .safetensors")
+      ->required();
   import_command->add_option("--out", import.out, "FILE.safetensors, or a folder for model.safetensors")->required();
   import_command->add_flag("--allow-missing", import.allow_missing, "Write the file although tensors do not fit");
   import_command->add_option("--output", import.output, "table or json")->check(CLI::IsMember({"table", "json"}));
@@ -133,7 +145,8 @@ int Main(int argc, char** argv) {
   CLI::App* alone_command = app.add_subcommand("train-alone", "Run a whole job in this process, without a fleet");
   alone_command->add_option("--pair", pair_path, "Job file; its teacher must be a weights file")->required();
   alone_command->add_option("--folder", folder, "Where checkpoints, weights and metrics go")->required();
-  alone_command->add_option("--teacher", teacher_address, "Address of a kd-teacher; default: the teacher runs in this process");
+  alone_command->add_option("--teacher", teacher_address,
+                            "Address of a kd-teacher; default: the teacher runs in this process");
   alone_command->add_option("--registry", registry_url, "Push the student here, for example http://127.0.0.1:7071");
 
   FleetWorkerOptions fleet;

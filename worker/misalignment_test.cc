@@ -38,7 +38,8 @@ class MisalignmentTest : public ::testing::Test {
     // Loader and training loop have a thread each; more would only wait for each other on a busy machine.
     torch::set_num_threads(1);
     folder_ = new TemporaryFolder;
-    const SimulatorOptions simulator{.root = *folder_ / "sim", .train_frames = kTrainFrames, .val_frames = kValFrames, .seed = 11};
+    const SimulatorOptions simulator{
+        .root = *folder_ / "sim", .train_frames = kTrainFrames, .val_frames = kValFrames, .seed = 11};
     ASSERT_THAT(WriteSimulatedKitti(simulator, nullptr), IsOk());
     std::ofstream few(*folder_ / "sim/ImageSets/few.txt");
     for (int i = 0; i < kFewFrames; ++i) few << "0000" << i / 10 << i % 10 << "\n";
@@ -105,7 +106,7 @@ class MisalignmentTest : public ::testing::Test {
   }
 
   static absl::StatusOr<DetectorModel> TrainWith(const v1::Pair& pair, std::unique_ptr<ResponseSource> source,
-                                                     uint64_t* steps = nullptr) {
+                                                 uint64_t* steps = nullptr) {
     TrainerOptions options;
     options.pair = pair;
     options.folder = *folder_ / absl::StrCat("offset-", pair.teacher().view_offset());
@@ -137,7 +138,8 @@ std::string* MisalignmentTest::teacher_weights_ = nullptr;
 
 constexpr char kOtherView[] =
     "^frame 000[0-9]+ view [1-4]: the teacher answered another view \\(its checksum is [0-9a-f]{8}, the worker's "
-    "[0-9a-f]{8}\\); teacher and worker must read the same files with the same version and data settings; if files were "
+    "[0-9a-f]{8}\\); teacher and worker must read the same files with the same version and data settings; if files "
+    "were "
     "replaced in place, delete the teacher's cache folder$";
 
 TEST_F(MisalignmentTest, AResponseToAnotherViewIsRefusedBeforeItsFirstUse) {
@@ -153,8 +155,10 @@ TEST_F(MisalignmentTest, ATeacherServerThatAnswersAnotherViewIsRefusedToo) {
   const auto model = *TeacherModel::Create(*teacher_weights_);
   const auto store = NewMemoryResponseStore(64 << 20);
   prometheus::Registry metrics;
-  ResponseEngine engine({}, [&](const auto& views, const auto& plan) { return model->Answer(views, plan); }, *store, metrics);
-  const auto server = *TeacherServer::Start({.digest = model->digest(), .detector = model->detector()}, engine, *store, *store);
+  ResponseEngine engine(
+      {}, [&](const auto& views, const auto& plan) { return model->Answer(views, plan); }, *store, metrics);
+  const auto server =
+      *TeacherServer::Start({.digest = model->digest(), .detector = model->detector()}, engine, *store, *store);
   RemoteSourceOptions remote;
   remote.request.set_teacher_digest(model->digest());
   *remote.request.mutable_data() = pair.data();
@@ -195,8 +199,10 @@ void Mirror(float* box) {
 }
 
 constexpr char kOffTheLabels[] =
-    "^only [0-9]+ of the teacher's [0-9]+ confident boxes lie within 0.5 m of a label of the same view \\([0-9]+ views, one "
-    "of them is frame 000[0-9]+ view [1-4]\\); compare the teacher's coordinate conventions and classes with the data set's "
+    "^only [0-9]+ of the teacher's [0-9]+ confident boxes lie within 0.5 m of a label of the same view \\([0-9]+ "
+    "views, one "
+    "of them is frame 000[0-9]+ view [1-4]\\); compare the teacher's coordinate conventions and classes with the data "
+    "set's "
     "before distilling from it$";
 
 TEST_F(MisalignmentTest, ATeacherWithOtherAxesIsRefused) {
@@ -218,9 +224,10 @@ TEST_F(MisalignmentTest, ABoxThatIsNoBoxIsRefusedEvenWhenForced) {
   v1::Pair pair = DistilJob(0);
   pair.mutable_teacher()->set_verify_views(false);
   const auto spoil = [](float* box) { box[3] = std::numeric_limits<float>::infinity(); };
-  EXPECT_THAT(TrainWith(pair, std::make_unique<OtherBoxesSource>(InProcess(pair), spoil)),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       ContainsRegex("^frame 000[0-9]+ view [1-4]: a box of the teacher is not of finite numbers; .*train")));
+  EXPECT_THAT(
+      TrainWith(pair, std::make_unique<OtherBoxesSource>(InProcess(pair), spoil)),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               ContainsRegex("^frame 000[0-9]+ view [1-4]: a box of the teacher is not of finite numbers; .*train")));
 }
 
 // The negative control: a run that passes although it is misaligned must end worse, or the checks guard nothing.

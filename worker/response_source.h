@@ -31,20 +31,21 @@ class ResponseSource {
   virtual ~ResponseSource() = default;
   // Announces what will be asked, in order; called once, first.
   virtual absl::Status Start(const v1::ResponsePlan& plan, std::vector<v1::ViewRef> views) = 0;
-  // The response to the next view. `view` is what the worker sees itself; only a teacher in the own process looks at it.
-  // DEADLINE_EXCEEDED names what it waited for.
+  // The response to the next view. `view` is what the worker sees itself; only a teacher in the own process looks at
+  // it. DEADLINE_EXCEEDED names what it waited for.
   virtual absl::StatusOr<ReceivedResponse> Next(const Frame& view) = 0;
 };
 
 // Runs the teacher on the worker's thread, as libraries without a service do.
 std::unique_ptr<ResponseSource> NewInProcessSource(std::unique_ptr<TeacherModel> teacher);
 
-// The same as the negative control: answers view v + `view_offset` of the frame, as Teacher.StreamResponses does with it.
-// `dataset` outlives the source.
+// The same as the negative control: answers view v + `view_offset` of the frame, as Teacher.StreamResponses does with
+// it. `dataset` outlives the source.
 std::unique_ptr<ResponseSource> NewMisalignedSource(std::unique_ptr<TeacherModel> teacher, const Dataset& dataset,
                                                     ViewMaker views, uint32_t view_offset);
 
-// Reads from the fleet. `address` tells where the teacher is, now; a teacher that is lost may come back within `patience`.
+// Reads from the fleet. `address` tells where the teacher is, now; a teacher that is lost may come back within
+// `patience`.
 struct RemoteSourceOptions {
   v1::StreamResponsesRequest request;  // without plan and views
   std::function<absl::StatusOr<std::string>()> address;

@@ -22,10 +22,11 @@ std::string ProgressLine(const v1::Progress& progress) {
   return line;
 }
 
-absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::string& folder, const std::string& teacher_address,
-                                               const std::string& registry_url) {
+absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::string& folder,
+                                               const std::string& teacher_address, const std::string& registry_url) {
   if (!registry_url.empty() && pair.output().name().empty()) {
-    return absl::InvalidArgumentError("output.name is missing: the registry needs a repository; add output: {name: students/NAME, tag: v1}");
+    return absl::InvalidArgumentError(
+        "output.name is missing: the registry needs a repository; add output: {name: students/NAME, tag: v1}");
   }
   KD_RETURN_IF_ERROR(CreateFolders(folder));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(pair.data()));
@@ -48,8 +49,9 @@ absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::
     } else {
       KD_ASSIGN_OR_RETURN(v1::StreamResponsesRequest request,
                           ResponsesFor(pair, pair.metadata().name(), teacher_digest, *dataset, views));
-      options.source = NewRemoteSource({.request = std::move(request),
-                                        .address = [teacher_address]() -> absl::StatusOr<std::string> { return teacher_address; }});
+      options.source =
+          NewRemoteSource({.request = std::move(request),
+                           .address = [teacher_address]() -> absl::StatusOr<std::string> { return teacher_address; }});
     }
   }
   options.on_progress = [](const v1::Progress& progress) { LogInfo(ProgressLine(progress)); };

@@ -20,9 +20,11 @@ struct StandaloneResult {
 };
 
 // Trains `pair`, whose teacher (if any) must be a weights file; evaluates on the validation split and writes
-// model.safetensors and metrics.json into `folder`. The teacher answers from the service at `teacher_address`, or in this
-// process when that is empty. The student is pushed to the registry at `registry_url` under pair.output, unless that is empty.
-absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::string& folder, const std::string& teacher_address,
+// model.safetensors and metrics.json into `folder`. The teacher answers from the service at `teacher_address`, or in
+// this process when that is empty. The student is pushed to the registry at `registry_url` under pair.output, unless
+// that is empty.
+absl::StatusOr<StandaloneResult> RunStandalone(const v1::Pair& pair, const std::string& folder,
+                                               const std::string& teacher_address,
                                                const std::string& registry_url = "");
 
 // One log line.

@@ -97,21 +97,23 @@ absl::StatusOr<State> MakeState(const TrainerOptions& options, int64_t total_ste
   }
   state.student->to(options.device);
   std::vector<std::pair<std::string, torch::Tensor>> parameters;
-  for (const auto& item : state.student->named_parameters()) parameters.emplace_back(absl::StrCat("student.", item.key()), item.value());
+  for (const auto& item : state.student->named_parameters())
+    parameters.emplace_back(absl::StrCat("student.", item.key()), item.value());
   for (const v1::DistillMethod& spec : pair.distill()) {
     KD_ASSIGN_OR_RETURN(auto method, MakeMethod(spec, state.teacher_detector, detector));
     state.adapters->register_module(absl::StrCat(state.methods.size()), method);
     state.methods.push_back(std::move(method));
   }
   state.adapters->to(options.device);
-  for (const auto& item : state.adapters->named_parameters()) parameters.emplace_back(absl::StrCat("methods.", item.key()), item.value());
+  for (const auto& item : state.adapters->named_parameters())
+    parameters.emplace_back(absl::StrCat("methods.", item.key()), item.value());
   const v1::Train& train = pair.train();
-  state.optimizer = std::make_unique<AdamOneCycle>(
-      std::move(parameters), AdamOneCycleOptions{.total_steps = total_steps,
-                                                 .lr = train.lr(),
-                                                 .weight_decay = train.weight_decay(),
-                                                 .div_factor = train.div_factor(),
-                                                 .pct_start = train.pct_start()});
+  state.optimizer =
+      std::make_unique<AdamOneCycle>(std::move(parameters), AdamOneCycleOptions{.total_steps = total_steps,
+                                                                                .lr = train.lr(),
+                                                                                .weight_decay = train.weight_decay(),
+                                                                                .div_factor = train.div_factor(),
+                                                                                .pct_start = train.pct_start()});
   state.student->train();
   return state;
 }
@@ -126,7 +128,8 @@ absl::Status JoinRanks(GradientSync& sync, State& state) {
 }
 
 // One optimiser step; returns the loss terms.
-absl::StatusOr<std::map<std::string, double>> TakeStep(const TrainerOptions& options, const StepInput& input, State& state) {
+absl::StatusOr<std::map<std::string, double>> TakeStep(const TrainerOptions& options, const StepInput& input,
+                                                       State& state) {
   const Batch batch = ToDevice(input.batch, options.device);
   const Predictions predictions = state.student->Forward(batch);
   const v1::Detector& detector = state.student->config();
@@ -150,9 +153,9 @@ absl::StatusOr<std::map<std::string, double>> TakeStep(const TrainerOptions& opt
   for (const auto& [name, term] : terms) {
     values[name] = term.item<double>();
     if (!std::isfinite(values[name])) {
-      return absl::FailedPreconditionError(absl::StrFormat(
-          "loss term \"%s\" is %g at step %d (frames %s); look at these frames, or lower train.lr", name, values[name],
-          input.step, absl::StrJoin(input.names, ", ")));
+      return absl::FailedPreconditionError(
+          absl::StrFormat("loss term \"%s\" is %g at step %d (frames %s); look at these frames, or lower train.lr",
+                          name, values[name], input.step, absl::StrJoin(input.names, ", ")));
     }
   }
   state.optimizer->ZeroGrad();
@@ -168,15 +171,16 @@ absl::StatusOr<std::map<std::string, double>> TakeStep(const TrainerOptions& opt
 
 absl::Status WriteCheckpoint(const TrainerOptions& options, uint64_t step, State& state) {
   if (options.sync != nullptr) {
-    // Training does not read the running statistics of batch norms, and every rank's are of other frames: rank 0's, which
-    // the checkpoint keeps, become everybody's here.
+    // Training does not read the running statistics of batch norms, and every rank's are of other frames: rank 0's,
+    // which the checkpoint keeps, become everybody's here.
     KD_RETURN_IF_ERROR(options.sync->Broadcast(state.student->buffers()));
     if (options.sync->rank() != 0) return absl::OkStatus();
   }
   const std::string folder = options.folder + "/checkpoints";
   KD_RETURN_IF_ERROR(CreateFolders(folder));
   const std::string path = absl::StrCat(folder, "/step-", step, ".safetensors");
-  KD_ASSIGN_OR_RETURN(const std::string digest, SaveCheckpoint(path, step, *state.student, *state.adapters, *state.optimizer));
+  KD_ASSIGN_OR_RETURN(const std::string digest,
+                      SaveCheckpoint(path, step, *state.student, *state.adapters, *state.optimizer));
   if (!options.on_checkpoint) return absl::OkStatus();
   KD_ASSIGN_OR_RETURN(const std::vector<std::string> obsolete, options.on_checkpoint(step, path, digest));
   std::error_code ignored;
@@ -193,7 +197,8 @@ absl::StatusOr<v1::Detector> StudentDetector(const v1::Pair& pair, const v1::Det
   } else if (teacher != nullptr) {
     base = *teacher;
   } else {
-    return absl::InvalidArgumentError("student.model is missing; name one, or a teacher whose configuration the student takes");
+    return absl::InvalidArgumentError(
+        "student.model is missing; name one, or a teacher whose configuration the student takes");
   }
   if (pair.data().class_names_size() > 0 && pair.student().detector().class_names().empty()) {
     *base.mutable_class_names() = pair.data().class_names();
@@ -204,7 +209,8 @@ absl::StatusOr<v1::Detector> StudentDetector(const v1::Pair& pair, const v1::Det
 absl::StatusOr<DetectorModel> Train(TrainerOptions options) {
   const v1::Pair& pair = options.pair;
   KD_ASSIGN_OR_RETURN(std::vector<std::string> samples, TrainSamples(*options.dataset, pair.data()));
-  if (samples.empty()) return absl::FailedPreconditionError(absl::StrCat("split \"", pair.data().train_split(), "\" has no frames"));
+  if (samples.empty())
+    return absl::FailedPreconditionError(absl::StrCat("split \"", pair.data().train_split(), "\" has no frames"));
   const SamplerOptions sampler{.seed = pair.train().seed(),
                                .num_samples = static_cast<uint32_t>(samples.size()),
                                .views = pair.data().views(),
@@ -239,7 +245,8 @@ absl::StatusOr<DetectorModel> Train(TrainerOptions options) {
     KD_ASSIGN_OR_RETURN(const auto losses, TakeStep(options, input, state));
     meter.AddStep(input, losses, waited);
     ++step;
-    if (options.on_progress && (meter.due() || step == total_steps)) options.on_progress(meter.Report(state.optimizer->learning_rate()));
+    if (options.on_progress && (meter.due() || step == total_steps))
+      options.on_progress(meter.Report(state.optimizer->learning_rate()));
     if (step % pair.train().checkpoint_every() == 0 || step == total_steps) {
       KD_RETURN_IF_ERROR(WriteCheckpoint(options, step, state));
     }

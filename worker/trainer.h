@@ -40,7 +40,8 @@ struct TrainerOptions {
   // Every second or so, and once more at the end. Losses are this rank's, rates are all ranks'.
   std::function<void(const v1::Progress&)> on_progress;
   // After a checkpoint is on disk, on rank 0 only. Returns files that may go.
-  std::function<absl::StatusOr<std::vector<std::string>>(uint64_t step, const std::string& path, const std::string& digest)>
+  std::function<absl::StatusOr<std::vector<std::string>>(uint64_t step, const std::string& path,
+                                                         const std::string& digest)>
       on_checkpoint;
   // Asked at every step border; an error ends the training with it.
   std::function<absl::Status()> should_go_on;
@@ -49,11 +50,11 @@ struct TrainerOptions {
 // The configuration that a pair's student has. `teacher` is its weights file, if there is one.
 absl::StatusOr<v1::Detector> StudentDetector(const v1::Pair& pair, const v1::Detector* teacher);
 
-// Trains to the end of the job and returns the student in evaluation mode, the same on every rank. With N ranks a step is
-// taken on the mean of N batches' gradients; running statistics of batch norms are rank 0's. On a CPU the result is a
-// function of the job alone, bit for bit, however often it was stopped and resumed.
-// FAILED_PRECONDITION: loss is not a number (step, frames and term named), or the loader's refusals. DATA_LOSS: a damaged
-// checkpoint. INVALID_ARGUMENT: a method that this pair of detectors cannot use. From GradientSync: a rank was lost.
+// Trains to the end of the job and returns the student in evaluation mode, the same on every rank. With N ranks a step
+// is taken on the mean of N batches' gradients; running statistics of batch norms are rank 0's. On a CPU the result is
+// a function of the job alone, bit for bit, however often it was stopped and resumed. FAILED_PRECONDITION: loss is not
+// a number (step, frames and term named), or the loader's refusals. DATA_LOSS: a damaged checkpoint. INVALID_ARGUMENT:
+// a method that this pair of detectors cannot use. From GradientSync: a rank was lost.
 absl::StatusOr<DetectorModel> Train(TrainerOptions options);
 
 }  // namespace kd

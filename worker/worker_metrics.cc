@@ -24,8 +24,12 @@ WorkerMetrics::WorkerMetrics(prometheus::Registry& registry)
       cached_responses_(NewCounter(registry, "kd_worker_cached_responses_total", "Responses for which no teacher ran")),
       learning_rate_(NewGauge(registry, "kd_worker_learning_rate", "Of the last step")),
       samples_per_second_(NewGauge(registry, "kd_worker_samples_per_second", "Frames trained on")),
-      data_wait_(NewGauge(registry, "kd_worker_data_wait_ratio", "Share of time that the training loop waited for frames or responses")),
-      losses_(prometheus::BuildGauge().Name("kd_worker_loss").Help("Terms of the loss, weighted, means over a second or so").Register(registry)) {}
+      data_wait_(NewGauge(registry, "kd_worker_data_wait_ratio",
+                          "Share of time that the training loop waited for frames or responses")),
+      losses_(prometheus::BuildGauge()
+                  .Name("kd_worker_loss")
+                  .Help("Terms of the loss, weighted, means over a second or so")
+                  .Register(registry)) {}
 
 void WorkerMetrics::Show(const v1::Progress& progress) {
   step_.Set(static_cast<double>(progress.step()));

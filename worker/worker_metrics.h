@@ -9,8 +9,8 @@
 
 namespace kd {
 
-// kd_worker_step, kd_worker_responses_total and kd_worker_cached_responses_total (since the worker's start), and of the last
-// interval kd_worker_loss{term}, kd_worker_learning_rate, kd_worker_samples_per_second, kd_worker_data_wait_ratio.
+// kd_worker_step, kd_worker_responses_total and kd_worker_cached_responses_total (since the worker's start), and of the
+// last interval kd_worker_loss{term}, kd_worker_learning_rate, kd_worker_samples_per_second, kd_worker_data_wait_ratio.
 // Used by one thread; `registry` outlives it and may be read by others.
 class WorkerMetrics {
  public:

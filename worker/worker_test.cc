@@ -36,7 +36,9 @@ class WorkerTest : public ::testing::Test {
   static void SetUpTestSuite() {
     torch::set_num_threads(2);
     folder_ = new TemporaryFolder;
-    ASSERT_THAT(WriteSimulatedKitti({.root = *folder_ / "sim", .train_frames = kFrames, .val_frames = 4, .seed = 2}, nullptr), IsOk());
+    ASSERT_THAT(
+        WriteSimulatedKitti({.root = *folder_ / "sim", .train_frames = kFrames, .val_frames = 4, .seed = 2}, nullptr),
+        IsOk());
     torch::manual_seed(3);
     DetectorModel teacher(*MakeStudentDetector(*BuiltInDetector("centerpoint_pillar_sim"), Quarter()));
     teacher_weights_ = new std::string(SaveWeights(*teacher));
@@ -131,7 +133,9 @@ TEST_F(WorkerTest, AStoppedRunGoesOnBitForBit) {
 
   TrainerOptions first = Options(DistilJob(), "parts");
   int steps = 0;
-  first.should_go_on = [&]() -> absl::Status { return steps++ < 7 ? absl::OkStatus() : absl::CancelledError("stopped"); };
+  first.should_go_on = [&]() -> absl::Status {
+    return steps++ < 7 ? absl::OkStatus() : absl::CancelledError("stopped");
+  };
   EXPECT_THAT(Train(std::move(first)), StatusIs(absl::StatusCode::kCancelled));
   TrainerOptions second = Options(DistilJob(), "parts");
   second.checkpoint = *folder_ / "parts/checkpoints/step-5.safetensors";
@@ -148,15 +152,18 @@ TEST_F(WorkerTest, ADamagedCheckpointIsDataLossWithARemedy) {
   ASSERT_THAT(WriteFileAtomically(path, bytes), IsOk());
   TrainerOptions options = Options(Job(), "damaged");
   options.checkpoint = path;
-  EXPECT_THAT(Train(std::move(options)), StatusIs(absl::StatusCode::kDataLoss, ::testing::AllOf(HasSubstr(path), HasSubstr("delete it to go on from an earlier one"))));
+  EXPECT_THAT(Train(std::move(options)),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       ::testing::AllOf(HasSubstr(path), HasSubstr("delete it to go on from an earlier one"))));
 }
 
 TEST_F(WorkerTest, ATruncatedPointFileEndsTheJobWithItsName) {
   const std::string path = *folder_ / "sim/training/velodyne/000003.bin";
   const std::string bytes = *ReadFile(path);
   ASSERT_THAT(WriteFileAtomically(path, bytes.substr(0, bytes.size() - 3)), IsOk());
-  EXPECT_THAT(Train(Options(Job(), "truncated")), StatusIs(absl::StatusCode::kDataLoss,
-                                                             ::testing::AllOf(HasSubstr(path), HasSubstr("the file is cut short, copy it anew"))));
+  EXPECT_THAT(Train(Options(Job(), "truncated")),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       ::testing::AllOf(HasSubstr(path), HasSubstr("the file is cut short, copy it anew"))));
   ASSERT_THAT(WriteFileAtomically(path, bytes), IsOk());
 }
 
@@ -165,7 +172,8 @@ TEST_F(WorkerTest, ALabelWith14FieldsEndsTheJobWithFileAndLine) {
   const std::string text = *ReadFile(path);
   ASSERT_THAT(WriteFileAtomically(path, "Car 0 0 0 1 2 3 4 1 1 1 0 0 5\n" + text), IsOk());
   EXPECT_THAT(Train(Options(Job(), "fields")),
-              StatusIs(absl::StatusCode::kDataLoss, ::testing::AllOf(HasSubstr(path + ":1: 14 fields, expected 15"), HasSubstr("mend or remove the line"))));
+              StatusIs(absl::StatusCode::kDataLoss, ::testing::AllOf(HasSubstr(path + ":1: 14 fields, expected 15"),
+                                                                     HasSubstr("mend or remove the line"))));
   ASSERT_THAT(WriteFileAtomically(path, text), IsOk());
 }
 
@@ -344,7 +352,8 @@ TEST_F(WorkerTest, EvaluationWritesResultFilesThatScoreTheSame) {
   const auto evaluation = Evaluate(**student, *dataset_, Job().data(), samples, *folder_ / "results");
   ASSERT_THAT(evaluation, IsOk());
   EXPECT_GE(evaluation->metrics.at("center_distance/mAP"), 0);
-  for (const std::string& sample : samples) EXPECT_TRUE(std::filesystem::exists(*folder_ / ("results/" + sample + ".txt")));
+  for (const std::string& sample : samples)
+    EXPECT_TRUE(std::filesystem::exists(*folder_ / ("results/" + sample + ".txt")));
 }
 
 }  // namespace

@@ -46,8 +46,8 @@ absl::StatusOr<HttpAddress> ParseHttpAddress(absl::string_view text) {
 absl::StatusOr<HttpAddress> ParseHttpUrl(absl::string_view url) {
   absl::string_view rest = url;
   if (!absl::ConsumePrefix(&rest, "http://")) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("URL \"", absl::CEscape(url.substr(0, 100)), "\" must begin with http://, for example http://127.0.0.1:7071"));
+    return absl::InvalidArgumentError(absl::StrCat("URL \"", absl::CEscape(url.substr(0, 100)),
+                                                   "\" must begin with http://, for example http://127.0.0.1:7071"));
   }
   absl::ConsumeSuffix(&rest, "/");
   const absl::StatusOr<HttpAddress> address = ParseHttpAddress(rest);
@@ -67,8 +67,9 @@ absl::Status CheckLoopback(absl::string_view flag, absl::string_view listen) {
   const absl::StatusOr<HttpAddress> address = ParseHttpAddress(listen);
   if (!address.ok()) return Annotate(address.status(), flag);
   if (IsLoopback(*address)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(flag, " \"", listen, "\": there is no authentication, so only this machine may reach it; use ",
-                                                 flag, " 127.0.0.1:", address->port));
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, " \"", listen, "\": there is no authentication, so only this machine may reach it; use ", flag,
+                   " 127.0.0.1:", address->port));
 }
 
 }  // namespace kd

@@ -103,9 +103,8 @@ absl::StatusOr<ByteRange> SelectByteRange(absl::string_view range_header, uint64
   if (dash == absl::string_view::npos) return all;
   const absl::string_view from = absl::StripAsciiWhitespace(text.substr(0, dash));
   const absl::string_view to = absl::StripAsciiWhitespace(text.substr(dash + 1));
-  const absl::Status nothing =
-      absl::OutOfRangeError(absl::StrCat("no byte of ", absl::CHexEscape(range_header.substr(0, 100)), " is among ",
-                                         total, " bytes"));
+  const absl::Status nothing = absl::OutOfRangeError(
+      absl::StrCat("no byte of ", absl::CHexEscape(range_header.substr(0, 100)), " is among ", total, " bytes"));
   uint64_t first = 0, last = 0;
   if (from.empty()) {  // The last bytes.
     if (!ParseDecimal(to, &last)) return all;

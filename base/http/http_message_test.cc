@@ -3,8 +3,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/http/http_address.h"
 #include "base/hostile_input.h"
+#include "base/http/http_address.h"
 #include "base/rng.h"
 #include "base/status_matchers.h"
 #include "gtest/gtest.h"

@@ -27,10 +27,11 @@ std::vector<AnchorClass> AnchorClasses(const nlohmann::json& anchors) {
 
 TensorMap AnchorHeadCase(const OperationCase& c) {
   const nlohmann::json& h = c.hyper;
-  const AnchorGrid grid(AnchorClasses(h.at("anchors")), Floats<6>(h.at("point_cloud_range")), h.at("height").get<int64_t>(),
-                        h.at("width").get<int64_t>());
+  const AnchorGrid grid(AnchorClasses(h.at("anchors")), Floats<6>(h.at("point_cloud_range")),
+                        h.at("height").get<int64_t>(), h.at("width").get<int64_t>());
   const auto classes = static_cast<int64_t>(h.at("class_names").size());
-  const DirectionOptions direction{.offset = h.at("dir_offset"), .limit_offset = h.at("dir_limit_offset"), .num_bins = h.at("num_dir_bins")};
+  const DirectionOptions direction{
+      .offset = h.at("dir_offset"), .limit_offset = h.at("dir_limit_offset"), .num_bins = h.at("num_dir_bins")};
   AnchorHeadModule head(AnchorHeadOptions{.in_channels = h.at("in_channels").get<int64_t>(),
                                           .num_classes = classes,
                                           .anchors_per_cell = grid.per_cell(),
@@ -40,7 +41,8 @@ TensorMap AnchorHeadCase(const OperationCase& c) {
   torch::Tensor feature = c.in("feature").clone().requires_grad_();
   const AnchorOutputs outputs = head->forward(feature);
   const torch::Tensor anchors = torch::tensor(grid.boxes()).view({-1, 7});
-  const AnchorBatchTargets targets = AssignAnchorTargets(grid, c.in("gt_boxes"), {.match_height = h.value("match_height", false)});
+  const AnchorBatchTargets targets =
+      AssignAnchorTargets(grid, c.in("gt_boxes"), {.match_height = h.value("match_height", false)});
   const nlohmann::json& weights = h.at("weights");
   const auto terms = AnchorLoss(outputs, targets, anchors,
                                 {.num_classes = classes,
@@ -82,7 +84,11 @@ TensorMap DetectorCase(const OperationCase& c) {
   const auto config = DetectorFromPcdetModel(c.hyper.at("model").dump(), DataOf(c));
   TORCH_CHECK(config.ok(), std::string(config.status().message()));
   const torch::Tensor &voxels = c.in("voxels"), &coords = c.in("coords"), &gt_boxes = c.in("gt_boxes");
-  const Batch batch{.voxels = voxels, .coords = coords, .num_points = c.in("num_points"), .gt_boxes = gt_boxes, .batch_size = gt_boxes.size(0)};
+  const Batch batch{.voxels = voxels,
+                    .coords = coords,
+                    .num_points = c.in("num_points"),
+                    .gt_boxes = gt_boxes,
+                    .batch_size = gt_boxes.size(0)};
   DetectorModel model(*config);
   LoadParameters(c, *model);
   TensorMap results;
@@ -152,7 +158,8 @@ v1::Detector ReleasedDetector(const std::string& where, const PcdetData& data) {
   const size_t colon = where.rfind(':');
   const std::string file = where.substr(0, colon), section = colon == std::string::npos ? "" : where.substr(colon + 1);
   for (const Released& released : kReleased) {
-    if (!ends_with(file, absl::StrCat("/", released.file, ".yaml")) || file.find(released.folder) == std::string::npos) continue;
+    if (!ends_with(file, absl::StrCat("/", released.file, ".yaml")) || file.find(released.folder) == std::string::npos)
+      continue;
     v1::Detector base = *BuiltInDetector(released.built_in);
     std::copy(data.point_cloud_range.begin(), data.point_cloud_range.end(), base.mutable_point_cloud_range()->begin());
     std::copy(data.voxel_size.begin(), data.voxel_size.end(), base.mutable_voxel_size()->begin());
@@ -169,7 +176,8 @@ v1::Detector ReleasedDetector(const std::string& where, const PcdetData& data) {
       base.mutable_anchor_head()->set_with_iou(released.with_iou);
     } else {
       v1::CenterHead* head = base.mutable_dense_head();
-      head->set_shared_conv_channel(static_cast<uint32_t>(static_cast<float>(head->shared_conv_channel()) * released.head));
+      head->set_shared_conv_channel(
+          static_cast<uint32_t>(static_cast<float>(head->shared_conv_channel()) * released.head));
       head->set_with_iou(released.with_iou);
     }
     return base;
@@ -188,7 +196,8 @@ TensorMap ManifestCase(const OperationCase& c) {
     TORCH_CHECK(at < state.size(), name, " is missing");
     const auto& [own_name, tensor] = state[at++];
     TORCH_CHECK(own_name == name, "entry ", at, " is ", own_name, ", expected ", name);
-    TORCH_CHECK(tensor.sizes() == want.at(2).get<std::vector<int64_t>>(), name, " has shape ", tensor.sizes(), ", expected ", want.at(2).dump());
+    TORCH_CHECK(tensor.sizes() == want.at(2).get<std::vector<int64_t>>(), name, " has shape ", tensor.sizes(),
+                ", expected ", want.at(2).dump());
     const char* const type = at::isFloatingType(tensor.scalar_type()) ? "float32" : "int64";
     TORCH_CHECK(want.at(1).get<std::string>() == type, name, " has type ", type, ", expected ", want.at(1).dump());
   }

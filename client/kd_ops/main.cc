@@ -177,7 +177,8 @@ int Check(const OperationTable& table, const std::vector<std::string>& paths, bo
       comparison = {.ok = false, .problem = FirstLine(got.status().message())};
     }
     std::printf("%s %s max_abs=%.3g max_rel=%.3g%s%s\n", comparison.ok ? "ok" : "FAIL", loaded->input.name.c_str(),
-                comparison.max_abs, comparison.max_rel, comparison.problem.empty() ? "" : " ", comparison.problem.c_str());
+                comparison.max_abs, comparison.max_rel, comparison.problem.empty() ? "" : " ",
+                comparison.problem.c_str());
     std::fflush(stdout);
     failed = failed || !comparison.ok;
   }

@@ -22,7 +22,9 @@ std::array<float, N> Floats(const nlohmann::json& values) {
 torch::Tensor Boxes(const torch::Tensor& boxes) {
   return boxes.slice(boxes.dim() - 1, 0, 7).to(torch::kFloat32).contiguous();
 }
-const float* Row(const torch::Tensor& rows, int64_t i) { return rows.data_ptr<float>() + i * rows.size(rows.dim() - 1); }
+const float* Row(const torch::Tensor& rows, int64_t i) {
+  return rows.data_ptr<float>() + i * rows.size(rows.dim() - 1);
+}
 
 TensorMap Voxelise(const OperationCase& c) {
   const torch::Tensor points = c.in("points").contiguous();
@@ -30,7 +32,8 @@ TensorMap Voxelise(const OperationCase& c) {
                        .voxel_size = Floats<3>(c.hyper.at("voxel_size")),
                        .max_points_per_voxel = c.hyper.at("max_points_per_voxel"),
                        .max_voxels = c.hyper.at("max_voxels")};
-  Voxels v = Voxelize(points.data_ptr<float>(), static_cast<size_t>(points.size(0)), static_cast<int>(points.size(1)), grid);
+  Voxels v =
+      Voxelize(points.data_ptr<float>(), static_cast<size_t>(points.size(0)), static_cast<int>(points.size(1)), grid);
   const auto count = static_cast<int64_t>(v.size());
   return {{"out.voxels", torch::tensor(v.points).view({count, grid.max_points_per_voxel, points.size(1)})},
           {"out.coords", torch::tensor(v.coords, torch::kInt64).view({count, 3})},
@@ -79,11 +82,12 @@ TensorMap RotatedIou(const OperationCase& c) {
 }
 
 // NMS over the rows that `candidates` names; returns row numbers of the input.
-std::vector<int64_t> Suppress(const torch::Tensor& boxes, const torch::Tensor& scores, const std::vector<int64_t>& candidates,
-                              const NmsOptions& options) {
+std::vector<int64_t> Suppress(const torch::Tensor& boxes, const torch::Tensor& scores,
+                              const std::vector<int64_t>& candidates, const NmsOptions& options) {
   if (candidates.empty()) return {};
   const torch::Tensor rows = torch::tensor(candidates, torch::kInt64);
-  const torch::Tensor some = boxes.index_select(0, rows).contiguous(), their = scores.index_select(0, rows).contiguous();
+  const torch::Tensor some = boxes.index_select(0, rows).contiguous(),
+                      their = scores.index_select(0, rows).contiguous();
   std::vector<int64_t> kept = RotatedNms(some.data_ptr<float>(), their.data_ptr<float>(), candidates.size(), options);
   for (int64_t& row : kept) row = candidates[row];
   return kept;
@@ -102,9 +106,13 @@ constexpr size_t kNoLimit = 1u << 30;
 
 TensorMap Nms(const OperationCase& c) {
   const torch::Tensor boxes = Boxes(c.in("boxes")), scores = c.in("scores").contiguous();
-  const float threshold = c.hyper.contains("score_thresh") && !c.hyper["score_thresh"].is_null() ? c.hyper["score_thresh"].get<float>() : -1e30f;
-  const auto kept = Suppress(boxes, scores, Where(scores.size(0), [&](int64_t i) { return scores.data_ptr<float>()[i] >= threshold; }),
-                             {.iou_threshold = c.hyper.at("thresh"), .pre_max = c.hyper.value("pre_maxsize", kNoLimit),
+  const float threshold = c.hyper.contains("score_thresh") && !c.hyper["score_thresh"].is_null()
+                              ? c.hyper["score_thresh"].get<float>()
+                              : -1e30f;
+  const auto kept = Suppress(boxes, scores,
+                             Where(scores.size(0), [&](int64_t i) { return scores.data_ptr<float>()[i] >= threshold; }),
+                             {.iou_threshold = c.hyper.at("thresh"),
+                              .pre_max = c.hyper.value("pre_maxsize", kNoLimit),
                               .post_max = c.hyper.value("post_maxsize", kNoLimit)});
   const torch::Tensor rows = torch::tensor(kept, torch::kInt64);
   return {{"out.keep", rows}, {"out.scores", scores.index_select(0, rows)}};
@@ -116,14 +124,19 @@ TensorMap NmsMultiClass(const OperationCase& c) {
   std::vector<torch::Tensor> out_boxes, out_scores, out_labels;
   for (int64_t k = 0; k < all_scores.size(1); ++k) {
     const torch::Tensor scores = all_scores.select(1, k).contiguous();
-    const auto kept = Suppress(boxes, scores, Where(scores.size(0), [&](int64_t i) { return scores.data_ptr<float>()[i] >= threshold; }),
-                               {.iou_threshold = c.hyper.at("thresh"), .pre_max = c.hyper.at("pre_maxsize"), .post_max = c.hyper.at("post_maxsize")});
+    const auto kept = Suppress(
+        boxes, scores, Where(scores.size(0), [&](int64_t i) { return scores.data_ptr<float>()[i] >= threshold; }),
+        {.iou_threshold = c.hyper.at("thresh"),
+         .pre_max = c.hyper.at("pre_maxsize"),
+         .post_max = c.hyper.at("post_maxsize")});
     const torch::Tensor rows = torch::tensor(kept, torch::kInt64);
     out_boxes.push_back(boxes.index_select(0, rows));
     out_scores.push_back(scores.index_select(0, rows));
     out_labels.push_back(torch::full({rows.size(0)}, k, torch::kInt64));
   }
-  return {{"out.boxes", torch::cat(out_boxes)}, {"out.scores", torch::cat(out_scores)}, {"out.labels", torch::cat(out_labels)}};
+  return {{"out.boxes", torch::cat(out_boxes)},
+          {"out.scores", torch::cat(out_scores)},
+          {"out.labels", torch::cat(out_labels)}};
 }
 
 // The value of class `k`, from a list or one number for all.
@@ -133,18 +146,24 @@ T PerClass(const nlohmann::json& value, size_t k) {
 }
 
 TensorMap NmsClassSpecific(const OperationCase& c) {
-  const torch::Tensor boxes = Boxes(c.in("boxes")), scores = c.in("scores").contiguous(), labels = c.in("labels").contiguous();
+  const torch::Tensor boxes = Boxes(c.in("boxes")), scores = c.in("scores").contiguous(),
+                      labels = c.in("labels").contiguous();
   const size_t classes = c.hyper.at("score_thresh").size();
   // Labels count from 1 as soon as the highest says so.
-  const int64_t first = labels.numel() > 0 && labels.max().item<int64_t>() >= static_cast<int64_t>(classes) ? 1 : (labels.numel() > 0 && labels.min().item<int64_t>() > 0 ? 1 : 0);
+  const int64_t first = labels.numel() > 0 && labels.max().item<int64_t>() >= static_cast<int64_t>(classes)
+                            ? 1
+                            : (labels.numel() > 0 && labels.min().item<int64_t>() > 0 ? 1 : 0);
   std::vector<int64_t> all;
   for (size_t k = 0; k < classes; ++k) {
     const float threshold = PerClass<float>(c.hyper.at("score_thresh"), k);
     const auto rows = Where(scores.size(0), [&](int64_t i) {
-      return labels.data_ptr<int64_t>()[i] == static_cast<int64_t>(k) + first && scores.data_ptr<float>()[i] > threshold;
+      return labels.data_ptr<int64_t>()[i] == static_cast<int64_t>(k) + first &&
+             scores.data_ptr<float>()[i] > threshold;
     });
-    const auto kept = Suppress(boxes, scores, rows, {.iou_threshold = PerClass<double>(c.hyper.at("thresh"), k),
-                                                     .pre_max = PerClass<size_t>(c.hyper.at("pre_maxsize"), k), .post_max = kNoLimit});
+    const auto kept = Suppress(boxes, scores, rows,
+                               {.iou_threshold = PerClass<double>(c.hyper.at("thresh"), k),
+                                .pre_max = PerClass<size_t>(c.hyper.at("pre_maxsize"), k),
+                                .post_max = kNoLimit});
     all.insert(all.end(), kept.begin(), kept.end());
   }
   const torch::Tensor rows = torch::tensor(all, torch::kInt64);
@@ -157,7 +176,8 @@ TensorMap PointsInBoxesCase(const OperationCase& c) {
   for (int64_t b = 0; b < points.size(0); ++b) {
     frames.push_back(torch::tensor(
         PointsInBoxes(points.data_ptr<float>() + b * points.size(1) * 3, static_cast<size_t>(points.size(1)),
-                      boxes.data_ptr<float>() + b * boxes.size(1) * 7, static_cast<size_t>(boxes.size(1)), c.hyper.value("margin", 1e-5f)),
+                      boxes.data_ptr<float>() + b * boxes.size(1) * 7, static_cast<size_t>(boxes.size(1)),
+                      c.hyper.value("margin", 1e-5f)),
         torch::kInt64));
   }
   return {{"out.index", torch::stack(frames)}};
@@ -176,7 +196,8 @@ TensorMap ResidualCoderCase(const OperationCase& c) {
   if (c.has("codes")) {
     const torch::Tensor codes = c.in("codes").contiguous();
     torch::Tensor decoded = torch::zeros({codes.size(0), 7});
-    for (int64_t i = 0; i < codes.size(0); ++i) coder.Decode(Row(codes, i), Row(anchors, i), decoded.data_ptr<float>() + i * 7);
+    for (int64_t i = 0; i < codes.size(0); ++i)
+      coder.Decode(Row(codes, i), Row(anchors, i), decoded.data_ptr<float>() + i * 7);
     results["out.decoded"] = decoded;
   }
   return results;
@@ -202,7 +223,9 @@ TensorMap LimitPeriodCase(const OperationCase& c) {
     }
     return out;
   };
-  return {{"out.offset_half_pi", limited(0.5f, M_PI)}, {"out.offset_half_2pi", limited(0.5f, 2 * M_PI)}, {"out.offset_zero_2pi", limited(0, 2 * M_PI)}};
+  return {{"out.offset_half_pi", limited(0.5f, M_PI)},
+          {"out.offset_half_2pi", limited(0.5f, 2 * M_PI)},
+          {"out.offset_zero_2pi", limited(0, 2 * M_PI)}};
 }
 
 TensorMap BoxCornersCase(const OperationCase& c) {
@@ -233,12 +256,14 @@ TensorMap GaussianDrawCase(const OperationCase& c) {
   TensorMap results;
   // The map's size stands in no input, only in the result.
   const auto shape = c.wanted.find("out.heatmap");
-  TORCH_CHECK(shape != c.wanted.end() && shape->second.size() == 2, "the case must hold out.heatmap, whose shape is the map's size");
+  TORCH_CHECK(shape != c.wanted.end() && shape->second.size() == 2,
+              "the case must hold out.heatmap, whose shape is the map's size");
   const int height = static_cast<int>(shape->second[0]), width = static_cast<int>(shape->second[1]);
   torch::Tensor map = torch::zeros({height, width});
   for (int64_t i = 0; i < centers.size(0); ++i) {
     const float* row = Row(centers, i);
-    DrawGaussian(map.data_ptr<float>(), height, width, static_cast<int>(row[0]), static_cast<int>(row[1]), static_cast<int>(row[2]));
+    DrawGaussian(map.data_ptr<float>(), height, width, static_cast<int>(row[0]), static_cast<int>(row[1]),
+                 static_cast<int>(row[2]));
   }
   results["out.heatmap"] = map;
   return results;
@@ -257,8 +282,10 @@ TensorMap SigmoidFocalLossCase(const OperationCase& c) {
   const torch::Tensor& target = c.in("targets");
   const double alpha = c.hyper.value("alpha", 0.25), gamma = c.hyper.value("gamma", 2.0);
   const torch::Tensor p = torch::sigmoid(logits);
-  const torch::Tensor focal = torch::pow(target * (1 - p) + (1 - target) * p, gamma) * (target * alpha + (1 - target) * (1 - alpha));
-  const torch::Tensor entropy = torch::clamp_min(logits, 0) - logits * target + torch::log1p(torch::exp(-torch::abs(logits)));
+  const torch::Tensor focal =
+      torch::pow(target * (1 - p) + (1 - target) * p, gamma) * (target * alpha + (1 - target) * (1 - alpha));
+  const torch::Tensor entropy =
+      torch::clamp_min(logits, 0) - logits * target + torch::log1p(torch::exp(-torch::abs(logits)));
   torch::Tensor loss = focal * entropy;
   const torch::Tensor& weights = c.in("weights");
   loss = loss * (weights.dim() < loss.dim() ? weights.unsqueeze(-1) : weights);

@@ -57,8 +57,9 @@ TensorMap DynamicPillarVfeCase(const OperationCase& c) {
 
 TensorMap DynamicMeanVfeCase(const OperationCase& c) {
   const auto grid = c.hyper.at("grid_size").get<std::vector<int64_t>>();
-  const auto voxels = MeanPointsPerVoxel(c.in("points"), {grid[0], grid[1], grid[2]}, Floats<3>(c.hyper.at("voxel_size")),
-                                         Floats<6>(c.hyper.at("point_cloud_range")));
+  const auto voxels =
+      MeanPointsPerVoxel(c.in("points"), {grid[0], grid[1], grid[2]}, Floats<3>(c.hyper.at("voxel_size")),
+                         Floats<6>(c.hyper.at("point_cloud_range")));
   return {{"out.features", voxels.features}, {"out.voxel_features", voxels.features}, {"out.coords", voxels.coords}};
 }
 
@@ -159,10 +160,12 @@ TensorMap CenterHeadCase(const OperationCase& c) {
     results[prefix + "target_boxes"] = targets[i].target_boxes;
     results[prefix + "inds"] = targets[i].inds;
     results[prefix + "masks"] = targets[i].masks;
-    const torch::Tensor hm = HeatmapFocalLoss(ClampedSigmoid(raw[i].at("hm")), targets[i].heatmaps) * weights.at("cls_weight").get<double>();
+    const torch::Tensor hm =
+        HeatmapFocalLoss(ClampedSigmoid(raw[i].at("hm")), targets[i].heatmaps) * weights.at("cls_weight").get<double>();
     const torch::Tensor codes = GatherCells(ConcatRegression(raw[i], velocity), targets[i].inds);
     const torch::Tensor loc = (RegressionL1(codes, targets[i].target_boxes, targets[i].masks) *
-                               torch::tensor(weights.at("code_weights").get<std::vector<float>>())).sum() *
+                               torch::tensor(weights.at("code_weights").get<std::vector<float>>()))
+                                  .sum() *
                               weights.at("loc_weight").get<double>();
     results[absl::StrCat("out.hm_loss_head_", i)] = hm;
     results[absl::StrCat("out.loc_loss_head_", i)] = loc;
@@ -197,8 +200,10 @@ TensorMap AdamOneCycleCase(const OperationCase& c) {
   const nlohmann::json& h = c.hyper;
   const auto& first = c.parameters.at("0.weight");
   const auto& last = c.parameters.at("3.weight");
-  nn::Sequential net(nn::Conv2d(nn::Conv2dOptions(first.size(1), first.size(0), first.size(2)).padding(first.size(2) / 2)),
-                     nn::BatchNorm2d(first.size(0)), nn::ReLU(), nn::Conv2d(nn::Conv2dOptions(last.size(1), last.size(0), last.size(2))));
+  nn::Sequential net(
+      nn::Conv2d(nn::Conv2dOptions(first.size(1), first.size(0), first.size(2)).padding(first.size(2) / 2)),
+      nn::BatchNorm2d(first.size(0)), nn::ReLU(),
+      nn::Conv2d(nn::Conv2dOptions(last.size(1), last.size(0), last.size(2))));
   LoadParameters(c, *net);
   net->train();
   const int64_t steps = h.at("epochs").get<int64_t>() * h.at("iterations_per_epoch").get<int64_t>();

@@ -8,7 +8,8 @@ const torch::Tensor& OperationCase::in(const std::string& name) const {
   return found->second;
 }
 
-void AddGradients(const torch::Tensor& loss, const std::vector<std::pair<std::string, torch::Tensor>>& inputs, TensorMap& results) {
+void AddGradients(const torch::Tensor& loss, const std::vector<std::pair<std::string, torch::Tensor>>& inputs,
+                  TensorMap& results) {
   std::vector<torch::Tensor> tensors;
   for (const auto& [name, tensor] : inputs) tensors.push_back(tensor);
   std::vector<torch::Tensor> gradients(tensors.size());

@@ -34,7 +34,8 @@ struct OperationCase {
   bool wants(const std::string& name) const { return wanted.count(name) > 0; }
 };
 
-// Results under their full names ("out.loss", "grad.feature"). An undefined tensor says that the value is not comparable.
+// Results under their full names ("out.loss", "grad.feature"). An undefined tensor says that the value is not
+// comparable.
 using Operation = std::function<TensorMap(const OperationCase&)>;
 using OperationTable = std::map<std::string, Operation>;
 
@@ -46,7 +47,8 @@ void AddSparseOperations(OperationTable& table);
 void AddSparseKdOperations(OperationTable& table);
 
 // Gradients of `loss` with respect to `inputs`, under "grad.<name>"; zeros where it does not depend on them.
-void AddGradients(const torch::Tensor& loss, const std::vector<std::pair<std::string, torch::Tensor>>& inputs, TensorMap& results);
+void AddGradients(const torch::Tensor& loss, const std::vector<std::pair<std::string, torch::Tensor>>& inputs,
+                  TensorMap& results);
 
 }  // namespace kd
 

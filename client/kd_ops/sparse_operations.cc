@@ -73,7 +73,8 @@ TensorMap VoxelBackboneCase(const OperationCase& c, bool residual) {
                                               {grid.at(2) + 1, grid.at(1), grid.at(0)});
   const VoxelBackboneImpl::Maps maps = backbone->forward(input);
   TensorMap results;
-  for (size_t i = 0; i < maps.x_conv.size(); ++i) AddMap(absl::StrCat("out.x_conv", i + 1, "."), maps.x_conv[i], results);
+  for (size_t i = 0; i < maps.x_conv.size(); ++i)
+    AddMap(absl::StrCat("out.x_conv", i + 1, "."), maps.x_conv[i], results);
   AddMap("out.encoded.", maps.encoded, results);
   results["out.bev"] = CompressHeight(maps.encoded);
   AddRunning(*backbone, results);

@@ -27,17 +27,23 @@ std::vector<std::vector<int64_t>> HeadClasses(const json& hyper) {
   std::vector<std::vector<int64_t>> heads;
   for (const auto& group : hyper.at("heads")) {
     std::vector<int64_t>& head = heads.emplace_back();
-    for (const auto& name : group) head.push_back(std::find(names.begin(), names.end(), name.get<std::string>()) - names.begin());
+    for (const auto& name : group)
+      head.push_back(std::find(names.begin(), names.end(), name.get<std::string>()) - names.begin());
   }
   return heads;
 }
 
-bool Flag(const json& group, const char* key) { return group.contains(key) && group[key].is_boolean() && group[key].get<bool>(); }
+bool Flag(const json& group, const char* key) {
+  return group.contains(key) && group[key].is_boolean() && group[key].get<bool>();
+}
 
-PointLoss PointLossOf(const json& loss) { return loss.at("type") == "SmoothL1Loss" ? PointLoss::kSmoothL1 : PointLoss::kSquare; }
+PointLoss PointLossOf(const json& loss) {
+  return loss.at("type") == "SmoothL1Loss" ? PointLoss::kSmoothL1 : PointLoss::kSquare;
+}
 
 // Targets on the map that `side` describes: {height, width, stride}.
-std::vector<HeadTargets> TargetsFor(const json& hyper, const json& side, const torch::Tensor& boxes, int64_t code_size) {
+std::vector<HeadTargets> TargetsFor(const json& hyper, const json& side, const torch::Tensor& boxes,
+                                    int64_t code_size) {
   return AssignCenterTargets(boxes, {.heads = HeadClasses(hyper),
                                      .voxel_size = Floats<3>(hyper.at("voxel_size")),
                                      .range = Floats<6>(hyper.at("point_cloud_range")),
@@ -56,7 +62,8 @@ std::vector<HeadOutputs> RawOutputs(const OperationCase& c, const std::string& s
   for (size_t h = 0; h < heads; ++h) {
     const std::string prefix = absl::StrCat(side, ".", h, ".");
     for (const auto& [name, tensor] : c.inputs) {
-      if (name.compare(0, prefix.size(), prefix) == 0) outputs[h][name.substr(prefix.size())] = tensor.clone().requires_grad_(side == "student");
+      if (name.compare(0, prefix.size(), prefix) == 0)
+        outputs[h][name.substr(prefix.size())] = tensor.clone().requires_grad_(side == "student");
     }
   }
   return outputs;
@@ -106,15 +113,18 @@ TensorMap CenterLogit(const OperationCase& c) {
   for (size_t i = 0; i < heads.size(); ++i) {
     if (focal) {
       const bool inverse = Flag(hm, "inverse");
-      cls = cls + SoftTargetFocalLoss(inverse ? theirs[i] : own[i], inverse ? own[i] : theirs[i], hm.at("pos_thresh")) * hm.at("weight").get<double>();
+      cls = cls + SoftTargetFocalLoss(inverse ? theirs[i] : own[i], inverse ? own[i] : theirs[i], hm.at("pos_thresh")) *
+                      hm.at("weight").get<double>();
     } else {
       cls = cls + MaskedProbabilityLoss(own[i], theirs[i], masks[i], PointLossOf(hm)) * hm.at("weight").get<double>();
     }
-    const torch::Tensor own_reg = ConcatRegression(student[i], velocity), their_reg = ConcatRegression(teacher[i], velocity);
+    const torch::Tensor own_reg = ConcatRegression(student[i], velocity),
+                        their_reg = ConcatRegression(teacher[i], velocity);
     const json reg_loss = h.value("reg_loss", json());
     if (reg_loss.is_object() && own_reg.sizes() == their_reg.sizes()) {
       const auto weights = torch::tensor(reg_loss.at("code_weights").get<std::vector<float>>());
-      const torch::Tensor term = RegressionL1(GatherCells(own_reg, targets[i].inds), GatherCells(their_reg, targets[i].inds), targets[i].masks);
+      const torch::Tensor term = RegressionL1(GatherCells(own_reg, targets[i].inds),
+                                              GatherCells(their_reg, targets[i].inds), targets[i].masks);
       reg = reg + (term * weights).sum() * reg_loss.at("weight").get<double>();
     }
     // As released, only the last head's rank term survives.
@@ -122,9 +132,13 @@ TensorMap CenterLogit(const OperationCase& c) {
     if (!imitate_target && sort_loss.is_object()) {
       sort = RankLoss(own[i], theirs[i], sort_loss.value("rank", 500)) * sort_loss.at("weight").get<double>();
     }
-    const torch::Tensor loc = RegressionL1(GatherCells(own_reg, student_targets[i].inds), student_targets[i].target_boxes, student_targets[i].masks);
-    detection = detection + HeatmapFocalLoss(ClampedSigmoid(student[i].at("hm")), student_targets[i].heatmaps) * det.at("cls_weight").get<double>() +
-                (loc * torch::tensor(det.at("code_weights").get<std::vector<float>>())).sum() * det.at("loc_weight").get<double>();
+    const torch::Tensor loc = RegressionL1(GatherCells(own_reg, student_targets[i].inds),
+                                           student_targets[i].target_boxes, student_targets[i].masks);
+    detection = detection +
+                HeatmapFocalLoss(ClampedSigmoid(student[i].at("hm")), student_targets[i].heatmaps) *
+                    det.at("cls_weight").get<double>() +
+                (loc * torch::tensor(det.at("code_weights").get<std::vector<float>>())).sum() *
+                    det.at("loc_weight").get<double>();
   }
   const double count = static_cast<double>(heads.size());
   results["out.hm"] = cls / count;
@@ -155,8 +169,11 @@ TensorMap CenterLogitDecoded(const OperationCase& c) {
   std::vector<std::pair<std::string, torch::Tensor>> inputs;
   int64_t frames = 0;
   for (; c.has(absl::StrCat("student.", frames, ".pred_boxes")); ++frames) {
-    const auto get = [&](const char* side, const char* what) { return c.in(absl::StrCat(side, ".", frames, ".", what)).clone(); };
-    torch::Tensor boxes = get("student", "pred_boxes").requires_grad_(), scores = get("student", "pred_scores").requires_grad_();
+    const auto get = [&](const char* side, const char* what) {
+      return c.in(absl::StrCat(side, ".", frames, ".", what)).clone();
+    };
+    torch::Tensor boxes = get("student", "pred_boxes").requires_grad_(),
+                  scores = get("student", "pred_scores").requires_grad_();
     inputs.emplace_back(absl::StrCat(frames, ".pred_boxes"), boxes);
     inputs.emplace_back(absl::StrCat(frames, ".pred_scores"), scores);
     const torch::Tensor their_boxes = get("teacher", "pred_boxes"), their_scores = get("teacher", "pred_scores");
@@ -167,7 +184,8 @@ TensorMap CenterLogitDecoded(const OperationCase& c) {
       int64_t at = -1;
       for (int64_t j = 0; j < their_boxes.size(0); ++j) {
         if (!(their_scores[j].item<float>() >= score_thresh)) continue;
-        const double iou = Iou3d(boxes.data_ptr<float>() + i * boxes.size(1), their_boxes.data_ptr<float>() + j * their_boxes.size(1));
+        const double iou =
+            Iou3d(boxes.data_ptr<float>() + i * boxes.size(1), their_boxes.data_ptr<float>() + j * their_boxes.size(1));
         if (iou > best) {
           best = iou;
           at = j;
@@ -199,7 +217,8 @@ std::vector<LabeledBox> LabeledRows(const torch::Tensor& rows) {
   const torch::Tensor dense = rows.contiguous();
   for (int64_t i = 0; i < dense.size(0); ++i) {
     const float* v = dense.data_ptr<float>() + i * dense.size(1);
-    boxes.push_back({.box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]}, .label = static_cast<int32_t>(v[dense.size(1) - 1]) - 1});
+    boxes.push_back(
+        {.box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]}, .label = static_cast<int32_t>(v[dense.size(1) - 1]) - 1});
   }
   return boxes;
 }
@@ -208,7 +227,9 @@ TensorMap LabelKd(const OperationCase& c) {
   const json& options = c.hyper.at("label_assign_kd");
   using Score = LabelMergeOptions::Score;
   const std::string type = options.value("SCORE_TYPE", "cls");
-  const LabelMergeOptions merge{.score = type == "iou" ? Score::kIou : type == "mixed" ? Score::kMixed : Score::kClass,
+  const LabelMergeOptions merge{.score = type == "iou"     ? Score::kIou
+                                         : type == "mixed" ? Score::kMixed
+                                                           : Score::kClass,
                                 .thresholds = options.at("SCORE_THRESH").get<std::vector<float>>(),
                                 .use_ground_truth = options.value("USE_GT", true),
                                 .ground_truth_first = options.value("GT_FIRST", false)};
@@ -221,9 +242,10 @@ TensorMap LabelKd(const OperationCase& c) {
     std::vector<Detection> detections;
     for (int64_t i = 0; i < boxes.size(0); ++i) {
       const float* v = boxes.data_ptr<float>() + i * boxes.size(1);
-      detections.push_back({.box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]},
-                            .label = static_cast<int32_t>(c.in(absl::StrCat("teacher.", b, ".pred_labels"))[i].item<int64_t>() - 1),
-                            .score = c.in(absl::StrCat("teacher.", b, ".pred_scores"))[i].item<float>()});
+      detections.push_back(
+          {.box = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]},
+           .label = static_cast<int32_t>(c.in(absl::StrCat("teacher.", b, ".pred_labels"))[i].item<int64_t>() - 1),
+           .score = c.in(absl::StrCat("teacher.", b, ".pred_scores"))[i].item<float>()});
     }
     frames.push_back(MergeLabels(LabeledRows(gt[b]), detections, merge));
     most = std::max(most, frames.back().boxes.size());
@@ -234,7 +256,8 @@ TensorMap LabelKd(const OperationCase& c) {
     float* row = merged.data_ptr<float>() + b * most * 8;
     for (const LabeledBox& box : frames[b].boxes) {
       const Box3d& v = box.box;
-      for (const float value : {v.x, v.y, v.z, v.dx, v.dy, v.dz, v.yaw, static_cast<float>(box.label + 1)}) *row++ = value;
+      for (const float value : {v.x, v.y, v.z, v.dx, v.dy, v.dz, v.yaw, static_cast<float>(box.label + 1)})
+        *row++ = value;
     }
   }
   TensorMap results = {{"out.boxes", merged}, {"out.num_teacher_boxes", torch::tensor(counts, torch::kInt64)}};
@@ -258,13 +281,15 @@ torch::Tensor AlignByConvolution(const OperationCase& c, const json& align, torc
       const auto found = c.parameters.find(absl::StrCat("align_block.", i, ".", name));
       if (found == c.parameters.end()) return torch::Tensor();
       torch::Tensor& value = parameters[absl::StrCat(i, ".", name)];
-      if (!value.defined()) value = found->second.clone().requires_grad_(found->second.is_floating_point() && name.find("running") == std::string::npos);
+      if (!value.defined())
+        value = found->second.clone().requires_grad_(found->second.is_floating_point() &&
+                                                     name.find("running") == std::string::npos);
       return value;
     };
     x = torch::conv2d(x, parameter("0.weight"), parameter("0.bias"), 1, kernel / 2, 1, align.value("groups", 1));
     if (Flag(align, "use_norm")) {
-      x = torch::batch_norm(x, parameter("1.weight"), parameter("1.bias"), parameter("1.running_mean"), parameter("1.running_var"),
-                            Flag(c.hyper, "training"), 0.1, 1e-5, false);
+      x = torch::batch_norm(x, parameter("1.weight"), parameter("1.bias"), parameter("1.running_mean"),
+                            parameter("1.running_var"), Flag(c.hyper, "training"), 0.1, 1e-5, false);
     }
     if (Flag(align, "use_act")) x = torch::relu(x);
   }
@@ -291,7 +316,8 @@ torch::Tensor RoisOf(const OperationCase& c, const json& pool) {
     most = std::max(most, frames.back().size(0));
   }
   torch::Tensor rois = torch::zeros({static_cast<int64_t>(frames.size()), most, 7});
-  for (size_t b = 0; b < frames.size(); ++b) rois[static_cast<int64_t>(b)].slice(0, 0, frames[b].size(0)).copy_(frames[b]);
+  for (size_t b = 0; b < frames.size(); ++b)
+    rois[static_cast<int64_t>(b)].slice(0, 0, frames[b].size(0)).copy_(frames[b]);
   return rois;
 }
 
@@ -302,8 +328,10 @@ TensorMap CenterFeature(const OperationCase& c) {
   const torch::Tensor leaf = c.in("student").clone().requires_grad_();
   torch::Tensor student = leaf, teacher = c.in("teacher");
   TensorMap parameters;
-  if (Flag(align, "ENABLED") && align.value("MODE", "") == "conv") student = AlignByConvolution(c, align, student, parameters);
-  if (Flag(align, "ENABLED") && align.value("MODE", "") == "interpolate" && student.sizes().slice(2) != teacher.sizes().slice(2)) {
+  if (Flag(align, "ENABLED") && align.value("MODE", "") == "conv")
+    student = AlignByConvolution(c, align, student, parameters);
+  if (Flag(align, "ENABLED") && align.value("MODE", "") == "interpolate" &&
+      student.sizes().slice(2) != teacher.sizes().slice(2)) {
     if (align.value("target", "teacher") == "teacher") {
       student = ResizeMap(student, teacher.size(2), teacher.size(3));
     } else {
@@ -316,9 +344,11 @@ TensorMap CenterFeature(const OperationCase& c) {
   torch::Tensor mask;
   if (Flag(loss, "fg_mask")) {
     const torch::Tensor gaussian = c.in("target_heatmaps.0");
-    mask = Flag(loss, "soft_mask") && mode == "raw" ? std::get<0>(gaussian.max(1)) : (gaussian.sum(1) > 0).to(torch::kFloat32);
+    mask = Flag(loss, "soft_mask") && mode == "raw" ? std::get<0>(gaussian.max(1))
+                                                    : (gaussian.sum(1) > 0).to(torch::kFloat32);
   } else if (Flag(loss, "score_mask")) {
-    mask = (std::get<0>(torch::sigmoid(c.in("teacher_hm.0")).max(1)) > loss.at("score_thresh").get<double>()).to(torch::kFloat32);
+    mask = (std::get<0>(torch::sigmoid(c.in("teacher_hm.0")).max(1)) > loss.at("score_thresh").get<double>())
+               .to(torch::kFloat32);
   }
   torch::Tensor total;
   if (mode == "raw") {
@@ -331,8 +361,10 @@ TensorMap CenterFeature(const OperationCase& c) {
     const auto grid = pool.at("GRID_SIZE").get<int64_t>();
     const double down = pool.value("DOWNSAMPLE_RATIO", 1.0);
     const torch::Tensor rois = RoisOf(c, pool);
-    const torch::Tensor own = RotatedGridPool(student, rois, grid, GeometryOfSide(c.hyper, c.hyper.at("student"), down));
-    const torch::Tensor other = RotatedGridPool(teacher, rois, grid, GeometryOfSide(c.hyper, c.hyper.at("teacher"), down));
+    const torch::Tensor own =
+        RotatedGridPool(student, rois, grid, GeometryOfSide(c.hyper, c.hyper.at("student"), down));
+    const torch::Tensor other =
+        RotatedGridPool(teacher, rois, grid, GeometryOfSide(c.hyper, c.hyper.at("teacher"), down));
     if (own.size(0) == 0) {
       total = student.sum() * 0;
     } else if (mode == "aff") {
@@ -382,17 +414,23 @@ ConcatenatedSources SourcesOfConfig(const json& model) {
   for (const double filters : backbone.at("NUM_UPSAMPLE_FILTERS").get<std::vector<double>>()) {
     detector.mutable_backbone_2d()->add_num_upsample_filters(static_cast<uint32_t>(filters * width));
   }
-  for (const uint32_t filters : model.at("VFE").value("NUM_FILTERS", std::vector<uint32_t>{})) detector.mutable_vfe()->add_num_filters(filters);
+  for (const uint32_t filters : model.at("VFE").value("NUM_FILTERS", std::vector<uint32_t>{}))
+    detector.mutable_vfe()->add_num_filters(filters);
   return SourcesOf(detector);
 }
 
 TensorMap Inherit(const OperationCase& c) {
   const std::string strategy = c.hyper.at("strategy");
-  TORCH_CHECK(c.hyper.at("teacher").at("VFE").at("NAME") == "PillarVFE", "inheritance is there for CenterPoint on pillars only");
-  TORCH_CHECK(strategy == "FNAV1" || strategy == "FNAV2" || strategy == "MATCH", "strategy ", strategy, " is not there; FNAV1, FNAV2 and MATCH are");
-  const InheritStrategy ours = strategy == "FNAV1" ? InheritStrategy::kFnav1 : strategy == "FNAV2" ? InheritStrategy::kFirstChannels : InheritStrategy::kMatch;
-  const SafeTensorsFile student = InheritWeights(StateUnder(c, "teacher."), StateUnder(c, "student."), ours,
-                                                 SourcesOfConfig(c.hyper.at("teacher")), SourcesOfConfig(c.hyper.at("student")));
+  TORCH_CHECK(c.hyper.at("teacher").at("VFE").at("NAME") == "PillarVFE",
+              "inheritance is there for CenterPoint on pillars only");
+  TORCH_CHECK(strategy == "FNAV1" || strategy == "FNAV2" || strategy == "MATCH", "strategy ", strategy,
+              " is not there; FNAV1, FNAV2 and MATCH are");
+  const InheritStrategy ours = strategy == "FNAV1"   ? InheritStrategy::kFnav1
+                               : strategy == "FNAV2" ? InheritStrategy::kFirstChannels
+                                                     : InheritStrategy::kMatch;
+  const SafeTensorsFile student =
+      InheritWeights(StateUnder(c, "teacher."), StateUnder(c, "student."), ours, SourcesOfConfig(c.hyper.at("teacher")),
+                     SourcesOfConfig(c.hyper.at("student")));
   TensorMap results;
   for (const auto& [name, tensor] : student.tensors) results["out.student." + name] = ToTorch(tensor);
   return results;

@@ -35,7 +35,8 @@ constexpr size_t kMaxReason = 1000;
 constexpr size_t kMaxPageBytes = 2 << 20;
 
 absl::Status NoSuchJob(const std::string& id) {
-  return absl::NotFoundError(absl::StrCat("no job \"", Shorten(OneLine(id), kMaxRequestId), "\"; `kdctl get` lists them"));
+  return absl::NotFoundError(
+      absl::StrCat("no job \"", Shorten(OneLine(id), kMaxRequestId), "\"; `kdctl get` lists them"));
 }
 
 absl::Status GenerationEnded(const std::string& id, uint32_t generation) {
@@ -45,13 +46,15 @@ absl::Status GenerationEnded(const std::string& id, uint32_t generation) {
 // What a worker or teacher says is kept with the job or shown.
 absl::Status CheckSize(const google::protobuf::MessageLite& report) {
   if (report.ByteSizeLong() <= kMaxReportBytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("a request of ", report.ByteSizeLong(), " bytes; at most ", kMaxReportBytes, " are taken"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("a request of ", report.ByteSizeLong(), " bytes; at most ", kMaxReportBytes, " are taken"));
 }
 
 absl::Status CheckDigest(const std::string& digest) {
   if (IsSha256Digest(digest)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("\"", absl::CHexEscape(digest.substr(0, kMaxRequestId)),
-                                                 "\" is no digest, expected sha256: and 64 lower-case hexadecimal digits"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", absl::CHexEscape(digest.substr(0, kMaxRequestId)),
+                   "\" is no digest, expected sha256: and 64 lower-case hexadecimal digits"));
 }
 
 v1::JobEvent Event(v1::JobState state, const std::string& message, absl::Time now) {
@@ -117,7 +120,8 @@ absl::Status Coordinator::TakeUpProcesses() {
     Rank* place = nullptr;
     for (const std::unique_ptr<Running>& job : jobs_) {
       for (uint32_t rank = 0; rank < job->ranks.size(); ++rank) {
-        if (row.name == WorkerName(job->record.job().id(), job->record.job().generation(), rank)) place = &job->ranks[rank];
+        if (row.name == WorkerName(job->record.job().id(), job->record.job().generation(), rank))
+          place = &job->ranks[rank];
       }
     }
     if (place != nullptr) {
@@ -136,7 +140,8 @@ void Coordinator::SetAddress(const std::string& address) {
 }
 
 Coordinator::Running* Coordinator::FindRunning(const std::string& id) {
-  const auto found = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) { return job->record.job().id() == id; });
+  const auto found =
+      std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) { return job->record.job().id() == id; });
   return found == jobs_.end() ? nullptr : found->get();
 }
 
@@ -159,13 +164,15 @@ absl::StatusOr<Coordinator::Running*> Coordinator::FindGeneration(const std::str
 
 absl::StatusOr<Coordinator::Rank*> Coordinator::Hear(Running& job, uint32_t rank) {
   if (rank >= job.ranks.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("rank ", rank, ": job ", job.record.job().id(), " has ", job.ranks.size(), " ranks"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank ", rank, ": job ", job.record.job().id(), " has ", job.ranks.size(), " ranks"));
   }
   leases_.Grant(WorkerName(job.record.job().id(), job.record.job().generation(), rank), options_.lease);
   if (!job.ranks[rank].joined) {
     job.ranks[rank].joined = true;
     ++job.version;
-    if (std::all_of(job.ranks.begin(), job.ranks.end(), [](const Rank& other) { return other.joined; })) job.inherited = false;
+    if (std::all_of(job.ranks.begin(), job.ranks.end(), [](const Rank& other) { return other.joined; }))
+      job.inherited = false;
   }
   return &job.ranks[rank];
 }
@@ -214,31 +221,35 @@ void Coordinator::DropGeneration(Running& job) {
 
 absl::StatusOr<v1::Job> Coordinator::Submit(const v1::SubmitJobRequest& request) {
   if (request.request_id().size() > kMaxRequestId) {
-    return absl::InvalidArgumentError(absl::StrCat("request id of ", request.request_id().size(), " bytes; at most ", kMaxRequestId));
+    return absl::InvalidArgumentError(
+        absl::StrCat("request id of ", request.request_id().size(), " bytes; at most ", kMaxRequestId));
   }
   // A client may send anything: the job file's rules hold for it, all of them.
   KD_ASSIGN_OR_RETURN(const v1::Pair pair, ParsePair(PairToYaml(request.pair()), "pair"));
   if (pair.ByteSizeLong() > kMaxPairBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("a job of ", pair.ByteSizeLong(), " bytes; at most ", kMaxPairBytes, " are kept: shorten its texts and lists"));
+    return absl::InvalidArgumentError(absl::StrCat("a job of ", pair.ByteSizeLong(), " bytes; at most ", kMaxPairBytes,
+                                                   " are kept: shorten its texts and lists"));
   }
   const std::string pair_digest = Sha256Digest(PairToYaml(pair));
   const auto earlier = [&]() -> absl::StatusOr<std::optional<v1::Job>> {
     KD_ASSIGN_OR_RETURN(const std::optional<v1::JobRecord> record, database_.FindRequest(request.request_id()));
     if (!record.has_value()) return std::nullopt;
     if (record->pair_digest() != pair_digest) {
-      return absl::AlreadyExistsError(absl::StrCat("request id \"", request.request_id(), "\" was used for another pair (job ",
-                                                   record->job().id(), "); choose a new one"));
+      return absl::AlreadyExistsError(absl::StrCat("request id \"", request.request_id(),
+                                                   "\" was used for another pair (job ", record->job().id(),
+                                                   "); choose a new one"));
     }
     return record->job();
   };
   if (pair.train().workers() > options_.max_workers) {
-    return absl::InvalidArgumentError(absl::StrCat("train.workers is ", pair.train().workers(), ", and this fleet's machine has room for ",
-                                                   options_.max_workers, "; use at most that many"));
+    return absl::InvalidArgumentError(absl::StrCat("train.workers is ", pair.train().workers(),
+                                                   ", and this fleet's machine has room for ", options_.max_workers,
+                                                   "; use at most that many"));
   }
   if (pair.train().workers() * pair.resources().gpus_per_worker() > options_.gpus) {
-    return absl::InvalidArgumentError(absl::StrCat("resources.gpus_per_worker is ", pair.resources().gpus_per_worker(), " for ",
-                                                   pair.train().workers(), " workers, and this fleet's machine has ", options_.gpus,
-                                                   " GPUs; use 0, or fewer workers"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "resources.gpus_per_worker is ", pair.resources().gpus_per_worker(), " for ", pair.train().workers(),
+        " workers, and this fleet's machine has ", options_.gpus, " GPUs; use 0, or fewer workers"));
   }
   // The answer to a repeated call must not depend on whether the files are still there.
   if (!request.dry_run()) {
@@ -276,8 +287,8 @@ absl::StatusOr<v1::Job> Coordinator::Submit(const v1::SubmitJobRequest& request)
   job.set_id(absl::StrCat(pair.metadata().name(), "-", number));
   const std::string rival = SharesTag(pair);
   job.set_reason(rival.empty() ? "accepted"
-                               : absl::StrCat("accepted; ", rival, " pushes ", pair.output().name(), ":", pair.output().tag(),
-                                              " too, and the tag is whose ends last"));
+                               : absl::StrCat("accepted; ", rival, " pushes ", pair.output().name(), ":",
+                                              pair.output().tag(), " too, and the tag is whose ends last"));
   KD_RETURN_IF_ERROR(database_.Insert(record, Event(job.state(), job.reason(), clock_.Now())));
   LogInfo("job ", job.id(), " ", job.reason());
   jobs_.push_back(std::make_unique<Running>());
@@ -304,7 +315,8 @@ absl::StatusOr<v1::ListJobsResponse> Coordinator::List(const v1::ListJobsRequest
   absl::MutexLock lock(&mutex_);
   absl::StatusOr<std::vector<v1::JobRecord>> records = database_.Newest(limit, request.name(), request.page_token());
   if (absl::IsNotFound(records.status())) {
-    return absl::InvalidArgumentError(absl::StrCat("no page follows \"", absl::CHexEscape(request.page_token().substr(0, kMaxRequestId)),
+    return absl::InvalidArgumentError(absl::StrCat("no page follows \"",
+                                                   absl::CHexEscape(request.page_token().substr(0, kMaxRequestId)),
                                                    "\"; use the token of the page before"));
   }
   KD_RETURN_IF_ERROR(records.status());
@@ -322,7 +334,8 @@ absl::StatusOr<v1::ListJobsResponse> Coordinator::List(const v1::ListJobsRequest
 
 absl::StatusOr<v1::Job> Coordinator::Cancel(const std::string& id) {
   absl::MutexLock lock(&mutex_);
-  if (Running* const job = FindRunning(id)) KD_RETURN_IF_ERROR(End(*job, job->record, v1::JOB_STATE_CANCELLED, "cancelled on request"));
+  if (Running* const job = FindRunning(id))
+    KD_RETURN_IF_ERROR(End(*job, job->record, v1::JOB_STATE_CANCELLED, "cancelled on request"));
   KD_ASSIGN_OR_RETURN(v1::Job job, FindJob(id));
   if (job.state() != v1::JOB_STATE_CANCELLED) {
     return absl::FailedPreconditionError(absl::StrCat("job ", id, " has already ended as ", JobStateName(job.state())));
@@ -390,7 +403,8 @@ std::string Coordinator::TeacherAddress(const std::string& digest) const {
 }
 
 std::vector<std::string> Coordinator::WorkerCommand(const std::string& job, uint32_t generation, uint32_t rank) const {
-  return {options_.programs + "/kd-worker", "train", "--job", job, "--generation", absl::StrCat(generation), "--rank", absl::StrCat(rank)};
+  return {options_.programs + "/kd-worker", "train",  "--job",           job, "--generation",
+          absl::StrCat(generation),         "--rank", absl::StrCat(rank)};
 }
 
 absl::Status Coordinator::TakeUpWorker(Running& job, const v1::JoinRequest& request) {
@@ -448,8 +462,8 @@ absl::StatusOr<v1::CommitCheckpointResponse> Coordinator::CommitCheckpoint(const
   absl::MutexLock lock(&mutex_);
   KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
   if (request.step() < job->record.job().checkpoint_step()) {
-    return absl::InvalidArgumentError(absl::StrCat("step ", request.step(), " comes before step ", job->record.job().checkpoint_step(),
-                                                   ", which is committed"));
+    return absl::InvalidArgumentError(absl::StrCat("step ", request.step(), " comes before step ",
+                                                   job->record.job().checkpoint_step(), ", which is committed"));
   }
   // Workers delete what is obsolete: nothing else may ever get there.
   if (!IsCheckpointPath(JobFolder(options_.folder, request.job_id()), request.path())) {
@@ -495,7 +509,8 @@ absl::Status Coordinator::Finish(const v1::FinishRequest& request) {
   *next.mutable_job()->mutable_outcome() = request.outcome();
   if (request.has_progress()) *next.mutable_job()->mutable_progress() = request.progress();
   const std::string& artifact = request.outcome().artifact();
-  return End(job, std::move(next), v1::JOB_STATE_SUCCEEDED, artifact.empty() ? "finished" : absl::StrCat("finished; pushed ", artifact));
+  return End(job, std::move(next), v1::JOB_STATE_SUCCEEDED,
+             artifact.empty() ? "finished" : absl::StrCat("finished; pushed ", artifact));
 }
 
 absl::Status Coordinator::Fail(const v1::FailRequest& request) {
@@ -503,14 +518,16 @@ absl::Status Coordinator::Fail(const v1::FailRequest& request) {
   KD_ASSIGN_OR_RETURN(Running* const job, FindGeneration(request.job_id(), request.generation()));
   KD_ASSIGN_OR_RETURN(Rank* const rank, Hear(*job, request.rank()));
   // All ranks of a generation start from one file: when two find it damaged, the one before it stays.
-  const bool known_bad = std::any_of(job->ranks.begin(), job->ranks.end(), [](const Rank& other) { return other.bad_checkpoint; });
+  const bool known_bad =
+      std::any_of(job->ranks.begin(), job->ranks.end(), [](const Rank& other) { return other.bad_checkpoint; });
   if (request.bad_checkpoint() && !known_bad && job->record.checkpoints_size() > 0) {
     v1::JobRecord next = job->record;
     const std::string path = next.checkpoints(0).path();
     next.mutable_checkpoints()->DeleteSubrange(0, 1);
     const uint64_t step = next.checkpoints_size() > 0 ? next.checkpoints(0).step() : 0;
     next.mutable_job()->set_checkpoint_step(step);
-    KD_RETURN_IF_ERROR(Change(*job, std::move(next), absl::StrCat("checkpoint ", path, " is damaged; going back to step ", step)));
+    KD_RETURN_IF_ERROR(
+        Change(*job, std::move(next), absl::StrCat("checkpoint ", path, " is damaged; going back to step ", step)));
   }
   rank->bad_checkpoint = request.bad_checkpoint();
   rank->failure = request.message().empty() ? "gave no reason" : Shorten(OneLine(request.message()), kMaxReason);
@@ -527,7 +544,8 @@ absl::StatusOr<v1::RegisterTeacherResponse> Coordinator::RegisterTeacher(const v
   const auto found = teachers_.find(request.digest());
   if (found == teachers_.end() || !found->second.running ||
       (found->second.process.has_value() && found->second.process->pid != request.pid())) {
-    return absl::AbortedError(absl::StrCat("teacher ", request.digest(), " is no longer this fleet's (process ", request.pid(), ")"));
+    return absl::AbortedError(
+        absl::StrCat("teacher ", request.digest(), " is no longer this fleet's (process ", request.pid(), ")"));
   }
   Teacher& teacher = found->second;
   leases_.Grant(TeacherName(request.digest()), options_.lease);
@@ -553,7 +571,8 @@ absl::Status Coordinator::Ready() {
 Coordinator::Counters Coordinator::Count() {
   absl::MutexLock lock(&mutex_);
   Counters counters{.worker_restarts = worker_restarts_, .teacher_restarts = teacher_restarts_};
-  for (const v1::JobState state : {v1::JOB_STATE_QUEUED, v1::JOB_STATE_STARTING, v1::JOB_STATE_RUNNING}) counters.jobs[state] = 0;
+  for (const v1::JobState state : {v1::JOB_STATE_QUEUED, v1::JOB_STATE_STARTING, v1::JOB_STATE_RUNNING})
+    counters.jobs[state] = 0;
   for (const std::unique_ptr<Running>& job : jobs_) ++counters.jobs[job->record.job().state()];
   for (const auto& [digest, teacher] : teachers_) counters.ready_teachers += teacher.ready ? 1 : 0;
   return counters;

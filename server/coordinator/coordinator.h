@@ -46,8 +46,8 @@ struct CoordinatorOptions {
   absl::Duration tick_gap = absl::Seconds(1);
   // Reads a teacher's weights (teacher_weights.h). NOT_FOUND, INVALID_ARGUMENT, UNAVAILABLE: says which and what to do.
   std::function<absl::StatusOr<TeacherWeights>(const v1::TeacherSpec&)> find_teacher;
-  // Told the prefix "JOB/GENERATION/" of every generation before its workers start or are taken up, and of every one that
-  // has ended. Must not call the coordinator.
+  // Told the prefix "JOB/GENERATION/" of every generation before its workers start or are taken up, and of every one
+  // that has ended. Must not call the coordinator.
   std::function<void(const std::string&)> on_generation_started;
   std::function<void(const std::string&)> on_generation_ended;
 };
@@ -65,8 +65,8 @@ class Coordinator {
   void SetAddress(const std::string& address);
 
   // For people.
-  // Writes the job down, then returns it; with dry_run only checks and estimates. ALREADY_EXISTS: the request id was used
-  // with another pair. INVALID_ARGUMENT: the pair. NOT_FOUND: its data set or teacher.
+  // Writes the job down, then returns it; with dry_run only checks and estimates. ALREADY_EXISTS: the request id was
+  // used with another pair. INVALID_ARGUMENT: the pair. NOT_FOUND: its data set or teacher.
   absl::StatusOr<v1::Job> Submit(const v1::SubmitJobRequest& request);
   absl::StatusOr<v1::Job> Get(const std::string& id);
   absl::StatusOr<v1::ListJobsResponse> List(const v1::ListJobsRequest& request);
@@ -95,15 +95,15 @@ class Coordinator {
   // Looks after processes and leases and does what Decide() says.
   void Tick();
 
-  // Ends every worker and teacher: SIGTERM, and SIGKILL after `grace`. Returns when they are gone. Jobs stay as they are; the
-  // next coordinator goes on with them from their checkpoints. No Tick() may follow.
+  // Ends every worker and teacher: SIGTERM, and SIGKILL after `grace`. Returns when they are gone. Jobs stay as they
+  // are; the next coordinator goes on with them from their checkpoints. No Tick() may follow.
   void EndProcesses(absl::Duration grace);
 
   // For /metrics.
   struct Counters {
     std::map<v1::JobState, int> jobs;  // that have not ended, by state
     int ready_teachers = 0;
-    uint64_t worker_restarts = 0;   // since this coordinator started
+    uint64_t worker_restarts = 0;  // since this coordinator started
     uint64_t teacher_restarts = 0;
   };
   Counters Count();

@@ -21,12 +21,11 @@ constexpr absl::Duration kLongestPause = absl::Seconds(1);
 
 struct CoordinatorClient::Impl {
   Impl(const std::string& where, absl::Duration how_long)
-      : address(where),
-        patience(how_long),
-        stub(v1::WorkerService::NewStub(NewGrpcChannel(where))) {}
+      : address(where), patience(how_long), stub(v1::WorkerService::NewStub(NewGrpcChannel(where))) {}
 
   template <typename Request, typename Response>
-  absl::StatusOr<Response> Call(grpc::Status (v1::WorkerService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+  absl::StatusOr<Response> Call(grpc::Status (v1::WorkerService::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                                Response*),
                                 const Request& request) {
     const absl::Time start = absl::Now();
     absl::Duration pause = kFirstPause;
@@ -45,7 +44,8 @@ struct CoordinatorClient::Impl {
         return absl::UnavailableError(absl::StrCat("the coordinator at ", address, " has not answered for ",
                                                    absl::ToInt64Seconds(waited), " s: ", status.message()));
       }
-      if (stopped.WaitForNotificationWithTimeout(pause)) return absl::CancelledError("asked to stop waiting for the coordinator");
+      if (stopped.WaitForNotificationWithTimeout(pause))
+        return absl::CancelledError("asked to stop waiting for the coordinator");
       pause = std::min(2 * pause, kLongestPause);
     }
   }
@@ -70,7 +70,8 @@ absl::StatusOr<v1::Assignment> CoordinatorClient::Join(const v1::JoinRequest& re
 absl::StatusOr<v1::HeartbeatResponse> CoordinatorClient::Heartbeat(const v1::HeartbeatRequest& request) {
   return impl_->Call(&v1::WorkerService::Stub::Heartbeat, request);
 }
-absl::StatusOr<v1::CommitCheckpointResponse> CoordinatorClient::CommitCheckpoint(const v1::CommitCheckpointRequest& request) {
+absl::StatusOr<v1::CommitCheckpointResponse> CoordinatorClient::CommitCheckpoint(
+    const v1::CommitCheckpointRequest& request) {
   return impl_->Call(&v1::WorkerService::Stub::CommitCheckpoint, request);
 }
 absl::Status CoordinatorClient::Finish(const v1::FinishRequest& request) {
@@ -79,7 +80,8 @@ absl::Status CoordinatorClient::Finish(const v1::FinishRequest& request) {
 absl::Status CoordinatorClient::Fail(const v1::FailRequest& request) {
   return impl_->Call(&v1::WorkerService::Stub::Fail, request).status();
 }
-absl::StatusOr<v1::RegisterTeacherResponse> CoordinatorClient::RegisterTeacher(const v1::RegisterTeacherRequest& request) {
+absl::StatusOr<v1::RegisterTeacherResponse> CoordinatorClient::RegisterTeacher(
+    const v1::RegisterTeacherRequest& request) {
   return impl_->Call(&v1::WorkerService::Stub::RegisterTeacher, request);
 }
 

@@ -58,10 +58,13 @@ class CoordinatorTest : public ::testing::Test {
   // As a process that was killed and started again: only disk and processes are left.
   void StartCoordinator() {
     coordinator_.reset();
-    CoordinatorOptions options{.folder = folder_.path(), .registry_url = "http://registry", .version = "1", .programs = "/bin"};
+    CoordinatorOptions options{
+        .folder = folder_.path(), .registry_url = "http://registry", .version = "1", .programs = "/bin"};
     options.policy.max_jobs = 2;
     options.tick_gap = absl::Hours(1);
-    options.find_teacher = [this](const v1::TeacherSpec& spec) { return ReadTeacherWeights(spec, folder_.path(), "http://127.0.0.1:1"); };
+    options.find_teacher = [this](const v1::TeacherSpec& spec) {
+      return ReadTeacherWeights(spec, folder_.path(), "http://127.0.0.1:1");
+    };
     options.on_generation_started = [this](const std::string& prefix) { started_.push_back(prefix); };
     options.on_generation_ended = [this](const std::string& prefix) { ended_.push_back(prefix); };
     auto coordinator = Coordinator::Create(std::move(options), *database_, launcher_, clock_);
@@ -103,7 +106,8 @@ class CoordinatorTest : public ::testing::Test {
     return job.ok() ? job->id() : "";
   }
 
-  absl::StatusOr<v1::Assignment> Join(const std::string& id, uint32_t generation, uint32_t rank = 0, int64_t pid = 1000) {
+  absl::StatusOr<v1::Assignment> Join(const std::string& id, uint32_t generation, uint32_t rank = 0,
+                                      int64_t pid = 1000) {
     v1::JoinRequest request;
     request.set_job_id(id);
     request.set_generation(generation);
@@ -126,7 +130,9 @@ class CoordinatorTest : public ::testing::Test {
     EXPECT_THAT(page, IsOk());
     return page.ok() ? std::vector<v1::Job>(page->jobs().begin(), page->jobs().end()) : std::vector<v1::Job>();
   }
-  std::string CheckpointPath(const std::string& id, uint64_t step) { return absl::StrCat(folder_ / "jobs/", id, "/checkpoints/step-", step); }
+  std::string CheckpointPath(const std::string& id, uint64_t step) {
+    return absl::StrCat(folder_ / "jobs/", id, "/checkpoints/step-", step);
+  }
   absl::StatusOr<v1::CommitCheckpointResponse> Commit(const std::string& id, uint32_t generation, uint64_t step) {
     v1::CommitCheckpointRequest request;
     request.set_job_id(id);
@@ -152,7 +158,8 @@ class CoordinatorTest : public ::testing::Test {
     request.set_message(message);
     return request;
   }
-  absl::StatusOr<v1::RegisterTeacherResponse> Register(const std::string& digest, int64_t pid, bool ready, const std::string& error = "") {
+  absl::StatusOr<v1::RegisterTeacherResponse> Register(const std::string& digest, int64_t pid, bool ready,
+                                                       const std::string& error = "") {
     v1::RegisterTeacherRequest request;
     request.set_digest(digest);
     request.set_pid(pid);
@@ -203,8 +210,8 @@ TEST_F(CoordinatorTest, RunsAJobFromSubmitToOutcome) {
   EXPECT_EQ(Job(id).state(), v1::JOB_STATE_QUEUED);
   Tick(2);
   ASSERT_THAT(launcher_.started, SizeIs(1));
-  EXPECT_THAT(launcher_.started[0].arguments, ElementsAre("/bin/kd-worker", "train", "--job", "half-1", "--generation", "1",
-                                                          "--rank", "0", "--coordinator", "127.0.0.1:7070"));
+  EXPECT_THAT(launcher_.started[0].arguments, ElementsAre("/bin/kd-worker", "train", "--job", "half-1", "--generation",
+                                                          "1", "--rank", "0", "--coordinator", "127.0.0.1:7070"));
   EXPECT_EQ(Job(id).state(), v1::JOB_STATE_STARTING);
   const auto assignment = Join(id, 1);
   ASSERT_THAT(assignment, IsOk());
@@ -312,7 +319,8 @@ TEST_F(CoordinatorTest, RefusesWhatCannotRun) {
   EXPECT_THAT(TrySubmit(pair, "p"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("pipe")));
   pair = Pair(false);
   pair.mutable_resources()->set_gpus_per_worker(1);
-  EXPECT_THAT(TrySubmit(pair, "h"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("this fleet's machine has 0 GPUs")));
+  EXPECT_THAT(TrySubmit(pair, "h"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("this fleet's machine has 0 GPUs")));
   pair = Pair(false);
   pair.mutable_train()->set_workers(5000);
   EXPECT_THAT(TrySubmit(pair, "g"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("workers")));
@@ -345,10 +353,12 @@ TEST_F(CoordinatorTest, TakesOnlyFilesOfTheJobForCheckpoints) {
   request.set_job_id(id);
   request.set_generation(1);
   request.set_digest(kDigest);
-  for (const std::string& path : {std::string("/etc/passwd"), CheckpointPath("other-2", 1), CheckpointPath(id, 1) + "/../../x",
-                                  folder_ / "jobs/" + id + "/checkpoints/..", std::string("")}) {
+  for (const std::string& path :
+       {std::string("/etc/passwd"), CheckpointPath("other-2", 1), CheckpointPath(id, 1) + "/../../x",
+        folder_ / "jobs/" + id + "/checkpoints/..", std::string("")}) {
     request.set_path(path);
-    EXPECT_THAT(coordinator_->CommitCheckpoint(request).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("folder of checkpoints")))
+    EXPECT_THAT(coordinator_->CommitCheckpoint(request).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("folder of checkpoints")))
         << path;
   }
   request.set_path(CheckpointPath(id, 5));
@@ -356,14 +366,16 @@ TEST_F(CoordinatorTest, TakesOnlyFilesOfTheJobForCheckpoints) {
   EXPECT_THAT(coordinator_->CommitCheckpoint(request), IsOk());
   for (const std::string& digest : {std::string(), std::string("md5:1"), kDigest + "\x1b[31m"}) {
     request.set_digest(digest);
-    EXPECT_THAT(coordinator_->CommitCheckpoint(request).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is no digest")));
+    EXPECT_THAT(coordinator_->CommitCheckpoint(request).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is no digest")));
   }
   EXPECT_THAT(Commit(id, 1, 4), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("step 4 comes before step 5")));
   EXPECT_EQ(Job(id).checkpoint_step(), 5u);
 }
 
 TEST_F(CoordinatorTest, RefusesMoreWorkersThanTheMachineHasRoomFor) {
-  EXPECT_THAT(TrySubmit(Pair(false, 1024), "many"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("train.workers is 1024")));
+  EXPECT_THAT(TrySubmit(Pair(false, 1024), "many"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("train.workers is 1024")));
 }
 
 TEST_F(CoordinatorTest, KeepsTwoCheckpoints) {
@@ -496,7 +508,8 @@ TEST_F(CoordinatorTest, ARestartKillsProcessesOfEndedGenerations) {
   launcher_.ignored = {SIGTERM, SIGKILL};
   EXPECT_THAT(coordinator_->Cancel(id), IsOk());
   StartCoordinator();
-  EXPECT_THAT(launcher_.signals, ElementsAre(std::pair<int64_t, int>(1000, SIGKILL), std::pair<int64_t, int>(1000, SIGKILL)));
+  EXPECT_THAT(launcher_.signals,
+              ElementsAre(std::pair<int64_t, int>(1000, SIGKILL), std::pair<int64_t, int>(1000, SIGKILL)));
   launcher_.running.clear();
   Tick();
   EXPECT_THAT(*database_->Processes(), IsEmpty());
@@ -564,7 +577,8 @@ TEST_F(CoordinatorTest, StartsALostTeacherAgain) {
 TEST_F(CoordinatorTest, ARefusedTeacherEndsItsJobsOnly) {
   const std::string id = Submit(Pair(true)), other = Submit(Pair(false));
   Tick(2);
-  EXPECT_THAT(Register(Job(id).teacher_digest(), coordinator_->Teachers()[0].pid(), false, "12 tensors do not fit"), IsOk());
+  EXPECT_THAT(Register(Job(id).teacher_digest(), coordinator_->Teachers()[0].pid(), false, "12 tensors do not fit"),
+              IsOk());
   Tick();
   EXPECT_EQ(Job(id).state(), v1::JOB_STATE_FAILED);
   EXPECT_THAT(Job(id).reason(), HasSubstr("12 tensors"));
@@ -604,12 +618,14 @@ TEST_F(CoordinatorTest, StopsATeacherThatNobodyUses) {
   EXPECT_THAT(Register(Job(id).teacher_digest(), pid, true), IsOk());
   EXPECT_THAT(coordinator_->Cancel(id), IsOk());
   Tick();
-  EXPECT_THAT(Register("sha256:" + std::string(64, '0'), 1, true), StatusIs(absl::StatusCode::kAborted, HasSubstr("no longer")));
+  EXPECT_THAT(Register("sha256:" + std::string(64, '0'), 1, true),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("no longer")));
   const auto live_for = [&](absl::Duration time) {
     for (; time > absl::ZeroDuration(); time -= absl::Seconds(5)) {
       clock_.Advance(absl::Seconds(5));
       Tick();
-      for (const v1::TeacherReplica& teacher : coordinator_->Teachers()) EXPECT_THAT(Register(teacher.digest(), pid, true), IsOk());
+      for (const v1::TeacherReplica& teacher : coordinator_->Teachers())
+        EXPECT_THAT(Register(teacher.digest(), pid, true), IsOk());
     }
   };
   live_for(absl::Minutes(4));
@@ -623,7 +639,8 @@ TEST_F(CoordinatorTest, AWatcherSeesEveryChangeAndTheEnd) {
   const std::string id = StartJob(Pair(false));
   const auto first = coordinator_->Watch(id, 0, absl::InfinitePast());
   ASSERT_THAT(first, IsOk());
-  EXPECT_EQ(coordinator_->Watch(id, first->version, absl::InfinitePast())->version, first->version) << "nothing has changed";
+  EXPECT_EQ(coordinator_->Watch(id, first->version, absl::InfinitePast())->version, first->version)
+      << "nothing has changed";
   std::thread worker([&] { EXPECT_THAT(Heartbeat(id, 1, 9), IsOk()); });
   const auto second = coordinator_->Watch(id, first->version, absl::InfiniteFuture());
   worker.join();
@@ -631,7 +648,8 @@ TEST_F(CoordinatorTest, AWatcherSeesEveryChangeAndTheEnd) {
   std::thread canceller([&] { EXPECT_THAT(coordinator_->Cancel(id), IsOk()); });
   EXPECT_EQ(coordinator_->Watch(id, second->version, absl::InfiniteFuture())->job.state(), v1::JOB_STATE_CANCELLED);
   canceller.join();
-  EXPECT_THAT(coordinator_->Watch("nobody-1", 0, absl::InfiniteFuture()), StatusIs(absl::StatusCode::kNotFound, HasSubstr("nobody-1")));
+  EXPECT_THAT(coordinator_->Watch("nobody-1", 0, absl::InfiniteFuture()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("nobody-1")));
 }
 
 TEST_F(CoordinatorTest, ListsNewestFirstWithProgress) {
@@ -676,17 +694,20 @@ TEST_F(CoordinatorTest, ListsInPagesThatFitAMessage) {
 TEST_F(CoordinatorTest, KeepsNoMoreTextThanAScreenShows) {
   v1::Pair pair = Pair(false);
   pair.mutable_metadata()->set_owner(std::string(900'000, 'o'));
-  EXPECT_THAT(TrySubmit(pair, "a"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("metadata.owner has 900000 bytes")));
+  EXPECT_THAT(TrySubmit(pair, "a"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("metadata.owner has 900000 bytes")));
   pair = Pair(false);
   for (int i = 0; i < 200; ++i) pair.mutable_data()->add_class_names(absl::StrCat(std::string(100, 'c'), i));
-  EXPECT_THAT(TrySubmit(pair, "b"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("shorten its texts and lists")));
+  EXPECT_THAT(TrySubmit(pair, "b"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("shorten its texts and lists")));
 
   const std::string id = StartJob(Pair(false));
   v1::HeartbeatRequest beat;
   beat.set_job_id(id);
   beat.set_generation(1);
   beat.mutable_progress()->set_phase(std::string(100'000, 'p'));
-  EXPECT_THAT(coordinator_->Heartbeat(beat).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 16384")));
+  EXPECT_THAT(coordinator_->Heartbeat(beat).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 16384")));
   v1::FinishRequest finish;
   finish.set_job_id(id);
   finish.set_generation(1);
@@ -708,7 +729,8 @@ TEST_F(CoordinatorTest, TakesUpOnlyTheProcessThatItStarted) {
   ASSERT_THAT(database_->RemoveProcess(WorkerName(id, 1, 0), 1000), IsOk());
   StartCoordinator();
   EXPECT_THAT(Join(id, 1, 0, ::getpid()), StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("process")));
-  EXPECT_THAT(Join(id, 1, 0, 1001), StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("process"))) << "the other job's";
+  EXPECT_THAT(Join(id, 1, 0, 1001), StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("process")))
+      << "the other job's";
   EXPECT_THAT(Join(id, 1, 0, 1000), IsOk());
   EXPECT_THAT(coordinator_->Cancel(id), IsOk());
   EXPECT_THAT(launcher_.signals, ElementsAre(std::pair<int64_t, int>(1000, SIGKILL)));

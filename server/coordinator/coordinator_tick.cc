@@ -1,5 +1,5 @@
-// The coordinator's own doing: looks at processes and leases, asks Decide(), acts. Every act is written down before it is
-// done, so that a coordinator that dies in between does it again or finds it done.
+// The coordinator's own doing: looks at processes and leases, asks Decide(), acts. Every act is written down before it
+// is done, so that a coordinator that dies in between does it again or finds it done.
 #include <signal.h>
 
 #include <algorithm>
@@ -149,7 +149,8 @@ absl::Status Coordinator::Do(const IssueGeneration& action) {
   Running& job = *FindRunning(action.job);
   v1::JobRecord next = job.record;
   if (action.counts) next.set_restarts(next.restarts() + 1);
-  *next.mutable_not_before() = ToTimestamp(clock_.Now() + (action.counts ? RestartDelay(next.restarts()) : absl::ZeroDuration()));
+  *next.mutable_not_before() =
+      ToTimestamp(clock_.Now() + (action.counts ? RestartDelay(next.restarts()) : absl::ZeroDuration()));
   next.set_launched(false);
   next.mutable_job()->set_generation(action.generation);
   next.mutable_job()->set_state(v1::JOB_STATE_STARTING);
@@ -170,16 +171,16 @@ absl::Status Coordinator::Do(const LaunchWorkers& action) {
   KD_RETURN_IF_ERROR(Change(job, std::move(next), ""));
   job.launched_generation = job.record.job().generation();
   job.ranks.assign(job.record.job().pair().train().workers(), Rank());
-  if (options_.on_generation_started) options_.on_generation_started(GenerationPrefix(action.job, job.launched_generation));
+  if (options_.on_generation_started)
+    options_.on_generation_started(GenerationPrefix(action.job, job.launched_generation));
   for (uint32_t number = 0; number < job.ranks.size(); ++number) {
     const std::string name = WorkerName(action.job, job.launched_generation, number);
     leases_.Grant(name, options_.start_lease);
     std::vector<std::string> arguments = WorkerCommand(action.job, job.launched_generation, number);
     arguments.insert(arguments.end(), {"--coordinator", address_});
-    const absl::StatusOr<ProcessId> process =
-        launcher_.Start({.arguments = std::move(arguments),
-                         .environment = {{kWaitPolicy, "PASSIVE"}},
-                         .log_path = WorkerLogPath(folder, number)});
+    const absl::StatusOr<ProcessId> process = launcher_.Start({.arguments = std::move(arguments),
+                                                               .environment = {{kWaitPolicy, "PASSIVE"}},
+                                                               .log_path = WorkerLogPath(folder, number)});
     if (!process.ok()) {
       job.ranks[number].exit = absl::StrCat("did not start: ", process.status().message());
       continue;
@@ -228,8 +229,8 @@ absl::Status Coordinator::Do(const StartTeacher& action) {
   teacher.address.clear();
   leases_.Grant(name, options_.start_lease);
   const absl::StatusOr<ProcessId> process =
-      launcher_.Start({.arguments = {options_.programs + "/kd-teacher", "--weights", teacher.weights_path, "--digest", action.digest,
-                                     "--cache-folder", folder + "/cache", "--coordinator", address_},
+      launcher_.Start({.arguments = {options_.programs + "/kd-teacher", "--weights", teacher.weights_path, "--digest",
+                                     action.digest, "--cache-folder", folder + "/cache", "--coordinator", address_},
                        .environment = {{kWaitPolicy, "PASSIVE"}},
                        .log_path = folder + "/teacher.log"});
   if (process.ok()) {

@@ -12,7 +12,9 @@
 namespace kd {
 
 // Keys of a generation in the rendezvous store begin with it.
-inline std::string GenerationPrefix(absl::string_view job, uint32_t generation) { return absl::StrCat(job, "/", generation, "/"); }
+inline std::string GenerationPrefix(absl::string_view job, uint32_t generation) {
+  return absl::StrCat(job, "/", generation, "/");
+}
 
 inline std::string WorkerName(absl::string_view job, uint32_t generation, uint32_t rank) {
   return absl::StrCat(GenerationPrefix(job, generation), rank);
@@ -25,12 +27,14 @@ inline std::string TeacherOfName(absl::string_view name) {
   return absl::ConsumePrefix(&name, "teacher/") ? std::string(name) : "";
 }
 
-inline std::string JobFolder(absl::string_view fleet_folder, absl::string_view job) { return absl::StrCat(fleet_folder, "/jobs/", job); }
+inline std::string JobFolder(absl::string_view fleet_folder, absl::string_view job) {
+  return absl::StrCat(fleet_folder, "/jobs/", job);
+}
 
 // True for a file directly in the job's folder of checkpoints.
 inline bool IsCheckpointPath(absl::string_view job_folder, absl::string_view path) {
-  return absl::ConsumePrefix(&path, job_folder) && absl::ConsumePrefix(&path, "/checkpoints/") && !path.empty() && path.front() != '.' &&
-         path.find('/') == absl::string_view::npos;
+  return absl::ConsumePrefix(&path, job_folder) && absl::ConsumePrefix(&path, "/checkpoints/") && !path.empty() &&
+         path.front() != '.' && path.find('/') == absl::string_view::npos;
 }
 
 inline std::string WorkerLogPath(absl::string_view job_folder, uint32_t rank) {

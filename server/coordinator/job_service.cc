@@ -139,9 +139,9 @@ class JobServiceImpl : public v1::JobService::Service {
   }
   grpc::Status StreamLogs(grpc::ServerContext* context, const v1::StreamLogsRequest* request,
                           grpc::ServerWriter<v1::LogChunk>* writer) override {
-    return LoggedCall(*context, "StreamLogs", request->id()).Read(Serve(log_readers_, kMaxLogReaders, "readers of logs", [&] {
-      return SendLogs(*context, *request, *writer);
-    }));
+    return LoggedCall(*context, "StreamLogs", request->id())
+        .Read(Serve(log_readers_, kMaxLogReaders, "readers of logs",
+                    [&] { return SendLogs(*context, *request, *writer); }));
   }
 
  private:
@@ -149,7 +149,8 @@ class JobServiceImpl : public v1::JobService::Service {
   static absl::Status Serve(std::atomic<int>& served, int most, absl::string_view who, const Body& body) {
     const auto leave = absl::MakeCleanup([&served] { --served; });
     if (++served > most) {
-      return absl::ResourceExhaustedError(absl::StrCat(most, " ", who, " are being served; try again when one has left"));
+      return absl::ResourceExhaustedError(
+          absl::StrCat(most, " ", who, " are being served; try again when one has left"));
     }
     return body();
   }

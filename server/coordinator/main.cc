@@ -35,9 +35,10 @@ constexpr absl::Duration kTick = absl::Milliseconds(200);
 constexpr absl::Duration kProcessFarewell = absl::Seconds(10);
 
 struct Flags {
-  std::string listen = "127.0.0.1:7070", ops_listen = "127.0.0.1:0", folder, registry = "http://127.0.0.1:7071", address_file,
-              ops_address_file;
-  uint32_t max_jobs = JobPolicy().max_jobs, teacher_idle_s = static_cast<uint32_t>(absl::ToInt64Seconds(JobPolicy().teacher_idle));
+  std::string listen = "127.0.0.1:7070", ops_listen = "127.0.0.1:0", folder, registry = "http://127.0.0.1:7071",
+              address_file, ops_address_file;
+  uint32_t max_jobs = JobPolicy().max_jobs,
+           teacher_idle_s = static_cast<uint32_t>(absl::ToInt64Seconds(JobPolicy().teacher_idle));
   pid_t parent = 0;
 };
 
@@ -45,9 +46,13 @@ struct Flags {
 class Metrics {
  public:
   explicit Metrics(prometheus::Registry& registry)
-      : jobs_(prometheus::BuildGauge().Name("kd_coordinator_jobs").Help("Jobs that have not ended, by state").Register(registry)),
+      : jobs_(prometheus::BuildGauge()
+                  .Name("kd_coordinator_jobs")
+                  .Help("Jobs that have not ended, by state")
+                  .Register(registry)),
         teachers_(Single(registry, "kd_coordinator_ready_teachers", "Teachers that serve")),
-        worker_restarts_(Single(registry, "kd_coordinator_worker_restarts", "Generations issued after a loss, since the start")),
+        worker_restarts_(
+            Single(registry, "kd_coordinator_worker_restarts", "Generations issued after a loss, since the start")),
         teacher_restarts_(Single(registry, "kd_coordinator_teacher_restarts", "Teachers lost, since the start")) {}
 
   void Show(const Coordinator::Counters& counters) {
@@ -85,7 +90,8 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<JobDatabase> database, JobDatabase::Open(folder + "/jobs.sqlite"));
   LocalLauncher launcher;
   RendezvousTable rendezvous;
-  CoordinatorOptions options{.folder = folder, .registry_url = flags.registry, .version = kVersion, .programs = self, .gpus = CountGpus()};
+  CoordinatorOptions options{
+      .folder = folder, .registry_url = flags.registry, .version = kVersion, .programs = self, .gpus = CountGpus()};
   options.policy.max_jobs = flags.max_jobs;
   options.policy.teacher_idle = absl::Seconds(flags.teacher_idle_s);
   options.find_teacher = [folder, registry = flags.registry](const v1::TeacherSpec& teacher) {
@@ -93,13 +99,16 @@ absl::Status Serve(const Flags& flags, const StopSignals& stop_signals) {
   };
   options.on_generation_started = [&rendezvous](const std::string& prefix) { rendezvous.Begin(prefix); };
   options.on_generation_ended = [&rendezvous](const std::string& prefix) { rendezvous.End(prefix); };
-  KD_ASSIGN_OR_RETURN(const std::unique_ptr<Coordinator> coordinator, Coordinator::Create(std::move(options), *database, launcher));
+  KD_ASSIGN_OR_RETURN(const std::unique_ptr<Coordinator> coordinator,
+                      Coordinator::Create(std::move(options), *database, launcher));
 
   const std::unique_ptr<grpc::Service> jobs = NewJobService(*coordinator), workers = NewWorkerService(*coordinator),
                                        meeting = NewRendezvousService(rendezvous);
-  KD_ASSIGN_OR_RETURN(RunningGrpcServer running, StartGrpcServer(flags.listen, {jobs.get(), workers.get(), meeting.get()}));
+  KD_ASSIGN_OR_RETURN(RunningGrpcServer running,
+                      StartGrpcServer(flags.listen, {jobs.get(), workers.get(), meeting.get()}));
   // Also when the rest cannot start: a client may be in the middle of a call.
-  const auto shut_down = absl::MakeCleanup([&running] { running.server->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100)); });
+  const auto shut_down = absl::MakeCleanup(
+      [&running] { running.server->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100)); });
   coordinator->SetAddress(running.address);
 
   const auto registry = std::make_shared<prometheus::Registry>();
@@ -140,15 +149,22 @@ int Main(int argc, char** argv) {
   const StopSignals stop_signals;
   Flags flags;
   CLI::App app{"Takes jobs, starts teachers and workers, and sees that every job ends", "kd-coordinator"};
-  app.add_option("--listen", flags.listen, "Loopback address of its services; port 0 picks a free one")->capture_default_str();
-  app.add_option("--folder", flags.folder, "Folder of jobs, logs, checkpoints and teachers; made if missing")->required();
+  app.add_option("--listen", flags.listen, "Loopback address of its services; port 0 picks a free one")
+      ->capture_default_str();
+  app.add_option("--folder", flags.folder, "Folder of jobs, logs, checkpoints and teachers; made if missing")
+      ->required();
   app.add_option("--registry", flags.registry, "URL of the registry")->capture_default_str();
-  app.add_option("--ops-listen", flags.ops_listen, "Loopback address of /metrics, /healthz and /readyz")->capture_default_str();
+  app.add_option("--ops-listen", flags.ops_listen, "Loopback address of /metrics, /healthz and /readyz")
+      ->capture_default_str();
   app.add_option("--address-file", flags.address_file, "Write the address here once it serves");
   app.add_option("--ops-address-file", flags.ops_address_file, "Write the address of /metrics here");
-  app.add_option("--max-jobs", flags.max_jobs, "Jobs that run at once")->capture_default_str()->check(CLI::Range(1, 1024));
-  app.add_option("--teacher-idle", flags.teacher_idle_s, "Seconds after which an unused teacher is stopped")->capture_default_str();
-  app.add_option("--parent", flags.parent, "Process that started this one: stop when it ends, and stop all teachers and workers then");
+  app.add_option("--max-jobs", flags.max_jobs, "Jobs that run at once")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--teacher-idle", flags.teacher_idle_s, "Seconds after which an unused teacher is stopped")
+      ->capture_default_str();
+  app.add_option("--parent", flags.parent,
+                 "Process that started this one: stop when it ends, and stop all teachers and workers then");
   return RunProgram(app, argc, argv, [&] {
     if (flags.parent != 0) StopWithParent(flags.parent);
     return Serve(flags, stop_signals);

@@ -23,7 +23,8 @@ namespace kd {
 namespace {
 
 std::string DescribeEnd(int status) {
-  if (WIFSIGNALED(status)) return absl::StrCat("was killed by signal ", WTERMSIG(status), " (", strsignal(WTERMSIG(status)), ")");
+  if (WIFSIGNALED(status))
+    return absl::StrCat("was killed by signal ", WTERMSIG(status), " (", strsignal(WTERMSIG(status)), ")");
   return absl::StrCat("exited with code ", WEXITSTATUS(status));
 }
 
@@ -53,7 +54,8 @@ absl::StatusOr<ProcessId> IdentifyProcess(int64_t pid) {
   const std::vector<std::string> fields =
       absl::StrSplit(name_end == std::string::npos ? "" : stat.substr(name_end + 2), ' ');
   ProcessId process{.pid = pid};
-  if (fields.size() < 20 || fields[0] == "Z" || fields[0] == "X" || !absl::SimpleAtoi(fields[19], &process.start_ticks)) {
+  if (fields.size() < 20 || fields[0] == "Z" || fields[0] == "X" ||
+      !absl::SimpleAtoi(fields[19], &process.start_ticks)) {
     return absl::NotFoundError(absl::StrCat("process ", pid, " has ended"));
   }
   process.boot_id = ReadFile("/proc/sys/kernel/random/boot_id").value_or("");
@@ -80,11 +82,13 @@ absl::StatusOr<ProcessId> LocalLauncher::Start(const ProcessSpec& spec) {
 
   std::vector<std::string> arguments = spec.arguments, environment = Environment(spec.environment);
   pid_t pid = 0;
-  const int error = posix_spawn(&pid, arguments[0].c_str(), &actions, &attributes, Pointers(arguments).data(), Pointers(environment).data());
+  const int error = posix_spawn(&pid, arguments[0].c_str(), &actions, &attributes, Pointers(arguments).data(),
+                                Pointers(environment).data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (error != 0) {
-    return absl::UnavailableError(absl::StrCat("cannot start ", arguments[0], " (log ", spec.log_path, "): ", strerror(error)));
+    return absl::UnavailableError(
+        absl::StrCat("cannot start ", arguments[0], " (log ", spec.log_path, "): ", strerror(error)));
   }
   absl::StatusOr<ProcessId> process = IdentifyProcess(pid);
   // It has ended already; Poll() tells how.
@@ -107,7 +111,8 @@ absl::StatusOr<ProcessId> LocalLauncher::Find(int64_t pid, const std::vector<std
   KD_ASSIGN_OR_RETURN(ProcessId process, IdentifyProcess(pid));
   // Every argument ends in a zero byte.
   const std::string command_line = ReadFile(absl::StrCat("/proc/", pid, "/cmdline")).value_or("");
-  const std::string wanted = absl::StrCat(absl::StrJoin(arguments, absl::string_view("\0", 1)), absl::string_view("\0", 1));
+  const std::string wanted =
+      absl::StrCat(absl::StrJoin(arguments, absl::string_view("\0", 1)), absl::string_view("\0", 1));
   if (!absl::StartsWith(command_line, wanted)) {
     return absl::NotFoundError(absl::StrCat("process ", pid, " is not \"", absl::StrJoin(arguments, " "), "\""));
   }

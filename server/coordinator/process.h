@@ -47,8 +47,8 @@ class Launcher {
   virtual void Signal(const ProcessId& process, int signal) = 0;
 };
 
-// Processes of this machine, each in a process group of its own: a Ctrl-C at the terminal is not theirs, and they outlive
-// their starter.
+// Processes of this machine, each in a process group of its own: a Ctrl-C at the terminal is not theirs, and they
+// outlive their starter.
 class LocalLauncher : public Launcher {
  public:
   absl::StatusOr<ProcessId> Start(const ProcessSpec& spec) override;

@@ -76,8 +76,10 @@ TEST_F(ProcessTest, AProcessIsFoundByItsNumberAndItsCommandLine) {
   while (!found.ok() && absl::Now() < deadline) found = launcher_.Find(process.pid, {"/bin/sh", "-c"});
   ASSERT_THAT(found, IsOk());
   EXPECT_EQ(*found, process);
-  EXPECT_THAT(launcher_.Find(process.pid, {"/bin/sh", "-"}), StatusIs(absl::StatusCode::kNotFound, HasSubstr("is not \"/bin/sh -\"")));
-  EXPECT_THAT(launcher_.Find(process.pid, {"/bin/sh", "-c", "another"}), StatusIs(absl::StatusCode::kNotFound, HasSubstr("another")));
+  EXPECT_THAT(launcher_.Find(process.pid, {"/bin/sh", "-"}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("is not \"/bin/sh -\"")));
+  EXPECT_THAT(launcher_.Find(process.pid, {"/bin/sh", "-c", "another"}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("another")));
   launcher_.Signal(process, SIGKILL);
   AwaitEnd(process);
   EXPECT_THAT(launcher_.Find(process.pid, {"/bin/sh"}), StatusIs(absl::StatusCode::kNotFound, HasSubstr("has ended")));

@@ -80,13 +80,15 @@ absl::StatusOr<v1::Estimate> CheckSubmission(const v1::Pair& pair, const std::st
     const absl::StatusOr<SafeTensorsFile> file = ParseSafeTensors(*teacher_weights);
     if (!file.ok()) return Annotate(file.status(), absl::StrCat("teacher.weights \"", pair.teacher().weights(), "\""));
     absl::StatusOr<v1::Detector> detector = DetectorOf(*file);
-    if (!detector.ok()) return Annotate(detector.status(), absl::StrCat("teacher.weights \"", pair.teacher().weights(), "\""));
+    if (!detector.ok())
+      return Annotate(detector.status(), absl::StrCat("teacher.weights \"", pair.teacher().weights(), "\""));
     teacher = *std::move(detector);
     KD_RETURN_IF_ERROR(CheckDetectorData("teacher", teacher, data));
   }
   if (pair.student().model().empty()) {
     if (teacher_weights == nullptr) {
-      return absl::InvalidArgumentError("student.model is missing; name one, or a teacher whose configuration the student takes");
+      return absl::InvalidArgumentError(
+          "student.model is missing; name one, or a teacher whose configuration the student takes");
     }
     base = teacher;
   } else {

@@ -30,18 +30,21 @@ absl::StatusOr<std::string> TemporaryFolderIn(const std::string& folder) {
   return pattern;
 }
 
-absl::StatusOr<std::string> Pull(const std::string& text, const std::string& fleet_folder, const std::string& registry_url) {
+absl::StatusOr<std::string> Pull(const std::string& text, const std::string& fleet_folder,
+                                 const std::string& registry_url) {
   KD_ASSIGN_OR_RETURN(const RegistryReference reference, ParseRegistryReference(text));
   KD_ASSIGN_OR_RETURN(const std::string folder, TemporaryFolderIn(fleet_folder + "/teachers"));
   const auto remove = absl::MakeCleanup([&folder] {
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);
   });
-  KD_ASSIGN_OR_RETURN(const PulledArtifact pulled, RegistryClient(registry_url).Pull(reference.repository, reference.reference, folder));
+  KD_ASSIGN_OR_RETURN(const PulledArtifact pulled,
+                      RegistryClient(registry_url).Pull(reference.repository, reference.reference, folder));
   for (const ArtifactFile& file : pulled.artifact.files) {
     if (file.name == kWeightsFile) return ReadFile(file.path);
   }
-  return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" holds no ", kWeightsFile, "; name a teacher or student that kdfleet pushed"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", text, "\" holds no ", kWeightsFile, "; name a teacher or student that kdfleet pushed"));
 }
 
 }  // namespace
@@ -55,7 +58,8 @@ absl::StatusOr<TeacherWeights> ReadTeacherWeights(const v1::TeacherSpec& teacher
   } else if (absl::StartsWith(source, "/")) {
     bytes = ReadFile(source);
   } else {
-    return absl::InvalidArgumentError(absl::StrCat("teacher.weights \"", source, "\" is a relative path, which means nothing to a fleet; "
+    return absl::InvalidArgumentError(absl::StrCat("teacher.weights \"", source,
+                                                   "\" is a relative path, which means nothing to a fleet; "
                                                    "give an absolute one, or registry://REPOSITORY:TAG"));
   }
   if (!bytes.ok()) return Annotate(bytes.status(), "teacher.weights");

@@ -17,8 +17,8 @@ struct TeacherWeights {
 };
 
 // Reads what `teacher.weights` names: an absolute path, or "registry://REPOSITORY:TAG" at `registry_url`, which passes
-// through a folder in `fleet_folder` that is removed again. NOT_FOUND: no such file or artifact. INVALID_ARGUMENT: a relative
-// path, not a file, or an artifact without model.safetensors. UNAVAILABLE: no registry there.
+// through a folder in `fleet_folder` that is removed again. NOT_FOUND: no such file or artifact. INVALID_ARGUMENT: a
+// relative path, not a file, or an artifact without model.safetensors. UNAVAILABLE: no registry there.
 absl::StatusOr<TeacherWeights> ReadTeacherWeights(const v1::TeacherSpec& teacher, const std::string& fleet_folder,
                                                   const std::string& registry_url);
 

@@ -14,7 +14,8 @@ class WorkerServiceImpl : public v1::WorkerService::Service {
   grpc::Status Join(grpc::ServerContext*, const v1::JoinRequest* request, v1::Assignment* response) override {
     return ToGrpcStatus(Take(coordinator_.Join(*request), response));
   }
-  grpc::Status Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request, v1::HeartbeatResponse* response) override {
+  grpc::Status Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request,
+                         v1::HeartbeatResponse* response) override {
     return ToGrpcStatus(Take(coordinator_.Heartbeat(*request), response));
   }
   grpc::Status CommitCheckpoint(grpc::ServerContext*, const v1::CommitCheckpointRequest* request,
@@ -38,6 +39,8 @@ class WorkerServiceImpl : public v1::WorkerService::Service {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> NewWorkerService(Coordinator& coordinator) { return std::make_unique<WorkerServiceImpl>(coordinator); }
+std::unique_ptr<grpc::Service> NewWorkerService(Coordinator& coordinator) {
+  return std::make_unique<WorkerServiceImpl>(coordinator);
+}
 
 }  // namespace kd

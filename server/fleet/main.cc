@@ -37,7 +37,8 @@ constexpr size_t kLongestQuote = 300;
 constexpr char kDefaultListen[] = "127.0.0.1:7070";
 
 struct Flags {
-  std::string folder, listen = kDefaultListen, registry_listen = "127.0.0.1:7071", ops_listen = "127.0.0.1:7072", address_file;
+  std::string folder, listen = kDefaultListen, registry_listen = "127.0.0.1:7071", ops_listen = "127.0.0.1:7072",
+                      address_file;
   std::optional<uint32_t> max_jobs, teacher_idle;
 };
 
@@ -45,16 +46,19 @@ struct Flags {
 absl::Status LockFolder(const std::string& folder) {
   const std::string path = folder + "/lock";
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (file < 0) return absl::FailedPreconditionError(absl::StrCat("cannot write in \"", folder, "\"; name another with --folder"));
+  if (file < 0)
+    return absl::FailedPreconditionError(absl::StrCat("cannot write in \"", folder, "\"; name another with --folder"));
   if (::flock(file, LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("another kd-fleet uses \"", folder, "\"; stop it, or name another folder with --folder"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("another kd-fleet uses \"", folder, "\"; stop it, or name another folder with --folder"));
 }
 
 // The last line of a log behind its first `seen` bytes.
 std::string LastLine(const std::string& path, uint64_t seen) {
   const absl::StatusOr<std::string> log = ReadFile(path);
   if (!log.ok() || log->size() <= seen) return "it wrote nothing";
-  const std::vector<absl::string_view> lines = absl::StrSplit(absl::string_view(*log).substr(seen), '\n', absl::SkipWhitespace());
+  const std::vector<absl::string_view> lines =
+      absl::StrSplit(absl::string_view(*log).substr(seen), '\n', absl::SkipWhitespace());
   return lines.empty() ? "it wrote nothing" : Shorten(lines.back(), kLongestQuote);
 }
 
@@ -67,23 +71,38 @@ uint64_t SizeOf(const std::string& path) {
 class Fleet {
  public:
   Fleet(const Flags& flags, std::string folder, std::string programs)
-      : flags_(flags), folder_(std::move(folder)), programs_(std::move(programs)), supervisor_(launcher_, Clock::Real()) {}
+      : flags_(flags),
+        folder_(std::move(folder)),
+        programs_(std::move(programs)),
+        supervisor_(launcher_, Clock::Real()) {}
   ~Fleet() { supervisor_.StopAll(kFarewell); }
 
   // CANCELLED: it was asked to stop before all was up.
   absl::Status Start(const StopSignals& stop_signals) {
     stop_signals_ = &stop_signals;
     KD_RETURN_IF_ERROR(CreateFolders(folder_ + "/logs"));
-    KD_ASSIGN_OR_RETURN(registry_, StartProgram("kd-registry", [this](const std::string& listen) {
-      return std::vector<std::string>{"--folder", folder_ + "/registry", "--listen", listen};
-    }, flags_.registry_listen, "--registry-listen"));
-    KD_ASSIGN_OR_RETURN(coordinator_, StartProgram("kd-coordinator", [this](const std::string& listen) {
-      std::vector<std::string> arguments = {"--folder", folder_, "--listen", listen, "--registry", "http://" + registry_,
-                                            "--ops-listen", flags_.ops_listen};
-      if (flags_.max_jobs.has_value()) arguments.insert(arguments.end(), {"--max-jobs", absl::StrCat(*flags_.max_jobs)});
-      if (flags_.teacher_idle.has_value()) arguments.insert(arguments.end(), {"--teacher-idle", absl::StrCat(*flags_.teacher_idle)});
-      return arguments;
-    }, flags_.listen, "--listen and --ops-listen"));
+    KD_ASSIGN_OR_RETURN(registry_, StartProgram(
+                                       "kd-registry",
+                                       [this](const std::string& listen) {
+                                         return std::vector<std::string>{"--folder", folder_ + "/registry", "--listen",
+                                                                         listen};
+                                       },
+                                       flags_.registry_listen, "--registry-listen"));
+    KD_ASSIGN_OR_RETURN(
+        coordinator_, StartProgram(
+                          "kd-coordinator",
+                          [this](const std::string& listen) {
+                            std::vector<std::string> arguments = {"--folder",     folder_,
+                                                                  "--listen",     listen,
+                                                                  "--registry",   "http://" + registry_,
+                                                                  "--ops-listen", flags_.ops_listen};
+                            if (flags_.max_jobs.has_value())
+                              arguments.insert(arguments.end(), {"--max-jobs", absl::StrCat(*flags_.max_jobs)});
+                            if (flags_.teacher_idle.has_value())
+                              arguments.insert(arguments.end(), {"--teacher-idle", absl::StrCat(*flags_.teacher_idle)});
+                            return arguments;
+                          },
+                          flags_.listen, "--listen and --ops-listen"));
     return absl::OkStatus();
   }
 
@@ -94,7 +113,8 @@ class Fleet {
 
  private:
   ProcessSpec Spec(const std::string& program, std::vector<std::string> arguments) const {
-    ProcessSpec spec{.arguments = {programs_ + "/" + program, "--parent", absl::StrCat(::getpid()), "--address-file", AddressFile(program)},
+    ProcessSpec spec{.arguments = {programs_ + "/" + program, "--parent", absl::StrCat(::getpid()), "--address-file",
+                                   AddressFile(program)},
                      .log_path = absl::StrCat(folder_, "/logs/", program, ".log")};
     spec.arguments.insert(spec.arguments.end(), arguments.begin(), arguments.end());
     return spec;
@@ -102,7 +122,8 @@ class Fleet {
   std::string AddressFile(const std::string& program) const { return absl::StrCat(folder_, "/", program, ".address"); }
 
   // Returns the address where it serves, which later restarts keep. `flags`: this program's that choose its addresses.
-  absl::StatusOr<std::string> StartProgram(const std::string& program, const std::function<std::vector<std::string>(const std::string&)>& arguments,
+  absl::StatusOr<std::string> StartProgram(const std::string& program,
+                                           const std::function<std::vector<std::string>(const std::string&)>& arguments,
                                            const std::string& listen, absl::string_view flags) {
     std::error_code ignored;
     std::filesystem::remove(AddressFile(program), ignored);
@@ -125,10 +146,12 @@ class Fleet {
     }
     if (!end.has_value()) {
       launcher_.Signal(process, SIGKILL);
-      return absl::DeadlineExceededError(absl::StrCat(program, " does not serve after ", absl::FormatDuration(kStart), "; see ", spec.log_path));
+      return absl::DeadlineExceededError(
+          absl::StrCat(program, " does not serve after ", absl::FormatDuration(kStart), "; see ", spec.log_path));
     }
-    return absl::FailedPreconditionError(absl::StrCat(program, " ", *end, " (", LastLine(spec.log_path, seen), "); its addresses are chosen by ",
-                                                      flags, ", its log is ", spec.log_path));
+    return absl::FailedPreconditionError(absl::StrCat(program, " ", *end, " (", LastLine(spec.log_path, seen),
+                                                      "); its addresses are chosen by ", flags, ", its log is ",
+                                                      spec.log_path));
   }
 
   const Flags& flags_;
@@ -151,14 +174,17 @@ absl::Status Run(const Flags& flags, const StopSignals& stop_signals) {
     Fleet fleet(flags, folder, std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string());
     KD_RETURN_IF_ERROR(fleet.Start(stop_signals));
     if (!flags.address_file.empty()) KD_RETURN_IF_ERROR(WriteFileAtomically(flags.address_file, fleet.coordinator()));
-    LogInfo("coordinator on ", fleet.coordinator(), ", registry on http://", fleet.registry(), ", all state in ", folder);
-    const std::string with = fleet.coordinator() == kDefaultListen ? "" : absl::StrCat("KD_ADDRESS=", fleet.coordinator(), " ");
-    LogInfo("Ctrl-C stops everything; next, in another terminal: ", with, "kdctl submit examples/teacher-sim.yaml --wait");
+    LogInfo("coordinator on ", fleet.coordinator(), ", registry on http://", fleet.registry(), ", all state in ",
+            folder);
+    const std::string with =
+        fleet.coordinator() == kDefaultListen ? "" : absl::StrCat("KD_ADDRESS=", fleet.coordinator(), " ");
+    LogInfo("Ctrl-C stops everything; next, in another terminal: ", with,
+            "kdctl submit examples/teacher-sim.yaml --wait");
     while (!stop_signals.WaitFor(kTick)) fleet.Tick();
     LogInfo("stopping");
   }
-  LogInfo("stopped; jobs, checkpoints, caches and students are kept in ", folder, "; go on with: kd-fleet --folder ", folder,
-          flags.listen == kDefaultListen ? "" : absl::StrCat(" --listen ", flags.listen));
+  LogInfo("stopped; jobs, checkpoints, caches and students are kept in ", folder, "; go on with: kd-fleet --folder ",
+          folder, flags.listen == kDefaultListen ? "" : absl::StrCat(" --listen ", flags.listen));
   return absl::OkStatus();
 }
 
@@ -170,11 +196,16 @@ std::string DefaultFolder() {
 int Main(int argc, char** argv) {
   const StopSignals stop_signals;
   Flags flags{.folder = DefaultFolder()};
-  CLI::App app{"Runs coordinator and registry on this machine, which start teachers and workers as jobs need them", "kd-fleet"};
-  app.add_option("--folder", flags.folder, "Folder of everything that the fleet keeps; made if missing")->envname("KD_FOLDER")->capture_default_str();
-  app.add_option("--listen", flags.listen, "Loopback address of the coordinator; port 0 picks a free one")->capture_default_str();
+  CLI::App app{"Runs coordinator and registry on this machine, which start teachers and workers as jobs need them",
+               "kd-fleet"};
+  app.add_option("--folder", flags.folder, "Folder of everything that the fleet keeps; made if missing")
+      ->envname("KD_FOLDER")
+      ->capture_default_str();
+  app.add_option("--listen", flags.listen, "Loopback address of the coordinator; port 0 picks a free one")
+      ->capture_default_str();
   app.add_option("--registry-listen", flags.registry_listen, "Loopback address of the registry")->capture_default_str();
-  app.add_option("--ops-listen", flags.ops_listen, "Loopback address of the coordinator's /metrics, /healthz and /readyz")
+  app.add_option("--ops-listen", flags.ops_listen,
+                 "Loopback address of the coordinator's /metrics, /healthz and /readyz")
       ->capture_default_str();
   app.add_option("--address-file", flags.address_file, "Write the coordinator's address here once it serves");
   app.add_option("--max-jobs", flags.max_jobs, "Jobs that run at once")->check(CLI::Range(1, 1024));

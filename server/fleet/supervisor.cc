@@ -30,8 +30,8 @@ void Supervisor::Tick() {
       child.exit = *std::move(exit);
       child.failures = clock_.Now() - child.started >= kStaysUp ? 1 : child.failures + 1;
       child.not_before = clock_.Now() + RestartDelay(child.failures);
-      LogWarning(child.name, " ", child.exit, "; starting it again in ", absl::FormatDuration(RestartDelay(child.failures)), "; its log is ",
-                 child.spec.log_path);
+      LogWarning(child.name, " ", child.exit, "; starting it again in ",
+                 absl::FormatDuration(RestartDelay(child.failures)), "; its log is ", child.spec.log_path);
     }
     if (clock_.Now() < child.not_before) continue;
     child.started = clock_.Now();

@@ -25,8 +25,8 @@ class Supervisor {
   // program does not stay up for a minute. Logs both.
   void Tick();
 
-  // Ends all programs with SIGTERM, the last one started first; what is still there after `grace` is killed. Returns when
-  // all are gone.
+  // Ends all programs with SIGTERM, the last one started first; what is still there after `grace` is killed. Returns
+  // when all are gone.
   void StopAll(absl::Duration grace);
 
  private:

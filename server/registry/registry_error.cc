@@ -13,23 +13,34 @@ constexpr absl::string_view kOciCode = "kdfleet/oci-code";
 
 int HttpStatusOf(absl::StatusCode code) {
   switch (code) {
-    case absl::StatusCode::kInvalidArgument: return 400;
+    case absl::StatusCode::kInvalidArgument:
+      return 400;
     case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kFailedPrecondition: return 404;  // The standard's answer to a manifest without its blobs.
-    case absl::StatusCode::kUnimplemented: return 405;
-    case absl::StatusCode::kAborted: return 409;
-    case absl::StatusCode::kOutOfRange: return 416;
-    case absl::StatusCode::kUnavailable: return 429;
-    case absl::StatusCode::kResourceExhausted: return 507;
-    default: return 500;
+    case absl::StatusCode::kFailedPrecondition:
+      return 404;  // The standard's answer to a manifest without its blobs.
+    case absl::StatusCode::kUnimplemented:
+      return 405;
+    case absl::StatusCode::kAborted:
+      return 409;
+    case absl::StatusCode::kOutOfRange:
+      return 416;
+    case absl::StatusCode::kUnavailable:
+      return 429;
+    case absl::StatusCode::kResourceExhausted:
+      return 507;
+    default:
+      return 500;
   }
 }
 
 absl::string_view DefaultOciCode(absl::StatusCode code) {
   switch (code) {
-    case absl::StatusCode::kUnimplemented: return "UNSUPPORTED";
-    case absl::StatusCode::kUnavailable: return "TOOMANYREQUESTS";
-    default: return "UNKNOWN";
+    case absl::StatusCode::kUnimplemented:
+      return "UNSUPPORTED";
+    case absl::StatusCode::kUnavailable:
+      return "TOOMANYREQUESTS";
+    default:
+      return "UNKNOWN";
   }
 }
 

@@ -13,7 +13,8 @@ namespace {
 
 class CacheMetrics : public prometheus::Collectable {
  public:
-  CacheMetrics(std::shared_ptr<const prometheus::Collectable> others, const ResponseStore& memory, const ResponseStore& disk)
+  CacheMetrics(std::shared_ptr<const prometheus::Collectable> others, const ResponseStore& memory,
+               const ResponseStore& disk)
       : others_(std::move(others)), memory_(memory), disk_(disk) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override {
@@ -35,8 +36,10 @@ class CacheMetrics : public prometheus::Collectable {
     using Stats = ResponseStoreStats;
     add("kd_cache_records", "Records in the tier", MetricType::Gauge, [](const Stats& s) { return s.records; });
     add("kd_cache_bytes", "Bytes of the tier's records", MetricType::Gauge, [](const Stats& s) { return s.bytes; });
-    add("kd_cache_capacity_bytes", "Budget of the tier", MetricType::Gauge, [](const Stats& s) { return s.capacity_bytes; });
-    add("kd_cache_tier_hits_total", "Records found in the tier", MetricType::Counter, [](const Stats& s) { return s.hits_total; });
+    add("kd_cache_capacity_bytes", "Budget of the tier", MetricType::Gauge,
+        [](const Stats& s) { return s.capacity_bytes; });
+    add("kd_cache_tier_hits_total", "Records found in the tier", MetricType::Counter,
+        [](const Stats& s) { return s.hits_total; });
     add("kd_cache_tier_misses_total", "Records looked for in vain", MetricType::Counter,
         [](const Stats& s) { return s.misses_total; });
     add("kd_cache_corrupt_records_total", "Records dropped because their checksum was wrong; each was computed again",

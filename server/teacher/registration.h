@@ -15,9 +15,10 @@ namespace kd {
 // Calls RegisterTeacher from a thread of its own, several times within every lease. Thread-safe.
 class TeacherRegistration {
  public:
-  // `on_dismissed` is called once, from that thread, when the coordinator does not want this process any more or has been
-  // gone for ten minutes; with the reason.
-  TeacherRegistration(const std::string& coordinator, const std::string& digest, std::function<void(const std::string&)> on_dismissed);
+  // `on_dismissed` is called once, from that thread, when the coordinator does not want this process any more or has
+  // been gone for ten minutes; with the reason.
+  TeacherRegistration(const std::string& coordinator, const std::string& digest,
+                      std::function<void(const std::string&)> on_dismissed);
   ~TeacherRegistration();
 
   // The weights are loaded and answers are served at `address`; metrics_url may be empty.

@@ -23,15 +23,20 @@ prometheus::Counter& AddCounter(prometheus::Registry& registry, const char* name
 
 }  // namespace
 
-ResponseEngine::ResponseEngine(const ResponseEngineOptions& options, Model model, ResponseStore& store, prometheus::Registry& metrics)
+ResponseEngine::ResponseEngine(const ResponseEngineOptions& options, Model model, ResponseStore& store,
+                               prometheus::Registry& metrics)
     : options_(options),
       model_(std::move(model)),
       store_(store),
       forwards_(AddCounter(metrics, "kd_teacher_forwards_total", "Views that the teacher computed")),
       hits_(AddCounter(metrics, "kd_cache_hits_total", "Responses served without running the teacher")),
       misses_(AddCounter(metrics, "kd_cache_misses_total", "Responses that had to be computed or waited for")),
-      forward_seconds_(prometheus::BuildHistogram().Name("kd_teacher_forward_seconds").Help("Time of one run of the model, a batch of views")
-                           .Register(metrics).Add({}, prometheus::Histogram::BucketBoundaries{0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5})),
+      forward_seconds_(
+          prometheus::BuildHistogram()
+              .Name("kd_teacher_forward_seconds")
+              .Help("Time of one run of the model, a batch of views")
+              .Register(metrics)
+              .Add({}, prometheus::Histogram::BucketBoundaries{0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5})),
       thread_([this] { Run(); }) {}
 
 ResponseEngine::~ResponseEngine() {
@@ -44,8 +49,8 @@ ResponseEngine::~ResponseEngine() {
 
 uint64_t ResponseEngine::forwards_total() const { return static_cast<uint64_t>(forwards_.Value()); }
 
-absl::StatusOr<EngineResponse> ResponseEngine::FromStore(const ResponseData& data, const std::string& sample, uint32_t number,
-                                                         const v1::ResponsePlan& plan) {
+absl::StatusOr<EngineResponse> ResponseEngine::FromStore(const ResponseData& data, const std::string& sample,
+                                                         uint32_t number, const v1::ResponsePlan& plan) {
   EngineResponse response;
   for (const v1::ResponsePlan::Item& item : plan.items()) {
     KD_ASSIGN_OR_RETURN(auto record, store_.Lookup(ResponseKey(data.scope, sample, number, ItemKey(item))));
@@ -57,8 +62,8 @@ absl::StatusOr<EngineResponse> ResponseEngine::FromStore(const ResponseData& dat
   return response;
 }
 
-absl::StatusOr<EngineResponse> ResponseEngine::Answer(const ResponseData& data, const std::string& sample, uint32_t number,
-                                                      const v1::ResponsePlan& plan) {
+absl::StatusOr<EngineResponse> ResponseEngine::Answer(const ResponseData& data, const std::string& sample,
+                                                      uint32_t number, const v1::ResponsePlan& plan) {
   const v1::ResponsePlan merged = MergePlans(options_.base_plan, plan);
   const std::string name = ResponseKey(data.scope, sample, number, merged.SerializeAsString());
   std::shared_ptr<Flight> flight;

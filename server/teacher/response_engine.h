@@ -51,13 +51,14 @@ class ResponseEngine {
   using Model = std::function<absl::StatusOr<std::vector<std::vector<std::string>>>(const std::vector<const Frame*>&,
                                                                                     const v1::ResponsePlan&)>;
 
-  ResponseEngine(const ResponseEngineOptions& options, Model model, ResponseStore& store, prometheus::Registry& metrics);
+  ResponseEngine(const ResponseEngineOptions& options, Model model, ResponseStore& store,
+                 prometheus::Registry& metrics);
   // Waits for the run in progress; later calls of Answer() fail with CANCELLED.
   ~ResponseEngine();
 
-  // The records of `plan` for view `number` of `sample`. Concurrent calls for one view run the model once. Blocks while the
-  // model runs. Errors: those of Dataset::Read, ViewMaker::Make and the model; a view that the model fails on fails no
-  // other.
+  // The records of `plan` for view `number` of `sample`. Concurrent calls for one view run the model once. Blocks while
+  // the model runs. Errors: those of Dataset::Read, ViewMaker::Make and the model; a view that the model fails on fails
+  // no other.
   absl::StatusOr<EngineResponse> Answer(const ResponseData& data, const std::string& sample, uint32_t number,
                                         const v1::ResponsePlan& plan);
 
@@ -70,13 +71,15 @@ class ResponseEngine {
     v1::ResponsePlan plan;
     bool done = false;
     absl::Status status;
-    // What the model gave, by tensor and selection as ItemKey(). Empty after a flight that found its answer in the store.
+    // What the model gave, by tensor and selection as ItemKey(). Empty after a flight that found its answer in the
+    // store.
     absl::flat_hash_map<std::string, std::shared_ptr<const std::string>> records;
   };
 
   absl::StatusOr<EngineResponse> FromStore(const ResponseData& data, const std::string& sample, uint32_t number,
                                            const v1::ResponsePlan& plan);
-  absl::Status Compute(const ResponseData& data, const std::string& sample, uint32_t number, const std::shared_ptr<Flight>& flight);
+  absl::Status Compute(const ResponseData& data, const std::string& sample, uint32_t number,
+                       const std::shared_ptr<Flight>& flight);
   // After the flight is done.
   static absl::StatusOr<EngineResponse> FromFlight(const Flight& flight, const v1::ResponsePlan& plan);
   void Run();

@@ -48,7 +48,8 @@ bool MayPass(const absl::Status& status) {
 
 struct ResponseStream::Impl {
   Impl(v1::StreamResponsesRequest all, std::function<absl::StatusOr<std::string>()> find, size_t limit)
-      : views(std::make_move_iterator(all.mutable_views()->begin()), std::make_move_iterator(all.mutable_views()->end())),
+      : views(std::make_move_iterator(all.mutable_views()->begin()),
+              std::make_move_iterator(all.mutable_views()->end())),
         common(WithoutViews(std::move(all))),
         address(std::move(find)),
         buffered(limit),
@@ -128,7 +129,8 @@ struct ResponseStream::Impl {
         from_cache = chunk.from_cache();
         started = true;
         if (total > kMaxResponseBytes) {
-          return absl::UnavailableError(absl::StrCat("a response of ", total, " bytes was announced, at most ", kMaxResponseBytes, " are read"));
+          return absl::UnavailableError(
+              absl::StrCat("a response of ", total, " bytes was announced, at most ", kMaxResponseBytes, " are read"));
         }
       }
       bytes += chunk.data();
@@ -136,7 +138,8 @@ struct ResponseStream::Impl {
       if (bytes.size() < total) continue;
       absl::StatusOr<std::vector<std::string>> records = SplitRecords(bytes);
       // The teacher's own DATA_LOSS means a damaged frame and stays; bytes damaged on the way are asked for again.
-      if (!records.ok()) return absl::UnavailableError(absl::StrCat("a response arrived damaged: ", records.status().message()));
+      if (!records.ok())
+        return absl::UnavailableError(absl::StrCat("a response arrived damaged: ", records.status().message()));
       absl::MutexLock lock(&mutex);
       const auto has_room = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return stop || ready.size() < buffered; };
       mutex.Await(absl::Condition(&has_room));
@@ -164,7 +167,8 @@ struct ResponseStream::Impl {
   std::thread thread;
 };
 
-ResponseStream::ResponseStream(v1::StreamResponsesRequest request, std::function<absl::StatusOr<std::string>()> address, size_t buffered)
+ResponseStream::ResponseStream(v1::StreamResponsesRequest request, std::function<absl::StatusOr<std::string>()> address,
+                               size_t buffered)
     : impl_(std::make_unique<Impl>(std::move(request), std::move(address), buffered)) {}
 
 ResponseStream::~ResponseStream() {
@@ -178,10 +182,12 @@ ResponseStream::~ResponseStream() {
 
 absl::StatusOr<StreamedResponse> ResponseStream::Next(absl::Time deadline) {
   absl::MutexLock lock(&impl_->mutex);
-  const auto ready = [impl = impl_.get()]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return !impl->ready.empty() || !impl->fatal.ok(); };
+  const auto ready = [impl = impl_.get()]()
+                         ABSL_NO_THREAD_SAFETY_ANALYSIS { return !impl->ready.empty() || !impl->fatal.ok(); };
   if (!impl_->mutex.AwaitWithDeadline(absl::Condition(&ready), deadline)) {
-    return absl::UnavailableError(absl::StrCat("no response from the teacher in time",
-                                               impl_->last_loss.ok() ? "" : absl::StrCat("; last cause: ", impl_->last_loss.message())));
+    return absl::UnavailableError(
+        absl::StrCat("no response from the teacher in time",
+                     impl_->last_loss.ok() ? "" : absl::StrCat("; last cause: ", impl_->last_loss.message())));
   }
   if (impl_->ready.empty()) return impl_->fatal;
   StreamedResponse response = std::move(impl_->ready.front());

@@ -22,11 +22,12 @@ struct StreamedResponse {
 class ResponseStream {
  public:
   // `address` is asked anew after every loss of the teacher. At most `buffered` responses wait here.
-  ResponseStream(v1::StreamResponsesRequest request, std::function<absl::StatusOr<std::string>()> address, size_t buffered = 16);
+  ResponseStream(v1::StreamResponsesRequest request, std::function<absl::StatusOr<std::string>()> address,
+                 size_t buffered = 16);
   ~ResponseStream();
 
-  // The next response, each exactly once. A lost teacher is looked for again, from the first response not yet read, until
-  // `deadline`; then UNAVAILABLE, naming the last cause. Errors that trying again cannot mend come at once.
+  // The next response, each exactly once. A lost teacher is looked for again, from the first response not yet read,
+  // until `deadline`; then UNAVAILABLE, naming the last cause. Errors that trying again cannot mend come at once.
   absl::StatusOr<StreamedResponse> Next(absl::Time deadline);
 
  private:

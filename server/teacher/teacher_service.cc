@@ -95,17 +95,19 @@ class Service final : public v1::Teacher::Service {
 
   absl::Status Check(const v1::StreamResponsesRequest& request, const ResponseData& data) const {
     if (request.teacher_digest() != options_.digest) {
-      return absl::FailedPreconditionError(absl::StrCat("this teacher is ", options_.digest, ", not ", request.teacher_digest(),
+      return absl::FailedPreconditionError(absl::StrCat("this teacher is ", options_.digest, ", not ",
+                                                        request.teacher_digest(),
                                                         "; ask the coordinator for the right one"));
     }
     if (!request.dataset_digest().empty() && request.dataset_digest() != data.scope.dataset_digest) {
-      return absl::FailedPreconditionError(absl::StrCat("data set \"", request.data().root(), "\" is ", data.scope.dataset_digest,
-                                                        " here and ", request.dataset_digest(),
-                                                        " at the worker; both must read the same files with the same settings"));
+      return absl::FailedPreconditionError(absl::StrCat(
+          "data set \"", request.data().root(), "\" is ", data.scope.dataset_digest, " here and ",
+          request.dataset_digest(), " at the worker; both must read the same files with the same settings"));
     }
     for (const v1::ViewRef& view : request.views()) {
       if (view.view() > request.data().views()) {
-        return absl::InvalidArgumentError(absl::StrCat("frame ", view.sample(), " view ", view.view(), ": the job has views 0..", request.data().views()));
+        return absl::InvalidArgumentError(absl::StrCat("frame ", view.sample(), " view ", view.view(),
+                                                       ": the job has views 0..", request.data().views()));
       }
     }
     return absl::OkStatus();
@@ -122,18 +124,19 @@ class Service final : public v1::Teacher::Service {
     const absl::Cleanup abandon = [&work] { work->abandoned = true; };
     const uint32_t wanted = request.window() == 0 ? options_.window : request.window();
     const int window = static_cast<int>(std::clamp(wanted, 1u, std::max(1u, options_.threads / 2)));
-    // Answers worked on ahead of the wire, in order. A slow reader stops its own stream only: nothing is started beyond the
-    // window.
+    // Answers worked on ahead of the wire, in order. A slow reader stops its own stream only: nothing is started beyond
+    // the window.
     std::deque<std::future<absl::StatusOr<EngineResponse>>> ahead;
     int started = 0;
     for (int index = 0; index < request.views_size(); ++index) {
       while (started < request.views_size() && started < index + window) {
         const v1::ViewRef& view = request.views(started++);
-        ahead.push_back(pool_.Submit([this, work, sample = view.sample(),
-                                      number = view.view() + request.view_offset()]() -> absl::StatusOr<EngineResponse> {
-          if (work->abandoned) return absl::CancelledError("the worker closed the stream");
-          return engine_.Answer(*work->data, sample, number, work->plan);
-        }));
+        ahead.push_back(
+            pool_.Submit([this, work, sample = view.sample(),
+                          number = view.view() + request.view_offset()]() -> absl::StatusOr<EngineResponse> {
+              if (work->abandoned) return absl::CancelledError("the worker closed the stream");
+              return engine_.Answer(*work->data, sample, number, work->plan);
+            }));
       }
       absl::StatusOr<EngineResponse> response = ahead.front().get();
       ahead.pop_front();
@@ -144,7 +147,8 @@ class Service final : public v1::Teacher::Service {
     return absl::OkStatus();
   }
 
-  static absl::Status Send(uint32_t index, const EngineResponse& response, grpc::ServerWriter<v1::ResponseChunk>& writer) {
+  static absl::Status Send(uint32_t index, const EngineResponse& response,
+                           grpc::ServerWriter<v1::ResponseChunk>& writer) {
     uint64_t total = 0;
     for (const auto& record : response.records) total += record->size();
     v1::ResponseChunk chunk;
@@ -188,15 +192,17 @@ struct TeacherServer::Impl {
   std::unique_ptr<grpc::Server> server;
 };
 
-TeacherServer::TeacherServer(std::unique_ptr<Impl> impl, std::string address) : impl_(std::move(impl)), address_(std::move(address)) {}
+TeacherServer::TeacherServer(std::unique_ptr<Impl> impl, std::string address)
+    : impl_(std::move(impl)), address_(std::move(address)) {}
 
 TeacherServer::~TeacherServer() {
   // Streams in progress get a moment to notice.
   impl_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
 }
 
-absl::StatusOr<std::unique_ptr<TeacherServer>> TeacherServer::Start(const TeacherServerOptions& options, ResponseEngine& engine,
-                                                                    const ResponseStore& memory, const ResponseStore& disk) {
+absl::StatusOr<std::unique_ptr<TeacherServer>> TeacherServer::Start(const TeacherServerOptions& options,
+                                                                    ResponseEngine& engine, const ResponseStore& memory,
+                                                                    const ResponseStore& disk) {
   auto impl = std::make_unique<Impl>(std::max(1u, options.threads));
   impl->service = std::make_unique<Service>(options, engine, memory, disk, impl->pool);
   KD_ASSIGN_OR_RETURN(RunningGrpcServer running, StartGrpcServer(options.listen, {impl->service.get()}));

@@ -30,8 +30,9 @@ class TeacherServer {
  public:
   // `stores` are shown by GetCacheStats, named "memory" and "disk"; all references must outlive the server.
   // UNAVAILABLE: the address cannot be bound.
-  static absl::StatusOr<std::unique_ptr<TeacherServer>> Start(const TeacherServerOptions& options, ResponseEngine& engine,
-                                                              const ResponseStore& memory, const ResponseStore& disk);
+  static absl::StatusOr<std::unique_ptr<TeacherServer>> Start(const TeacherServerOptions& options,
+                                                              ResponseEngine& engine, const ResponseStore& memory,
+                                                              const ResponseStore& disk);
   ~TeacherServer();
 
   // "127.0.0.1:40123".

@@ -61,7 +61,8 @@ v1::ResponsePlan BasePlan() {
 // Writes the view's checksum into records of a few hundred KiB, so that responses span chunks.
 class CountingModel {
  public:
-  absl::StatusOr<std::vector<std::vector<std::string>>> Answer(const std::vector<const Frame*>& views, const v1::ResponsePlan& plan) {
+  absl::StatusOr<std::vector<std::vector<std::string>>> Answer(const std::vector<const Frame*>& views,
+                                                               const v1::ResponsePlan& plan) {
     std::vector<std::vector<std::string>> answers;
     for (const Frame* view : views) {
       const uint32_t checksum = ViewChecksum(*view);
@@ -80,7 +81,8 @@ class CountingModel {
         if (item.selection() == v1::SELECTION_PIVOTAL) header.add_shape(kCells);
         std::vector<uint32_t> indices;
         for (uint32_t i = 0; item.selection() == v1::SELECTION_PIVOTAL && i < kCells; ++i) indices.push_back(i);
-        records.push_back(*EncodeRecord(header, indices, std::vector<float>(item.selection() == v1::SELECTION_PIVOTAL ? 2 * kCells : kCells, 1)));
+        records.push_back(*EncodeRecord(
+            header, indices, std::vector<float>(item.selection() == v1::SELECTION_PIVOTAL ? 2 * kCells : kCells, 1)));
       }
     }
     return answers;
@@ -94,7 +96,9 @@ class CountingModel {
 class TeacherTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_THAT(WriteSimulatedKitti({.root = folder_ / "sim", .train_frames = kFrames, .val_frames = 0, .seed = 4}, nullptr), IsOk());
+    ASSERT_THAT(
+        WriteSimulatedKitti({.root = folder_ / "sim", .train_frames = kFrames, .val_frames = 0, .seed = 4}, nullptr),
+        IsOk());
     memory_ = NewMemoryResponseStore(64 << 20);
     disk_ = *OpenRocksDbResponseStore(folder_ / "cache", uint64_t{1} << 30);
     Start();
@@ -106,7 +110,10 @@ class TeacherTest : public ::testing::Test {
     registry_ = std::make_unique<prometheus::Registry>();
     engine_ = std::make_unique<ResponseEngine>(
         ResponseEngineOptions{.max_batch = 3, .base_plan = BasePlan()},
-        [this](const std::vector<const Frame*>& views, const v1::ResponsePlan& plan) { return model_.Answer(views, plan); }, *store_, *registry_);
+        [this](const std::vector<const Frame*>& views, const v1::ResponsePlan& plan) {
+          return model_.Answer(views, plan);
+        },
+        *store_, *registry_);
     server_ = *TeacherServer::Start({.digest = kDigest, .window = 4}, *engine_, *memory_, *disk_);
   }
   void Stop() {
@@ -402,7 +409,8 @@ TEST_F(TeacherTest, StreamsAnOrderThatNoSingleMessageHolds) {
 class DamagingTeacher final : public v1::Teacher::Service {
  public:
   explicit DamagingTeacher(std::string sound) : sound_(std::move(sound)) {}
-  grpc::Status StreamResponses(grpc::ServerContext*, const v1::StreamResponsesRequest*, grpc::ServerWriter<v1::ResponseChunk>* writer) override {
+  grpc::Status StreamResponses(grpc::ServerContext*, const v1::StreamResponsesRequest*,
+                               grpc::ServerWriter<v1::ResponseChunk>* writer) override {
     v1::ResponseChunk chunk;
     chunk.set_data(next < damaged.size() ? damaged[next++] : sound_);
     chunk.set_total_bytes(announced == 0 ? chunk.data().size() : announced);
@@ -448,12 +456,14 @@ TEST_F(TeacherTest, AnotherTeacherOrDataSetIsRefusedWithBothNames) {
   {
     ResponseStream stream(request, Address());
     EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)),
-                StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::AllOf(HasSubstr("sha256:other"), HasSubstr(kDigest))));
+                StatusIs(absl::StatusCode::kFailedPrecondition,
+                         ::testing::AllOf(HasSubstr("sha256:other"), HasSubstr(kDigest))));
   }
   request.set_teacher_digest(kDigest);
   request.set_dataset_digest("sha256:else");
   ResponseStream stream(request, Address());
-  EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("sha256:else")));
+  EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("sha256:else")));
 }
 
 TEST_F(TeacherTest, PastesWhatTheWorkerPastesAndRefusesAWorkerWithAnotherDatabase) {
@@ -486,8 +496,8 @@ TEST_F(TeacherTest, PastesWhatTheWorkerPastesAndRefusesAWorkerWithAnotherDatabas
   EXPECT_EQ(ReadAll(request), 0);
   ResponseStream stream(before, Address());
   EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)),
-              StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::AllOf(HasSubstr(before.dataset_digest()),
-                                                                               HasSubstr(request.dataset_digest()))));
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       ::testing::AllOf(HasSubstr(before.dataset_digest()), HasSubstr(request.dataset_digest()))));
 }
 
 TEST_F(TeacherTest, BadRequestsAreRefused) {
@@ -495,24 +505,29 @@ TEST_F(TeacherTest, BadRequestsAreRefused) {
   request.mutable_views(0)->set_view(9);
   {
     ResponseStream stream(request, Address());
-    EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("views 0..1")));
+    EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("views 0..1")));
   }
   request = Request(1, 1);
   request.mutable_views(0)->set_sample("999999");
   {
     ResponseStream stream(request, Address());
-    EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kNotFound, HasSubstr("999999")));
+    EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)),
+                StatusIs(absl::StatusCode::kNotFound, HasSubstr("999999")));
   }
   request = Request(1, 1);
   request.clear_plan();
   ResponseStream stream(request, Address());
-  EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("plan is empty")));
+  EXPECT_THAT(stream.Next(absl::Now() + absl::Seconds(30)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("plan is empty")));
 }
 
 TEST_F(TeacherTest, ALostTeacherThatStaysAwayIsNamedAtTheDeadline) {
   const v1::StreamResponsesRequest request = Request(1, 1);
-  ResponseStream stream(request, []() -> absl::StatusOr<std::string> { return absl::UnavailableError("no teacher is registered"); });
-  EXPECT_THAT(stream.Next(absl::Now() + absl::Milliseconds(300)), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("no teacher is registered")));
+  ResponseStream stream(
+      request, []() -> absl::StatusOr<std::string> { return absl::UnavailableError("no teacher is registered"); });
+  EXPECT_THAT(stream.Next(absl::Now() + absl::Milliseconds(300)),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("no teacher is registered")));
 }
 
 TEST_F(TeacherTest, TheNegativeControlAnswersAnotherView) {

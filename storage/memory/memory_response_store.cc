@@ -59,9 +59,8 @@ class MemoryResponseStore : public ResponseStore {
   absl::Status Insert(absl::string_view key, std::shared_ptr<const std::string> record) override {
     absl::MutexLock lock(&mutex_);
     if (record->size() > stats_.capacity_bytes) {
-      return absl::ResourceExhaustedError(absl::StrCat("a record of ", record->size(),
-                                                       " bytes is larger than the memory tier (", stats_.capacity_bytes,
-                                                       " bytes)"));
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "a record of ", record->size(), " bytes is larger than the memory tier (", stats_.capacity_bytes, " bytes)"));
     }
     if (const auto found = index_.find(key); found != index_.end()) {
       Remove(found->second);

@@ -103,7 +103,8 @@ absl::StatusOr<Manifest> ParseManifest(absl::string_view bytes, absl::string_vie
   if (version == document.end() || *version != 2) return Invalid("schemaVersion", "must be 2");
   KD_ASSIGN_OR_RETURN(const std::string own_type, OptionalString(document, "", "mediaType"));
   if (!own_type.empty() && own_type != media_type) {
-    return Invalid("mediaType", absl::StrCat("is \"", absl::CEscape(own_type.substr(0, kShownBytes)), "\" but it was sent as ", media_type));
+    return Invalid("mediaType", absl::StrCat("is \"", absl::CEscape(own_type.substr(0, kShownBytes)),
+                                             "\" but it was sent as ", media_type));
   }
   KD_ASSIGN_OR_RETURN(manifest.artifact_type, OptionalString(document, "", "artifactType"));
   KD_ASSIGN_OR_RETURN(manifest.annotations, Annotations(document, ""));

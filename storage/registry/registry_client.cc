@@ -59,17 +59,24 @@ std::string RefusalText(const HttpAnswer& answer) {
 
 absl::StatusCode CodeOf(int http_status) {
   switch (http_status) {
-    case 404: return absl::StatusCode::kNotFound;
+    case 404:
+      return absl::StatusCode::kNotFound;
     case 401:
-    case 403: return absl::StatusCode::kPermissionDenied;
-    case 409: return absl::StatusCode::kAborted;
+    case 403:
+      return absl::StatusCode::kPermissionDenied;
+    case 409:
+      return absl::StatusCode::kAborted;
     case 413:
-    case 507: return absl::StatusCode::kResourceExhausted;
+    case 507:
+      return absl::StatusCode::kResourceExhausted;
     case 429:
     case 502:
-    case 503: return absl::StatusCode::kUnavailable;
-    case 504: return absl::StatusCode::kDeadlineExceeded;
-    default: return http_status >= 500 ? absl::StatusCode::kInternal : absl::StatusCode::kInvalidArgument;
+    case 503:
+      return absl::StatusCode::kUnavailable;
+    case 504:
+      return absl::StatusCode::kDeadlineExceeded;
+    default:
+      return http_status >= 500 ? absl::StatusCode::kInternal : absl::StatusCode::kInvalidArgument;
   }
 }
 

@@ -132,8 +132,8 @@ class RocksDbResponseStore : public ResponseStore {
       if (status.IsNotFound()) return absl::NotFoundError("not on disk");
       ++counts_.corrupt_total;
     }
-    LogWarning("dropped a damaged record from the response cache \"", folder_, "\": ",
-               status.ok() ? "its checksum is wrong" : status.ToString(), "; it will be computed again");
+    LogWarning("dropped a damaged record from the response cache \"", folder_,
+               "\": ", status.ok() ? "its checksum is wrong" : status.ToString(), "; it will be computed again");
     Drop(key);
     return absl::NotFoundError("the record on disk was damaged");
   }
@@ -198,15 +198,15 @@ class RocksDbResponseStore : public ResponseStore {
     counts_.read_only = true;
     LogError("the response cache \"", folder_, "\" is read-only from now on: ", status.ToString(),
              "; answers go on without it: free space on its disk and restart the teacher");
-    return absl::ResourceExhaustedError(absl::StrCat("the response cache \"", folder_, "\" cannot be written: ",
-                                                     status.ToString(), "; free space on its disk"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the response cache \"", folder_, "\" cannot be written: ", status.ToString(), "; free space on its disk"));
   }
 
   const std::unique_ptr<rocksdb::DB> db_;
   const std::vector<rocksdb::ColumnFamilyHandle*> families_;
   const std::string folder_;
-  // One writer at a time, so that the order below and the database change alike; lookups never wait for it. Taken before
-  // mutex_.
+  // One writer at a time, so that the order below and the database change alike; lookups never wait for it. Taken
+  // before mutex_.
   absl::Mutex write_mutex_;
   mutable absl::Mutex mutex_;
   // All but records and bytes, which are the order's.
@@ -272,8 +272,8 @@ absl::StatusOr<std::unique_ptr<ResponseStore>> OpenRocksDbResponseStore(const st
                                                               {"age", family_options}};
   const rocksdb::Status status = rocksdb::DB::Open(rocksdb::DBOptions(options), folder, names, &families, &db);
   const bool opened =
-      status.ok() ||
-      (IsDiskFull(status) && rocksdb::DB::OpenForReadOnly(rocksdb::DBOptions(options), folder, names, &families, &db).ok());
+      status.ok() || (IsDiskFull(status) &&
+                      rocksdb::DB::OpenForReadOnly(rocksdb::DBOptions(options), folder, names, &families, &db).ok());
   if (!opened) return OpenError(folder, status);
   return std::make_unique<RocksDbResponseStore>(std::unique_ptr<rocksdb::DB>(db), std::move(families), folder,
                                                 capacity_bytes, status);

@@ -17,13 +17,13 @@
 
 namespace kd {
 
-// Opens or creates the store in `folder`. When the records outgrow `capacity_bytes`, the least recently used go; uses are
-// remembered since the start, before that the order of insertion counts. The files may outgrow the budget for a while:
-// space is given back by compaction in the background. Inserts are not synced one by one: they survive the end of the
-// process, and what a power loss takes is computed again.
-// On a full disk a store that is there opens read-only (stats().read_only) and its records are served.
-// FAILED_PRECONDITION: another process has it open. DATA_LOSS: the folder is damaged; it is only a cache and may be
-// deleted. RESOURCE_EXHAUSTED: the disk is full and there is no store yet. PERMISSION_DENIED, UNAVAILABLE: the folder cannot be used.
+// Opens or creates the store in `folder`. When the records outgrow `capacity_bytes`, the least recently used go; uses
+// are remembered since the start, before that the order of insertion counts. The files may outgrow the budget for a
+// while: space is given back by compaction in the background. Inserts are not synced one by one: they survive the end
+// of the process, and what a power loss takes is computed again. On a full disk a store that is there opens read-only
+// (stats().read_only) and its records are served. FAILED_PRECONDITION: another process has it open. DATA_LOSS: the
+// folder is damaged; it is only a cache and may be deleted. RESOURCE_EXHAUSTED: the disk is full and there is no store
+// yet. PERMISSION_DENIED, UNAVAILABLE: the folder cannot be used.
 absl::StatusOr<std::unique_ptr<ResponseStore>> OpenRocksDbResponseStore(const std::string& folder,
                                                                         uint64_t capacity_bytes);
 

@@ -19,7 +19,8 @@ const char* const kMigrations[] = {
     "CREATE INDEX jobs_by_name ON jobs(name, number);"
     "CREATE TABLE events(job TEXT NOT NULL, sequence INTEGER NOT NULL, event BLOB NOT NULL, PRIMARY KEY(job, sequence))"
     " WITHOUT ROWID;"
-    "CREATE TABLE processes(name TEXT NOT NULL, pid INTEGER NOT NULL, start_ticks INTEGER NOT NULL, boot_id TEXT NOT NULL,"
+    "CREATE TABLE processes(name TEXT NOT NULL, pid INTEGER NOT NULL, start_ticks INTEGER NOT NULL, boot_id TEXT NOT "
+    "NULL,"
     " PRIMARY KEY(name, pid)) WITHOUT ROWID;",
 };
 constexpr int kEventsRead = 1000;
@@ -35,7 +36,8 @@ absl::Status ToStatus(sqlite3* handle, absl::string_view doing) {
       return absl::DataLossError(absl::StrCat(message, "; restore the file from a backup"));
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      return absl::FailedPreconditionError(absl::StrCat(message, "; another coordinator uses this folder: stop it or choose another"));
+      return absl::FailedPreconditionError(
+          absl::StrCat(message, "; another coordinator uses this folder: stop it or choose another"));
     case SQLITE_CONSTRAINT:
       return absl::AlreadyExistsError(message);
     default:
@@ -137,12 +139,14 @@ bool HasEnded(const v1::JobRecord& record) { return record.job().has_ended(); }
 
 absl::StatusOr<std::unique_ptr<JobDatabase>> JobDatabase::Open(const std::string& path) {
   sqlite3* handle = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  const int code =
+      sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   std::unique_ptr<JobDatabase> database(new JobDatabase(handle));
   if (code != SQLITE_OK) return ToStatus(handle, absl::StrCat("opening ", path));
   absl::MutexLock lock(&database->mutex_);
   // The lock is taken by the first statement that writes and kept until the end of the process.
-  for (const char* pragma : {"PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "BEGIN EXCLUSIVE", "COMMIT"}) {
+  for (const char* pragma : {"PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL",
+                             "BEGIN EXCLUSIVE", "COMMIT"}) {
     KD_RETURN_IF_ERROR(Annotate(Execute(handle, pragma), path));
   }
   KD_RETURN_IF_ERROR(Annotate(database->Migrate(), path));
@@ -159,8 +163,8 @@ absl::Status JobDatabase::Migrate() {
     version = query.Number(0);
   }
   if (version > kVersion) {
-    return absl::FailedPreconditionError(absl::StrCat("the job database has schema ", version, ", this program knows ", kVersion,
-                                                      "; run the newer kdfleet that wrote it"));
+    return absl::FailedPreconditionError(absl::StrCat("the job database has schema ", version, ", this program knows ",
+                                                      kVersion, "; run the newer kdfleet that wrote it"));
   }
   Transaction transaction(handle_);
   KD_RETURN_IF_ERROR(transaction.Begin());
@@ -184,8 +188,12 @@ absl::Status JobDatabase::Write(const v1::JobRecord& record, const std::optional
   const v1::Job& job = record.job();
   if (is_new) {
     Statement insert(handle_, "INSERT INTO jobs(id, request_id, name, ended, record) VALUES(?, ?, ?, ?, ?)");
-    KD_RETURN_IF_ERROR(insert.Text(job.id()).TextOrNull(record.request_id()).Text(job.pair().metadata().name())
-                           .Int(HasEnded(record)).Blob(record.SerializeAsString()).Run());
+    KD_RETURN_IF_ERROR(insert.Text(job.id())
+                           .TextOrNull(record.request_id())
+                           .Text(job.pair().metadata().name())
+                           .Int(HasEnded(record))
+                           .Blob(record.SerializeAsString())
+                           .Run());
   } else {
     Statement update(handle_, "UPDATE jobs SET ended = ?, record = ? WHERE id = ?");
     KD_RETURN_IF_ERROR(update.Int(HasEnded(record)).Blob(record.SerializeAsString()).Text(job.id()).Run());
@@ -200,7 +208,8 @@ absl::Status JobDatabase::Write(const v1::JobRecord& record, const std::optional
   return transaction.Commit();
 }
 
-absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Select(const std::string& clause, const std::vector<std::string>& arguments) {
+absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Select(const std::string& clause,
+                                                               const std::vector<std::string>& arguments) {
   absl::MutexLock lock(&mutex_);
   Statement query(handle_, absl::StrCat("SELECT record, id FROM jobs ", clause));
   for (const std::string& argument : arguments) query.Text(argument);
@@ -208,13 +217,17 @@ absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Select(const std::string
   while (true) {
     KD_ASSIGN_OR_RETURN(const bool row, query.Step());
     if (!row) return records;
-    KD_ASSIGN_OR_RETURN(records.emplace_back(), Parse<v1::JobRecord>(query.Column(0), absl::StrCat("job ", query.Column(1))));
+    KD_ASSIGN_OR_RETURN(records.emplace_back(),
+                        Parse<v1::JobRecord>(query.Column(0), absl::StrCat("job ", query.Column(1))));
   }
 }
 
-absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Unfinished() { return Select("WHERE ended = 0 ORDER BY number", {}); }
+absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Unfinished() {
+  return Select("WHERE ended = 0 ORDER BY number", {});
+}
 
-absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Newest(uint32_t limit, const std::string& name, const std::string& before) {
+absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Newest(uint32_t limit, const std::string& name,
+                                                               const std::string& before) {
   std::vector<std::string> conditions, arguments;
   if (!name.empty()) {
     conditions.push_back("name = ?");
@@ -226,7 +239,8 @@ absl::StatusOr<std::vector<v1::JobRecord>> JobDatabase::Newest(uint32_t limit, c
     conditions.push_back("number < (SELECT number FROM jobs WHERE id = ?)");
     arguments.push_back(before);
   }
-  return Select(absl::StrCat(conditions.empty() ? "" : "WHERE ", absl::StrJoin(conditions, " AND "), " ORDER BY number DESC LIMIT ", limit),
+  return Select(absl::StrCat(conditions.empty() ? "" : "WHERE ", absl::StrJoin(conditions, " AND "),
+                             " ORDER BY number DESC LIMIT ", limit),
                 arguments);
 }
 
@@ -254,7 +268,8 @@ absl::StatusOr<uint64_t> JobDatabase::NextNumber() {
 absl::StatusOr<std::vector<v1::JobEvent>> JobDatabase::Events(const std::string& id) {
   absl::MutexLock lock(&mutex_);
   Statement query(handle_, absl::StrCat("SELECT event, sequence FROM (SELECT event, sequence FROM events WHERE job = ?"
-                                        " ORDER BY sequence DESC LIMIT ", kEventsRead, ") ORDER BY sequence"));
+                                        " ORDER BY sequence DESC LIMIT ",
+                                        kEventsRead, ") ORDER BY sequence"));
   query.Text(id);
   std::vector<v1::JobEvent> events;
   while (true) {
@@ -269,7 +284,11 @@ absl::StatusOr<std::vector<v1::JobEvent>> JobDatabase::Events(const std::string&
 absl::Status JobDatabase::PutProcess(const ProcessRow& process) {
   absl::MutexLock lock(&mutex_);
   Statement insert(handle_, "INSERT OR REPLACE INTO processes(name, pid, start_ticks, boot_id) VALUES(?, ?, ?, ?)");
-  return insert.Text(process.name).Int(process.pid).Int(static_cast<int64_t>(process.start_ticks)).Text(process.boot_id).Run();
+  return insert.Text(process.name)
+      .Int(process.pid)
+      .Int(static_cast<int64_t>(process.start_ticks))
+      .Text(process.boot_id)
+      .Run();
 }
 
 absl::Status JobDatabase::RemoveProcess(const std::string& name, int64_t pid) {

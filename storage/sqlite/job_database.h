@@ -17,8 +17,8 @@ struct sqlite3;
 
 namespace kd {
 
-// A process of the fleet that outlives the coordinator which started it. `start_ticks` and `boot_id` tell it from a later
-// process with the same number (server/coordinator/process.h).
+// A process of the fleet that outlives the coordinator which started it. `start_ticks` and `boot_id` tell it from a
+// later process with the same number (server/coordinator/process.h).
 struct ProcessRow {
   // "JOB/GENERATION/RANK" or "teacher/DIGEST".
   std::string name;
@@ -27,12 +27,12 @@ struct ProcessRow {
   std::string boot_id;
 };
 
-// Thread-safe. Exactly one connection: a second opener is refused. What a call wrote has reached the disk when it returns
-// (WAL, synchronous=FULL). Errors of the disk: RESOURCE_EXHAUSTED (full), DATA_LOSS (damaged), UNAVAILABLE.
+// Thread-safe. Exactly one connection: a second opener is refused. What a call wrote has reached the disk when it
+// returns (WAL, synchronous=FULL). Errors of the disk: RESOURCE_EXHAUSTED (full), DATA_LOSS (damaged), UNAVAILABLE.
 class JobDatabase {
  public:
-  // Creates the file when it is missing and brings an older schema up to date. FAILED_PRECONDITION: another process has it,
-  // or it was written by a newer version.
+  // Creates the file when it is missing and brings an older schema up to date. FAILED_PRECONDITION: another process has
+  // it, or it was written by a newer version.
   static absl::StatusOr<std::unique_ptr<JobDatabase>> Open(const std::string& path);
   ~JobDatabase();
 
@@ -43,7 +43,8 @@ class JobDatabase {
 
   // In the order of submission.
   absl::StatusOr<std::vector<v1::JobRecord>> Unfinished();
-  // Newest first; `name` empty: of every name. `before` not empty: only jobs older than this one. NOT_FOUND: no such job.
+  // Newest first; `name` empty: of every name. `before` not empty: only jobs older than this one. NOT_FOUND: no such
+  // job.
   absl::StatusOr<std::vector<v1::JobRecord>> Newest(uint32_t limit, const std::string& name, const std::string& before);
   absl::StatusOr<std::optional<v1::JobRecord>> Find(const std::string& id);
   absl::StatusOr<std::optional<v1::JobRecord>> FindRequest(const std::string& request_id);
@@ -60,7 +61,8 @@ class JobDatabase {
   explicit JobDatabase(sqlite3* handle) : handle_(handle) {}
   absl::Status Migrate();
   absl::Status Write(const v1::JobRecord& record, const std::optional<v1::JobEvent>& event, bool is_new);
-  absl::StatusOr<std::vector<v1::JobRecord>> Select(const std::string& clause, const std::vector<std::string>& arguments);
+  absl::StatusOr<std::vector<v1::JobRecord>> Select(const std::string& clause,
+                                                    const std::vector<std::string>& arguments);
 
   absl::Mutex mutex_;
   sqlite3* const handle_;

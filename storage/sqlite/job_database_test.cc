@@ -103,7 +103,8 @@ TEST_F(JobDatabaseTest, ARequestIdIsUsedOnce) {
 }
 
 TEST_F(JobDatabaseTest, UpdatingAJobThatIsNotThereChangesNothing) {
-  EXPECT_THAT(database_->Update(Record("half-9", ""), Event("x")), StatusIs(absl::StatusCode::kNotFound, HasSubstr("half-9")));
+  EXPECT_THAT(database_->Update(Record("half-9", ""), Event("x")),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("half-9")));
   EXPECT_THAT(*database_->Events("half-9"), IsEmpty());
 }
 
@@ -119,7 +120,8 @@ TEST_F(JobDatabaseTest, RemembersProcesses) {
 }
 
 TEST_F(JobDatabaseTest, ASecondOpenerIsRefused) {
-  EXPECT_THAT(JobDatabase::Open(path_), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another coordinator")));
+  EXPECT_THAT(JobDatabase::Open(path_),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another coordinator")));
 }
 
 TEST(JobDatabaseFileTest, AFileOfOtherContentIsRefused) {
