@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "models/all_cores.h"
 #include "models/folded_norm.h"
 #include "models/gathered_product.h"
 #include "models/sparse_product.h"

@@ -1,10 +1,8 @@
 #include "models/sparse_product.h"
 
-#include <algorithm>
-#include <atomic>
 #include <vector>
 
-#include "ATen/Parallel.h"
+#include "models/all_cores.h"
 #include "ops/sparse_conv.h"
 
 namespace kd {
@@ -28,18 +26,6 @@ Tensor Multiply(const Rulebook& pairs, const Tensor& input, const PackedWeights&
 }
 
 }  // namespace
-
-void OnAllCores(int64_t count, absl::FunctionRef<void(int64_t, int64_t)> body) {
-  // Sites are not spread evenly, so threads fetch many small parts instead of one half each.
-  constexpr int64_t kPartsPerThread = 16;
-  const int64_t threads = at::get_num_threads();
-  const int64_t part = std::max<int64_t>(1, count / (threads * kPartsPerThread));
-  std::atomic<int64_t> next = 0;
-  at::parallel_for(0, std::min(threads, count), 1, [&](int64_t, int64_t) {
-    for (int64_t begin = next.fetch_add(part); begin < count; begin = next.fetch_add(part))
-      body(begin, std::min(begin + part, count));
-  });
-}
 
 Tensor SparseProduct::Forward(const Tensor& features, const Tensor& weight, const std::optional<Tensor>& bias) const {
   const PackedWeights packed(weight.data_ptr<float>(), pairs->volume, in_channels, out_channels, StridesOf(*this));

@@ -5,14 +5,10 @@
 #include <cstdint>
 #include <optional>
 
-#include "absl/functional/function_ref.h"
 #include "ops/sparse_rulebook.h"
 #include "torch/torch.h"
 
 namespace kd {
-
-// Spreads over LibTorch's threads.
-void OnAllCores(int64_t count, absl::FunctionRef<void(int64_t, int64_t)> body);
 
 // One convolution. Features and gradients are rows x channels; the weight is (Cout, kz, ky, kx, Cin), contiguous, and a
 // 1x1x1 one is read as (Cin, Cout). Holds no data: rulebooks must outlive it.
