@@ -44,10 +44,7 @@ Tensor SparseProduct::WeightGradient(const Tensor& features, const Tensor& gradi
   Tensor by_position = torch::empty({pairs->volume, in_channels, out_channels}, features.options());
   const float *const from = features.data_ptr<float>(), *const up = gradient.data_ptr<float>();
   float* const to = by_position.data_ptr<float>();
-  OnAllCores(pairs->volume, [&](int64_t begin, int64_t end) {
-    SparseConvWeightGradient(*pairs, from, in_channels, up, out_channels, to, static_cast<int32_t>(begin),
-                             static_cast<int32_t>(end));
-  });
+  SparseConvWeightGradient(*pairs, from, in_channels, up, out_channels, to, OnAllCores);
   if (pairs->volume == 1) return by_position.view(weight.sizes());
   return by_position.permute({2, 0, 1}).reshape(weight.sizes());
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 namespace kd {
 namespace {
@@ -214,8 +215,13 @@ struct GradientCall {
   int64_t in_channels;
   const float* grad_output;
   int64_t out_channels;
-  float* gradient;
-  int32_t begin, end;
+
+  // Of the sums of one position, filled up to whole blocks of registers.
+  template <typename Unit>
+  int64_t in_width() const {
+    return RoundUp(in_channels, Unit::kRows);
+  }
+  int64_t out_width() const { return RoundUp(out_channels, kPanel); }
 };
 
 // Rows of one side of a chunk of pairs: where they are, or copies with zeros behind them where the kernel reads further
@@ -225,12 +231,14 @@ class ChunkRows {
   ChunkRows(const float* rows, int64_t channels, int64_t width, int64_t chunk)
       : rows_(rows), channels_(channels), width_(width), at_(chunk), copies_(width == channels ? 0 : chunk * width) {}
 
-  void Set(int64_t slot, int32_t row) {
-    at_[slot] = rows_ + row * channels_;
+  void Set(const int32_t* rows, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) at_[i] = rows_ + rows[i] * channels_;
     if (copies_.empty()) return;
-    float* const copy = copies_.data() + slot * width_;
-    std::memcpy(copy, at_[slot], channels_ * sizeof(float));
-    at_[slot] = copy;
+    for (int64_t i = 0; i < count; ++i) {
+      float* const copy = copies_.data() + i * width_;
+      std::memcpy(copy, at_[i], channels_ * sizeof(float));
+      at_[i] = copy;
+    }
   }
   const float* const* data() const { return at_.data(); }
 
@@ -241,49 +249,85 @@ class ChunkRows {
   std::vector<float> copies_;
 };
 
+// Sums over a chunk of pairs, in_width x out_width.
 template <typename Unit>
-void WeightGradient(const GradientCall& call) {
-  constexpr int64_t kChunk = 64, kWide = Unit::kPanels * kPanel;
-  constexpr int kRows = Unit::kRows;
-  const Rulebook& book = call.rulebook;
-  const int64_t in_width = RoundUp(call.in_channels, kRows), out_width = RoundUp(call.out_channels, kPanel);
-  std::vector<float> sums(in_width * out_width);
-  ChunkRows a(call.input, call.in_channels, in_width, kChunk),
-      b(call.grad_output, call.out_channels, out_width, kChunk);
-  const auto add_chunk = [&](int64_t pairs) {
-    int64_t column = 0;
-    for (; column + kWide <= out_width; column += kWide) {
-      for (int64_t row = 0; row < in_width; row += kRows) {
-        Unit::template Transposed<kRows, Unit::kPanels>(
-            {a.data(), row, b.data(), column, pairs, &sums[row * out_width + column], out_width});
-      }
-    }
-    for (; column < out_width; column += kPanel) {
-      for (int64_t row = 0; row < in_width; row += kRows) {
-        Unit::template Transposed<kRows, 1>(
-            {a.data(), row, b.data(), column, pairs, &sums[row * out_width + column], out_width});
-      }
-    }
-  };
-  for (int32_t position = call.begin; position < call.end; ++position) {
-    std::fill(sums.begin(), sums.end(), 0.0f);
-    int64_t filled = 0;
-    for (int64_t block = 0; block < book.blocks(); ++block) {
-      const int64_t end = book.starts[block * book.volume + position + 1];
-      for (int64_t pair = book.starts[block * book.volume + position]; pair < end; ++pair) {
-        a.Set(filled, book.in[pair]);
-        b.Set(filled, book.out[pair]);
-        if (++filled < kChunk) continue;
-        add_chunk(filled);
-        filled = 0;
-      }
-    }
-    add_chunk(filled);
-    for (int64_t row = 0; row < call.in_channels; ++row) {
-      std::memcpy(call.gradient + (position * call.in_channels + row) * call.out_channels, &sums[row * out_width],
-                  call.out_channels * sizeof(float));
+void AddChunk(const GradientCall& call, const ChunkRows& a, const ChunkRows& b, int64_t pairs, float* sums) {
+  constexpr int64_t kWide = Unit::kPanels * kPanel;
+  // One panel leaves registers for more rows.
+  constexpr int kRows = Unit::kRows, kManyRows = kRows * Unit::kPanels;
+  const int64_t in_width = call.in_width<Unit>(), out_width = call.out_width();
+  int64_t column = 0;
+  for (; column + kWide <= out_width; column += kWide) {
+    for (int64_t row = 0; row < in_width; row += kRows) {
+      Unit::template Transposed<kRows, Unit::kPanels>(
+          {a.data(), row, b.data(), column, pairs, sums + row * out_width + column, out_width});
     }
   }
+  for (; column < out_width; column += kPanel) {
+    int64_t row = 0;
+    for (; row + kManyRows <= in_width; row += kManyRows) {
+      Unit::template Transposed<kManyRows, 1>(
+          {a.data(), row, b.data(), column, pairs, sums + row * out_width + column, out_width});
+    }
+    for (; row < in_width; row += kRows) {
+      Unit::template Transposed<kRows, 1>(
+          {a.data(), row, b.data(), column, pairs, sums + row * out_width + column, out_width});
+    }
+  }
+}
+
+template <typename Unit>
+void WeightGradient(const GradientCall& call, float* gradient, ParallelFor parallel) {
+  // Few enough pairs that both sides' rows stay in the first cache while all channels meet all.
+  constexpr int64_t kChunk = 64;
+  // Sums of so many positions at once that they stay in the second cache while a block's rows, which the positions
+  // share, are there, too.
+  constexpr int64_t kGroupBytes = 512 << 10;
+  // Blocks are cut into slices with sums of their own, all together of so many bytes, whatever the number of threads:
+  // so results do not depend on it.
+  constexpr int64_t kSlicesBytes = 8 << 20, kMinSlices = 4, kMaxSlices = 32;
+  const Rulebook& book = call.rulebook;
+  const int64_t position_floats = call.in_width<Unit>() * call.out_width();
+  const int64_t volume_bytes = std::max<int64_t>(book.volume, 1) * position_floats * sizeof(float);
+  const int64_t slices = std::clamp<int64_t>(std::clamp(kSlicesBytes / volume_bytes, kMinSlices, kMaxSlices), 1,
+                                             std::max<int64_t>(book.blocks(), 1));
+  const int64_t group =
+      std::clamp<int64_t>(kGroupBytes / (position_floats * sizeof(float)), 1, std::max(book.volume, 1));
+  const int64_t groups = (book.volume + group - 1) / group;
+  const auto all_sums = std::make_unique_for_overwrite<float[]>(slices * book.volume * position_floats);
+  parallel(slices * groups, [&](int64_t begin, int64_t end) {
+    ChunkRows a(call.input, call.in_channels, call.in_width<Unit>(), kChunk);
+    ChunkRows b(call.grad_output, call.out_channels, call.out_width(), kChunk);
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t slice = task / groups, first = task % groups * group;
+      const int64_t last = std::min<int64_t>(first + group, book.volume);
+      float* const sums = all_sums.get() + (slice * book.volume + first) * position_floats;
+      std::fill_n(sums, (last - first) * position_floats, 0.0f);
+      for (int64_t block = book.blocks() * slice / slices; block < book.blocks() * (slice + 1) / slices; ++block) {
+        for (int64_t position = first; position < last; ++position) {
+          const int64_t* const range = &book.starts[block * book.volume + position];
+          for (int64_t pair = range[0]; pair < range[1]; pair += kChunk) {
+            const int64_t pairs = std::min(kChunk, range[1] - pair);
+            a.Set(&book.in[pair], pairs);
+            b.Set(&book.out[pair], pairs);
+            AddChunk<Unit>(call, a, b, pairs, sums + (position - first) * position_floats);
+          }
+        }
+      }
+    }
+  });
+  parallel(book.volume * call.in_channels, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* from =
+          all_sums.get() + row / call.in_channels * position_floats + row % call.in_channels * call.out_width();
+      float* const to = gradient + row * call.out_channels;
+      std::copy_n(from, call.out_channels, to);
+      for (int64_t slice = 1; slice < slices; ++slice) {
+        from += book.volume * position_floats;
+        for (int64_t out = 0; out < call.out_channels; ++out) to[out] += from[out];
+      }
+    }
+  });
 }
 
 }  // namespace
@@ -311,14 +355,13 @@ void SparseConvForward(const Rulebook& rulebook, const float* input, const Packe
 }
 
 void SparseConvWeightGradient(const Rulebook& rulebook, const float* input, int64_t in_channels,
-                              const float* grad_output, int64_t out_channels, float* gradient, int32_t begin,
-                              int32_t end) {
-  const GradientCall call{rulebook, input, in_channels, grad_output, out_channels, gradient, begin, end};
+                              const float* grad_output, int64_t out_channels, float* gradient, ParallelFor parallel) {
+  const GradientCall call{rulebook, input, in_channels, grad_output, out_channels};
 #if defined(__x86_64__)
-  if (Avx512::Present()) return WeightGradient<Avx512>(call);
-  if (Avx2::Present()) return WeightGradient<Avx2>(call);
+  if (Avx512::Present()) return WeightGradient<Avx512>(call, gradient, parallel);
+  if (Avx2::Present()) return WeightGradient<Avx2>(call, gradient, parallel);
 #endif
-  WeightGradient<Portable>(call);
+  WeightGradient<Portable>(call, gradient, parallel);
 }
 
 }  // namespace kd

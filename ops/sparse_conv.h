@@ -2,8 +2,8 @@
 //
 // For each block of output rows and each kernel position, groups of input rows are multiplied with the position's
 // weights in registers and added to the block's results in cache; nothing is gathered to or scattered from main memory.
-// Functions here write only the ranges that they are asked for, so ranges may run in parallel. Results do not depend on
-// how the ranges are cut; they may differ in the last bits between processors with other vector units.
+// SparseConvForward() writes only the range that it is asked for, so ranges may run in parallel. Results do not depend
+// on how ranges are cut; they may differ in the last bits between processors with other vector units.
 #ifndef KD_OPS_SPARSE_CONV_H_
 #define KD_OPS_SPARSE_CONV_H_
 
@@ -46,11 +46,11 @@ class PackedWeights {
 void SparseConvForward(const Rulebook& rulebook, const float* input, const PackedWeights& weights, const float* bias,
                        float* output, int64_t begin, int64_t end);
 
-// Gradients of the weights at the kernel positions [begin, end): gradient (volume x in_channels x out_channels) = sum
-// over pairs of input row (transposed) times gradient row. grad_output num_out x out_channels.
+// Gradients of the weights: gradient (volume x in_channels x out_channels) = sum over pairs of input row (transposed)
+// times gradient row. grad_output num_out x out_channels.
 void SparseConvWeightGradient(const Rulebook& rulebook, const float* input, int64_t in_channels,
-                              const float* grad_output, int64_t out_channels, float* gradient, int32_t begin,
-                              int32_t end);
+                              const float* grad_output, int64_t out_channels, float* gradient,
+                              ParallelFor parallel = SerialFor);
 
 }  // namespace kd
 

@@ -121,8 +121,7 @@ TEST_P(SparseConvTest, GradientsAreTheSumsOverPairs) {
                              {layer.in * layer.out, 1, layer.out});
   std::vector<float> got_input(features_.size(), 99.0f), got_weights(weights_.size(), 99.0f);
   SparseConvForward(back, grad_.data(), packed, nullptr, got_input.data(), 0, back.blocks());
-  SparseConvWeightGradient(book_, features_.data(), layer.in, grad_.data(), layer.out, got_weights.data(), 0,
-                           layer.geometry.volume());
+  SparseConvWeightGradient(book_, features_.data(), layer.in, grad_.data(), layer.out, got_weights.data());
   for (size_t i = 0; i < want_input.size(); ++i) ASSERT_NEAR(got_input[i], want_input[i], 1e-4) << i;
   for (size_t i = 0; i < want_weights.size(); ++i) ASSERT_NEAR(got_weights[i], want_weights[i], 2e-4) << i;
 }
@@ -136,6 +135,11 @@ TEST_P(SparseConvTest, RangesMayBeCutAnywhere) {
   EXPECT_EQ(cut.in, book_.in);
   EXPECT_EQ(cut.out, book_.out);
   EXPECT_EQ(cut.starts, book_.starts);
+  const Layer& layer = GetParam();
+  std::vector<float> whole(weights_.size(), 99.0f), in_parts(weights_.size(), 98.0f);
+  SparseConvWeightGradient(book_, features_.data(), layer.in, grad_.data(), layer.out, whole.data());
+  SparseConvWeightGradient(book_, features_.data(), layer.in, grad_.data(), layer.out, in_parts.data(), halves);
+  EXPECT_EQ(in_parts, whole);
 }
 
 TEST_P(SparseConvTest, AnOutputSiteExistsWhereAnInputReachesIt) {
@@ -197,7 +201,7 @@ TEST(SparseSitesTest, NothingConvolvesToNothing) {
   const Rulebook book = BuildRulebook(empty->sites, out, down);
   EXPECT_EQ(book.blocks(), 0);
   std::vector<float> gradient(27 * 2 * 3, 99.0f);
-  SparseConvWeightGradient(book, nullptr, 2, nullptr, 3, gradient.data(), 0, 27);
+  SparseConvWeightGradient(book, nullptr, 2, nullptr, 3, gradient.data());
   EXPECT_EQ(gradient, std::vector<float>(27 * 2 * 3, 0.0f));
 }
 

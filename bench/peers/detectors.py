@@ -244,7 +244,12 @@ class CenterPointVoxel(nn.Module):
 
 
 def settled(model, points, candidates):
-    """`model` for evaluation, its batch norms set to the statistics of `points`, so that random weights keep numbers in bounds."""
+    """`model` for evaluation, its batch norms set to the statistics of `points`, so that random weights keep numbers in bounds.
+
+    With one thread: spconv's CPU convolutions race.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.momentum = 1.0
@@ -253,6 +258,7 @@ def settled(model, points, candidates):
         model.maps(points)
         model.eval()
         model.set_scores(points, candidates)
+    torch.set_num_threads(threads)
     return model
 
 
