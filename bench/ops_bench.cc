@@ -24,6 +24,7 @@
 #include "base/file.h"
 #include "core/detector_config.h"
 #include "core/safetensors.h"
+#include "models/all_cores.h"
 #include "models/detector.h"
 #include "models/device.h"
 #include "models/voxel_backbone.h"
@@ -109,12 +110,15 @@ class Bench {
     (void)absl::SimpleAtoi(words.at(3), &grid.max_voxels);
     const torch::Tensor& points = tensors_.at("points");
     const double start = Now();
+    const auto features = static_cast<int>(points.size(1));
     const Voxels voxels =
-        Voxelize(points.data_ptr<float>(), static_cast<size_t>(points.size(0)), static_cast<int>(points.size(1)), grid);
+        Voxelize(points.data_ptr<float>(), static_cast<size_t>(points.size(0)), features, grid, OnAllCores);
+    const torch::Tensor copied =
+        torch::empty({static_cast<int64_t>(voxels.size()), grid.max_points_per_voxel, features});
+    CopyVoxelPoints(voxels, points.data_ptr<float>(), features, grid.max_points_per_voxel, copied.data_ptr<float>(),
+                    OnAllCores);
     const double end = Now();
-    int64_t kept = 0;
-    for (const int32_t count : voxels.num_points) kept += count;
-    return Line(end - start, {static_cast<double>(voxels.size()), static_cast<double>(kept)});
+    return Line(end - start, {static_cast<double>(voxels.size()), static_cast<double>(voxels.rows.size())});
   }
 
   std::string Iou() {

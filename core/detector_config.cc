@@ -324,6 +324,8 @@ constexpr int64_t kVoxelStride = 8;
 
 // A detector beyond these is a damaged file, not a model; building it would take all memory.
 constexpr double kMaxCells = 4096 * 4096;
+// Flat cells are 32-bit numbers.
+constexpr double kMaxVolume = 4096.0 * 4096 * 255;
 constexpr uint32_t kMaxClasses = 256, kMaxLevels = 8, kMaxStride = 64, kMaxLayers = 64, kMaxWidth = 4096,
                    kMaxPointsPerVoxel = 1024, kMaxPointFeatures = 64, kMaxVoxels = 10'000'000, kMaxConvs = 8,
                    kMaxObjects = 100'000, kMaxDirBins = 16, kMaxAnchorsPerClass = 64;
@@ -554,6 +556,8 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
   KD_RETURN_IF_ERROR(CheckHeads(detector));
   const std::array<int, 3> cells = GridCells(detector);
   KD_RETURN_IF_ERROR(CheckAtMost("the number of pillars", static_cast<double>(cells[0]) * cells[1], kMaxCells));
+  KD_RETURN_IF_ERROR(
+      CheckAtMost("the number of cells", static_cast<double>(cells[0]) * cells[1] * cells[2], kMaxVolume));
   KD_RETURN_IF_ERROR(CheckEncoder(detector, cells));
   if (detector.num_point_features() < 4) return Invalid("num_point_features must be at least 4 (x, y, z, intensity)");
   if (detector.max_points_per_voxel() < 1 || detector.max_voxels_train() < 1 || detector.max_voxels_test() < 1) {

@@ -85,6 +85,11 @@ TEST(DetectorConfigTest, ADetectorThatNoMemoryHoldsIsRefusedWithTheLimit) {
   for (int axis = 0; axis < 2; ++axis) detector.set_voxel_size(axis, 0.003f);
   EXPECT_THAT(ValidateDetector(detector),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the number of pillars is")));
+  detector = *BuiltInDetector("centerpoint_voxel_nuscenes");
+  for (int axis = 0; axis < 2; ++axis) detector.set_voxel_size(axis, 0.03f);
+  detector.set_voxel_size(2, 0.002f);
+  EXPECT_THAT(ValidateDetector(detector),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the number of cells is")));
 }
 
 TEST(DetectorConfigTest, EveryClassStandsInOneHead) {

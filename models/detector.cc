@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/detector_config.h"
+#include "models/all_cores.h"
 #include "models/bev_backbone.h"
 #include "models/center_head.h"
 #include "models/mean_vfe.h"
@@ -490,10 +491,12 @@ torch::Tensor PointRows(const std::vector<const Frame*>& views, const v1::Detect
 
 Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& detector, bool training) {
   const VoxelGrid grid = GridOf(detector, training);
+  // Batches to train on are made by threads beside the step, which has the cores.
+  const ParallelFor parallel = training ? ParallelFor(SerialFor) : ParallelFor(OnAllCores);
   std::vector<Voxels> voxels;
   int64_t total = 0;
   for (const Frame* view : views) {
-    voxels.push_back(Voxelize(view->points.data(), view->num_points(), view->num_features, grid));
+    voxels.push_back(Voxelize(view->points.data(), view->num_points(), view->num_features, grid, parallel));
     total += static_cast<int64_t>(voxels.back().size());
   }
   const int64_t features = views.empty() ? detector.num_point_features() : views[0]->num_features;
@@ -501,7 +504,8 @@ Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& dete
   batch.batch_size = static_cast<int64_t>(views.size());
   // An empty batch would leave batch norm without statistics: it keeps one pillar without points, in cell 0.
   const int64_t rows = std::max<int64_t>(total, 1);
-  batch.voxels = torch::zeros({rows, grid.max_points_per_voxel, features});
+  batch.voxels = torch::empty({rows, grid.max_points_per_voxel, features});
+  if (total == 0) batch.voxels.zero_();
   batch.coords = torch::zeros({rows, 4}, torch::kInt64);
   batch.num_points = torch::ones({rows}, torch::kInt64);
   batch.gt_boxes = BoxTensor(views);
@@ -509,8 +513,8 @@ Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& dete
   int64_t row = 0;
   for (int64_t b = 0; b < batch.batch_size; ++b) {
     const Voxels& v = voxels[b];
-    std::copy(v.points.begin(), v.points.end(),
-              batch.voxels.data_ptr<float>() + row * grid.max_points_per_voxel * features);
+    CopyVoxelPoints(v, views[b]->points.data(), views[b]->num_features, grid.max_points_per_voxel,
+                    batch.voxels.data_ptr<float>() + row * grid.max_points_per_voxel * features, parallel);
     int64_t* coords = batch.coords.data_ptr<int64_t>() + row * 4;
     for (size_t i = 0; i < v.size(); ++i, coords += 4) {
       coords[0] = b;

@@ -123,6 +123,13 @@ TEST(ResidualCoderTest, DecodeInvertsEncode) {
   }
 }
 
+// The points of voxels that were made of `points`.
+std::vector<float> PointsOf(const Voxels& voxels, const std::vector<float>& points, int num_features, int per_voxel) {
+  std::vector<float> copied(voxels.size() * per_voxel * num_features, 99.0f);
+  CopyVoxelPoints(voxels, points.data(), num_features, per_voxel, copied.data());
+  return copied;
+}
+
 TEST(VoxelizeTest, PointsOutsideAndNanAreDropped) {
   const VoxelGrid grid{
       .range = {0, 0, 0, 2, 2, 1}, .voxel_size = {1, 1, 1}, .max_points_per_voxel = 2, .max_voxels = 3};
@@ -156,6 +163,7 @@ TEST_P(VoxelizeReferenceTest, AgreesWithTheDefinition) {
   }
   std::map<std::array<int32_t, 3>, size_t> numbers;
   Voxels want;
+  std::vector<float> want_points;
   for (size_t i = 0; i < points.size(); i += 4) {
     std::array<int32_t, 3> cell;
     bool inside = true;
@@ -168,18 +176,21 @@ TEST_P(VoxelizeReferenceTest, AgreesWithTheDefinition) {
     if (opened) {
       want.coords.insert(want.coords.end(), cell.begin(), cell.end());
       want.num_points.push_back(0);
-      want.points.resize(want.points.size() + 12, 0);
+      want_points.resize(want_points.size() + 12, 0);
     }
     int32_t& count = want.num_points[at->second];
-    if (count < 3) std::copy_n(&points[i], 4, &want.points[at->second * 12 + 4 * count++]);
+    if (count < 3) std::copy_n(&points[i], 4, &want_points[at->second * 12 + 4 * count++]);
   }
   ASSERT_EQ(want.size(), GetParam() < 1 ? 4000u : want.size());
-  // Twice: memory that is kept between calls must not matter.
-  for (int round = 0; round < 2; ++round) {
-    const Voxels got = Voxelize(points.data(), points.size() / 4, 4, grid);
+  const auto backwards = [](int64_t count, absl::FunctionRef<void(int64_t, int64_t)> body) {
+    for (int64_t i = count; i > 0; --i) body(i - 1, i);
+  };
+  // Twice: neither memory that is kept between calls nor how work is cut must matter.
+  for (const ParallelFor parallel : {ParallelFor(SerialFor), ParallelFor(backwards)}) {
+    const Voxels got = Voxelize(points.data(), points.size() / 4, 4, grid, parallel);
     EXPECT_EQ(got.coords, want.coords);
     EXPECT_EQ(got.num_points, want.num_points);
-    EXPECT_EQ(got.points, want.points);
+    EXPECT_EQ(PointsOf(got, points, 4, 3), want_points);
   }
 }
 
@@ -192,7 +203,7 @@ TEST(VoxelizeTest, CapsDropLaterPoints) {
   const std::vector<float> points = {0.1f, 0, 0, 1.1f, 0, 0, 0.2f, 0, 0, 0.3f, 0, 0};
   const Voxels voxels = Voxelize(points.data(), 4, 3, grid);
   EXPECT_EQ(voxels.num_points, (std::vector<int32_t>{2}));
-  EXPECT_EQ(voxels.points, (std::vector<float>{0.1f, 0, 0, 0.2f, 0, 0}));
+  EXPECT_EQ(PointsOf(voxels, points, 3, 2), (std::vector<float>{0.1f, 0, 0, 0.2f, 0, 0}));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace kd {
 
@@ -19,47 +20,54 @@ namespace {
 // at each point.
 constexpr uint64_t kMaxDenseCells = uint64_t{1} << 21;
 
-struct OpenedCell {
-  uint64_t cell;
-  int32_t count;
-};
+// Points, voxels or kept points that one thread takes at once.
+constexpr size_t kPart = 8192;
+int64_t Parts(size_t count) { return static_cast<int64_t>((count + kPart - 1) / kPart); }
 
 // Memory of one thread that calls reuse: fresh pages would cost more than the work.
 struct Scratch {
-  // Of the points inside, in order: row and flat cell.
+  // Of the points inside, in order: row and flat cell. Those of part p start at p * kPart, inside[p] of them.
   std::vector<int32_t> rows;
-  std::vector<uint64_t> cells;
-  // Where they go: voxel times the points per voxel, plus the slot there; -1 for points that are dropped.
-  std::vector<int64_t> slots;
-  std::vector<OpenedCell> opened;
+  std::vector<uint32_t> cells;
+  std::vector<size_t> inside;
+  // Flat cells of the voxels, and the voxels' numbers by cell or hash of it.
+  std::vector<uint32_t> opened;
   std::vector<int32_t> numbers;
 };
 
-void FindCells(const float* points, size_t num_points, int num_features, const VoxelGrid& grid, Scratch& scratch) {
+// Writes the rows and cells of those of the points [begin, end) that are inside, and returns how many they are. kWhole:
+// a point has four numbers that can be read at once.
+template <bool kWhole>
+size_t FindCells(const float* points, size_t begin, size_t end, int num_features, const VoxelGrid& grid, int32_t* rows,
+                 uint32_t* flat_cells) {
   using Floats = float __attribute__((vector_size(16)));
   using Ints = int32_t __attribute__((vector_size(16)));
   const std::array<int, 3> cells = grid.Cells();
-  // The fourth lane is always inside.
   const Floats low = {grid.range[0], grid.range[1], grid.range[2], 0};
   const Floats size = {grid.voxel_size[0], grid.voxel_size[1], grid.voxel_size[2], 1};
-  const Floats limit = {static_cast<float>(cells[0]), static_cast<float>(cells[1]), static_cast<float>(cells[2]), 1};
-  scratch.rows.resize(num_points);
-  scratch.cells.resize(num_points);
+  // Nothing is below the last: the fourth lane is zeroed.
+  const Floats limit = {static_cast<float>(cells[0]), static_cast<float>(cells[1]), static_cast<float>(cells[2]), 0};
+  const auto width = static_cast<uint32_t>(cells[0]), height = static_cast<uint32_t>(cells[1]);
   size_t inside = 0;
-  for (size_t i = 0; i < num_points; ++i) {
+  for (size_t i = begin; i < end; ++i) {
     const float* const point = points + i * num_features;
-    const Floats at = (Floats{point[0], point[1], point[2], 0} - low) / size;
+    Floats read;
+    if constexpr (kWhole) {
+      std::memcpy(&read, point, sizeof(read));
+    } else {
+      read = Floats{point[0], point[1], point[2], 0};
+    }
+    const Floats at = (read - low) / size;
     // False for NaN. Of numbers from 0 on, truncation is the floor.
     const Ints fits = (at >= 0) & (at < limit);
-    const Floats kept = fits ? at : Floats{};
-    const Ints cell = __builtin_convertvector(kept, Ints);
-    scratch.rows[inside] = static_cast<int32_t>(i);
-    scratch.cells[inside] = (static_cast<uint64_t>(cell[2]) * cells[1] + cell[1]) * cells[0] + cell[0];
+    const Ints cell = __builtin_convertvector(fits ? at : Floats{}, Ints);
+    rows[inside] = static_cast<int32_t>(i);
+    flat_cells[inside] = (static_cast<uint32_t>(cell[2]) * height + static_cast<uint32_t>(cell[1])) * width +
+                         static_cast<uint32_t>(cell[0]);
     // Without a branch: which points are outside cannot be foretold.
     inside += static_cast<size_t>(fits[0] & fits[1] & fits[2] & 1);
   }
-  scratch.rows.resize(inside);
-  scratch.cells.resize(inside);
+  return inside;
 }
 
 // Where a cell's voxel number stands or will, in a table of numbers that are -1 at first.
@@ -67,7 +75,7 @@ class DensePlaces {
  public:
   DensePlaces(size_t, uint64_t num_cells) : size_(num_cells) {}
   size_t size() const { return size_; }
-  size_t First(uint64_t cell) const { return cell; }
+  size_t First(uint32_t cell) const { return cell; }
   // After a place that holds another cell.
   size_t Next(size_t place) const { return place; }
 
@@ -83,7 +91,7 @@ class HashedPlaces {
   }
   size_t size() const { return size_t{1} << bits_; }
   // Neighbours along x stand together, so that points of one place share a cache line.
-  size_t First(uint64_t cell) const {
+  size_t First(uint32_t cell) const {
     return ((((cell >> 2) * 0x9E3779B97F4A7C15u) >> (66 - bits_)) << 2 | (cell & 3)) & (size() - 1);
   }
   size_t Next(size_t place) const { return (place + 1) & (size() - 1); }
@@ -93,75 +101,127 @@ class HashedPlaces {
 };
 
 template <typename Places>
-void AssignSlots(uint64_t num_cells, const VoxelGrid& grid, Scratch& scratch) {
+void AssignSlots(uint64_t num_cells, const VoxelGrid& grid, Scratch& scratch, Voxels& voxels) {
   // Places are computed and fetched so many points before they are used.
   constexpr size_t kAhead = 16;
-  const size_t num_points = scratch.cells.size();
+  size_t num_points = 0;
+  for (const size_t inside : scratch.inside) num_points += inside;
   const Places table(num_points, num_cells);
   scratch.numbers.assign(table.size(), -1);
-  scratch.slots.resize(num_points);
-  scratch.opened.clear();
-  scratch.opened.reserve(std::min<size_t>(num_points, grid.max_voxels));
-  const uint64_t* const cells = scratch.cells.data();
-  int64_t* const slots = scratch.slots.data();
-  int32_t* const numbers = scratch.numbers.data();
-  const auto most_voxels = static_cast<size_t>(grid.max_voxels);
+  // One more than can be opened, so that a voxel can be written before it is known whether it is opened.
+  const auto most_voxels = static_cast<int32_t>(std::min<size_t>(num_points, grid.max_voxels));
+  scratch.opened.resize(most_voxels + 1);
+  voxels.num_points.assign(most_voxels + 1, 0);
+  voxels.rows.resize(num_points);
+  voxels.slots.resize(num_points);
+  const uint32_t* const cells = scratch.cells.data();
+  int32_t *const numbers = scratch.numbers.data(), *const counts = voxels.num_points.data();
+  uint32_t* const opened = scratch.opened.data();
   const int32_t most_points = grid.max_points_per_voxel;
   size_t places[kAhead];
   const auto fetch = [&](size_t i) {
     places[i % kAhead] = table.First(cells[i]);
     __builtin_prefetch(&numbers[places[i % kAhead]]);
   };
-  for (size_t i = 0; i < std::min(kAhead, num_points); ++i) fetch(i);
-  for (size_t i = 0; i < num_points; ++i) {
-    size_t place = places[i % kAhead];
-    if (i + kAhead < num_points) fetch(i + kAhead);
+  int32_t num_voxels = 0;
+  size_t kept = 0;
+  // Whether a point opens a voxel cannot be foretold, so both cases take one way without a branch.
+  const auto assign = [&](size_t i, size_t place) {
     int32_t number = numbers[place];
-    while (number >= 0 && scratch.opened[number].cell != cells[i]) {
+    while (number >= 0 && opened[number] != cells[i]) {
       place = table.Next(place);
       number = numbers[place];
     }
-    slots[i] = -1;
-    if (number < 0) {
-      if (scratch.opened.size() >= most_voxels) continue;
-      numbers[place] = number = static_cast<int32_t>(scratch.opened.size());
-      scratch.opened.push_back({cells[i], 0});
+    const bool opens = number < 0;
+    number = opens ? num_voxels : number;
+    opened[number] = cells[i];
+    if (number == most_voxels) return;
+    numbers[place] = number;
+    num_voxels += opens;
+    const int32_t count = counts[number];
+    const bool keeps = count < most_points;
+    counts[number] = count + keeps;
+    voxels.rows[kept] = scratch.rows[i];
+    voxels.slots[kept] = static_cast<int64_t>(number) * most_points + count;
+    kept += keeps;
+  };
+  for (size_t part = 0; part < scratch.inside.size(); ++part) {
+    const size_t begin = part * kPart, end = begin + scratch.inside[part];
+    for (size_t i = begin; i < std::min(begin + kAhead, end); ++i) fetch(i);
+    for (size_t i = begin; i + kAhead < end; ++i) {
+      const size_t place = places[i % kAhead];
+      fetch(i + kAhead);
+      assign(i, place);
     }
-    int32_t& count = scratch.opened[number].count;
-    if (count < most_points) slots[i] = static_cast<int64_t>(number) * most_points + count++;
+    for (size_t i = std::max(begin + kAhead, end) - kAhead; i < end; ++i) assign(i, places[i % kAhead]);
   }
+  voxels.num_points.resize(num_voxels);
+  voxels.rows.resize(kept);
+  voxels.slots.resize(kept);
+}
+
+// The kept points [begin, end). kFeatures numbers per point, or num_features where it is 0.
+template <int kFeatures>
+void CopyPoints(const Voxels& voxels, size_t begin, size_t end, const float* points, int num_features, float* out) {
+  const size_t features = kFeatures == 0 ? num_features : kFeatures;
+  for (size_t i = begin; i < end; ++i) {
+    const float* const from = points + voxels.rows[i] * features;
+    float* const to = out + voxels.slots[i] * features;
+    for (size_t f = 0; f < features; ++f) to[f] = from[f];
+  }
+}
+
+// Calls body(begin, end) for ranges of [0, count).
+void InParts(size_t count, ParallelFor parallel, absl::FunctionRef<void(size_t, size_t)> body) {
+  parallel(Parts(count), [&](int64_t begin, int64_t end) { body(begin * kPart, std::min(end * kPart, count)); });
 }
 
 }  // namespace
 
-Voxels Voxelize(const float* points, size_t num_points, int num_features, const VoxelGrid& grid) {
+Voxels Voxelize(const float* points, size_t num_points, int num_features, const VoxelGrid& grid, ParallelFor parallel) {
   const std::array<int, 3> cells = grid.Cells();
   const uint64_t num_cells = static_cast<uint64_t>(cells[0]) * cells[1] * cells[2];
-  thread_local Scratch scratch;
-  FindCells(points, num_points, num_features, grid, scratch);
-  if (num_cells <= kMaxDenseCells) {
-    AssignSlots<DensePlaces>(num_cells, grid, scratch);
-  } else {
-    AssignSlots<HashedPlaces>(num_cells, grid, scratch);
-  }
+  thread_local Scratch scratch_of_thread;
+  Scratch& scratch = scratch_of_thread;
+  scratch.rows.resize(num_points);
+  scratch.cells.resize(num_points);
+  scratch.inside.resize(Parts(num_points));
+  const auto find_cells = num_features >= 4 ? FindCells<true> : FindCells<false>;
+  parallel(Parts(num_points), [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const size_t first = part * kPart;
+      scratch.inside[part] = find_cells(points, first, std::min(first + kPart, num_points), num_features, grid,
+                                        &scratch.rows[first], &scratch.cells[first]);
+    }
+  });
   Voxels voxels;
-  voxels.num_points.reserve(scratch.opened.size());
-  voxels.coords.reserve(scratch.opened.size() * 3);
-  for (const auto& [cell, count] : scratch.opened) {
-    const uint64_t row = cell / cells[0];
-    for (const uint64_t value : {row / cells[1], row % cells[1], cell % cells[0]})
-      voxels.coords.push_back(static_cast<int32_t>(value));
-    voxels.num_points.push_back(count);
-  }
-  voxels.points.resize(scratch.opened.size() * grid.max_points_per_voxel * num_features);
-  for (size_t i = 0; i < scratch.slots.size(); ++i) {
-    if (scratch.slots[i] < 0) continue;
-    // A plain loop: a call for so few numbers costs more than they do.
-    const float* const from = points + static_cast<int64_t>(scratch.rows[i]) * num_features;
-    float* const to = voxels.points.data() + scratch.slots[i] * num_features;
-    for (int f = 0; f < num_features; ++f) to[f] = from[f];
-  }
+  (num_cells <= kMaxDenseCells ? AssignSlots<DensePlaces> : AssignSlots<HashedPlaces>)(num_cells, grid, scratch,
+                                                                                       voxels);
+  voxels.coords.resize(voxels.size() * 3);
+  InParts(voxels.size(), parallel, [&](size_t begin, size_t end) {
+    const auto width = static_cast<uint32_t>(cells[0]), height = static_cast<uint32_t>(cells[1]);
+    for (size_t voxel = begin; voxel < end; ++voxel) {
+      const uint32_t row = scratch.opened[voxel] / width;
+      voxels.coords[voxel * 3] = static_cast<int32_t>(row / height);
+      voxels.coords[voxel * 3 + 1] = static_cast<int32_t>(row % height);
+      voxels.coords[voxel * 3 + 2] = static_cast<int32_t>(scratch.opened[voxel] % width);
+    }
+  });
   return voxels;
+}
+
+void CopyVoxelPoints(const Voxels& voxels, const float* points, int num_features, int max_points_per_voxel, float* out,
+                     ParallelFor parallel) {
+  InParts(voxels.size(), parallel, [&](size_t begin, size_t end) {
+    const int64_t whole = int64_t{max_points_per_voxel} * num_features;
+    for (size_t voxel = begin; voxel < end; ++voxel) {
+      std::fill(out + voxel * whole + int64_t{voxels.num_points[voxel]} * num_features, out + (voxel + 1) * whole,
+                0.0f);
+    }
+  });
+  const auto copy = num_features == 4 ? CopyPoints<4> : num_features == 5 ? CopyPoints<5> : CopyPoints<0>;
+  InParts(voxels.rows.size(), parallel,
+          [&](size_t begin, size_t end) { copy(voxels, begin, end, points, num_features, out); });
 }
 
 }  // namespace kd

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/parallel.h"
+
 namespace kd {
 
 struct VoxelGrid {
@@ -20,21 +22,28 @@ struct VoxelGrid {
   std::array<int, 3> Cells() const;
 };
 
+// The voxels of a frame and the points that they keep.
 struct Voxels {
-  // V x max_points_per_voxel x num_features, zero padded.
-  std::vector<float> points;
   // V x 3: z, y, x.
   std::vector<int32_t> coords;
   // V.
   std::vector<int32_t> num_points;
+  // Of every kept point, in order: its row among the points, and its voxel * max_points_per_voxel + its place there.
+  std::vector<int32_t> rows;
+  std::vector<int64_t> slots;
 
   size_t size() const { return num_points.size(); }
 };
 
 // Visits the points in order: a point opens a new cell while fewer than max_voxels exist and is kept while its cell has
 // room. Cells are numbered by their first point. A point on the upper border, or with a NaN coordinate, is outside.
-// `points` is num_points x num_features, row-major. Arithmetic in float32.
-Voxels Voxelize(const float* points, size_t num_points, int num_features, const VoxelGrid& grid);
+// `points` is num_points x num_features, row-major. Arithmetic in float32. The grid has less than 2^32 cells.
+Voxels Voxelize(const float* points, size_t num_points, int num_features, const VoxelGrid& grid,
+                ParallelFor parallel = SerialFor);
+
+// Writes the voxels' points: V x max_points_per_voxel x num_features, zero padded.
+void CopyVoxelPoints(const Voxels& voxels, const float* points, int num_features, int max_points_per_voxel, float* out,
+                     ParallelFor parallel = SerialFor);
 
 }  // namespace kd
 

@@ -32,10 +32,12 @@ TensorMap Voxelise(const OperationCase& c) {
                        .voxel_size = Floats<3>(c.hyper.at("voxel_size")),
                        .max_points_per_voxel = c.hyper.at("max_points_per_voxel"),
                        .max_voxels = c.hyper.at("max_voxels")};
-  Voxels v =
-      Voxelize(points.data_ptr<float>(), static_cast<size_t>(points.size(0)), static_cast<int>(points.size(1)), grid);
+  const auto features = static_cast<int>(points.size(1));
+  const Voxels v = Voxelize(points.data_ptr<float>(), static_cast<size_t>(points.size(0)), features, grid);
   const auto count = static_cast<int64_t>(v.size());
-  return {{"out.voxels", torch::tensor(v.points).view({count, grid.max_points_per_voxel, points.size(1)})},
+  torch::Tensor voxels = torch::empty({count, grid.max_points_per_voxel, features});
+  CopyVoxelPoints(v, points.data_ptr<float>(), features, grid.max_points_per_voxel, voxels.data_ptr<float>());
+  return {{"out.voxels", voxels},
           {"out.coords", torch::tensor(v.coords, torch::kInt64).view({count, 3})},
           {"out.num_points", torch::tensor(v.num_points, torch::kInt64)}};
 }
