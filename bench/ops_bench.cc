@@ -25,10 +25,10 @@
 #include "core/detector_config.h"
 #include "core/safetensors.h"
 #include "models/all_cores.h"
+#include "models/box_suppression.h"
 #include "models/detector.h"
 #include "models/device.h"
 #include "models/voxel_backbone.h"
-#include "ops/nms.h"
 #include "ops/rotated_iou.h"
 #include "ops/voxelize.h"
 
@@ -133,12 +133,11 @@ class Bench {
 
   std::string Nms(const std::string& threshold) {
     const torch::Tensor &boxes = tensors_.at("boxes"), &scores = tensors_.at("scores");
-    NmsOptions options{.pre_max = static_cast<size_t>(boxes.size(0)), .post_max = static_cast<size_t>(boxes.size(0))};
+    NmsOptions options{.pre_max = boxes.size(0), .post_max = boxes.size(0)};
     (void)absl::SimpleAtod(threshold, &options.iou_threshold);
     const double start = Now();
-    const auto kept =
-        RotatedNms(boxes.data_ptr<float>(), scores.data_ptr<float>(), static_cast<size_t>(boxes.size(0)), options);
-    return Line(Now() - start, {static_cast<double>(kept.size())});
+    const torch::Tensor kept = SuppressBoxes(boxes, scores, options);
+    return Line(Now() - start, {static_cast<double>(kept.size(0))});
   }
 
   std::string LoadDetector(const std::string& name, const std::string& path) {

@@ -68,8 +68,10 @@ nlohmann::ordered_json ToJson(const WaymoCloud& cloud) {
   const size_t count = cloud.points.size(), shown = std::min(count, kShownPoints);
   std::vector<size_t> index;
   auto points = nlohmann::ordered_json::array(), positions = nlohmann::ordered_json::array();
+  // As numpy.linspace(0, count - 1, shown) cut to whole numbers.
+  const double step = shown == 1 ? 0 : static_cast<double>(count - 1) / static_cast<double>(shown - 1);
   for (size_t i = 0; i < shown; ++i) {
-    index.push_back(shown == 1 ? 0 : i * (count - 1) / (shown - 1));
+    index.push_back(i + 1 == shown ? count - 1 : static_cast<size_t>(static_cast<double>(i) * step));
     const WaymoPoint& point = cloud.points[index.back()];
     auto& row = points.emplace_back(nlohmann::ordered_json::array());
     for (const double value : RowOf(point)) row.push_back(Decimals(static_cast<float>(value), 5));

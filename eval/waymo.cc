@@ -69,7 +69,8 @@ constexpr Bin kSpeeds[] = {
 
 bool Within(const Bin& bin, double value) { return value >= bin.from && value < bin.to; }
 
-void AddShards(WaymoBreakdown breakdown, std::vector<Shard>& shards) {
+// `bev`: boxes are flat on the ground, z and height 0.
+void AddShards(WaymoBreakdown breakdown, bool bev, std::vector<Shard>& shards) {
   const std::string& prefix = WaymoBreakdownNames()[static_cast<size_t>(breakdown)];
   if (breakdown == WaymoBreakdown::kOneShard) {
     shards.push_back({prefix, breakdown, [](const WaymoEvalObject& o) { return true; }, nullptr});
@@ -77,6 +78,7 @@ void AddShards(WaymoBreakdown breakdown, std::vector<Shard>& shards) {
   }
   if (breakdown == WaymoBreakdown::kAllButSign) {
     shards.push_back({prefix, breakdown, [](const WaymoEvalObject& o) { return o.type != kWaymoSign; }, nullptr});
+    shards.push_back({"SIGN", breakdown, [](const WaymoEvalObject& o) { return o.type == kWaymoSign; }, nullptr});
     return;
   }
   for (const int type : kTypes) {
@@ -85,16 +87,16 @@ void AddShards(WaymoBreakdown breakdown, std::vector<Shard>& shards) {
     if (breakdown == WaymoBreakdown::kObjectType) shards.push_back({name, breakdown, of_type, nullptr});
     if (breakdown == WaymoBreakdown::kRange) {
       for (const Bin& bin : kRanges) {
-        const auto has = [type, bin](const WaymoEvalObject& o) {
-          return o.type == type && Within(bin, std::sqrt(o.x * o.x + o.y * o.y + o.z * o.z));
+        const auto has = [type, bin, bev](const WaymoEvalObject& o) {
+          return o.type == type && Within(bin, std::hypot(o.x, o.y, bev ? 0 : o.z));
         };
         shards.push_back({absl::StrCat(name, "_", bin.name), breakdown, has, nullptr});
       }
     }
     if (breakdown == WaymoBreakdown::kSize) {
       for (const Bin& bin : kSizes) {
-        const auto has = [type, bin](const WaymoEvalObject& o) {
-          return o.type == type && Within(bin, std::max({o.length, o.width, o.height}));
+        const auto has = [type, bin, bev](const WaymoEvalObject& o) {
+          return o.type == type && Within(bin, std::max({o.length, o.width, bev ? 0 : o.height}));
         };
         shards.push_back({absl::StrCat(name, "_", bin.name), breakdown, has, nullptr});
       }
@@ -442,7 +444,7 @@ absl::StatusOr<WaymoBreakdown> ParseWaymoBreakdown(absl::string_view name) {
 
 std::vector<WaymoScore> EvaluateWaymo(const std::vector<WaymoEvalFrame>& frames, const WaymoEvalOptions& options) {
   std::vector<Shard> shards;
-  for (const WaymoBreakdown breakdown : options.breakdowns) AddShards(breakdown, shards);
+  for (const WaymoBreakdown breakdown : options.breakdowns) AddShards(breakdown, options.bev, shards);
   std::vector<Tally> tallies(shards.size());
   for (const WaymoEvalFrame& frame : frames) {
     const Case c = Prepare(frame, options.bev);

@@ -170,6 +170,20 @@ TEST(WaymoEvalTest, OneShardHoldsEveryTypeAndOnlyOneTypeMatches) {
   EXPECT_EQ(ScoreNamed(scores, "ALL_BUT_SIGN_LEVEL_1").tp[0], 0);
   EXPECT_EQ(ScoreNamed(scores, "ALL_BUT_SIGN_LEVEL_1").fn[0], 1);
   EXPECT_EQ(ScoreNamed(scores, "ALL_BUT_SIGN_LEVEL_1").fp[0], 0);
+  EXPECT_EQ(ScoreNamed(scores, "SIGN_LEVEL_1").tp[0], 1);
+  EXPECT_EQ(ScoreNamed(scores, "SIGN_LEVEL_1").fn[0], 0);
+}
+
+TEST(WaymoEvalTest, FlatBoxesAreAsFarAsTheirPlaceOnTheGround) {
+  WaymoEvalObject high = Car(1);
+  high.x = 29;
+  high.y = 0;
+  high.z = 10;
+  const WaymoEvalFrame frame{.ground_truths = {high}, .detections = {high}};
+  const auto solid = EvaluateWaymo({frame}, {.breakdowns = kAllBreakdowns});
+  EXPECT_EQ(ScoreNamed(solid, "RANGE_TYPE_VEHICLE_[30, 50)_LEVEL_1").tp[0], 1);
+  const auto flat = EvaluateWaymo({frame}, {.breakdowns = kAllBreakdowns, .bev = true});
+  EXPECT_EQ(ScoreNamed(flat, "RANGE_TYPE_VEHICLE_[0, 30)_LEVEL_1").tp[0], 1);
 }
 
 TEST(WaymoEvalTest, ADetectionOfAnObjectOfAnotherSpeedIsNeitherRightNorWrong) {

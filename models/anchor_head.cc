@@ -14,7 +14,10 @@ using torch::Tensor;
 Tensor ChannelsLast(const Tensor& map) { return map.permute({0, 2, 3, 1}).contiguous(); }
 
 // B x N x width.
-Tensor PerAnchor(const Tensor& map, int64_t anchors) { return map.reshape({map.size(0), anchors, -1}); }
+Tensor PerAnchor(const Tensor& map, int64_t anchors) {
+  // No anchors would leave the width open.
+  return map.dim() == 3 && map.size(1) == anchors ? map : map.reshape({map.size(0), anchors, -1});
+}
 
 Tensor LimitPeriod(const Tensor& value, double offset, double period) {
   return value - torch::floor(value / period + offset) * period;

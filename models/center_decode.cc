@@ -7,11 +7,8 @@ namespace {
 
 // Rows of `frame` among `candidates` that suppression keeps.
 torch::Tensor Suppress(const CenterBoxes& frame, const torch::Tensor& candidates, const NmsOptions& options) {
-  const torch::Tensor boxes = frame.boxes.index_select(0, candidates).slice(1, 0, 7).contiguous();
-  const torch::Tensor scores = frame.scores.index_select(0, candidates).contiguous();
-  const std::vector<int64_t> kept =
-      RotatedNms(boxes.data_ptr<float>(), scores.data_ptr<float>(), static_cast<size_t>(boxes.size(0)), options);
-  return candidates.index_select(0, torch::tensor(kept, torch::kInt64));
+  return candidates.index_select(
+      0, SuppressBoxes(frame.boxes.index_select(0, candidates), frame.scores.index_select(0, candidates), options));
 }
 
 torch::Tensor KeptRows(const CenterBoxes& frame, const CenterDecodeOptions& options, size_t num_classes) {

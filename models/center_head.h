@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "models/box_suppression.h"
 #include "models/detector.h"
-#include "ops/nms.h"
 #include "torch/torch.h"
 
 namespace kd {

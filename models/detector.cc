@@ -7,6 +7,7 @@
 #include "core/detector_config.h"
 #include "models/all_cores.h"
 #include "models/bev_backbone.h"
+#include "models/box_suppression.h"
 #include "models/center_head.h"
 #include "models/mean_vfe.h"
 #include "models/pillar_vfe.h"
@@ -385,20 +386,17 @@ std::vector<std::vector<Detection>> DecodeAnchorBoxes(const v1::Detector& config
     const auto [all_scores, classes] = torch::sigmoid(outputs.cls_preds[b].reshape({count, -1})).max(1);
     torch::Tensor rows = torch::nonzero(all_scores >= post.score_thresh()).squeeze(1);
     // Most anchors score low: only the best are decoded, as suppression takes no more of them.
-    const int64_t most = std::min<int64_t>(rows.size(0), post.nms_pre_maxsize());
-    rows = rows.index_select(0, std::get<1>(all_scores.index_select(0, rows).topk(most)));
+    rows = rows.index_select(0, BestRows(all_scores.index_select(0, rows), post.nms_pre_maxsize()));
     const auto at_rows = [&](const torch::Tensor& map) {
       return map.defined() ? map[b].reshape({count, -1}).index_select(0, rows).unsqueeze(0) : map;
     };
     const AnchorOutputs best = {.box_preds = at_rows(outputs.box_preds),
                                 .dir_cls_preds = at_rows(outputs.dir_cls_preds)};
     torch::Tensor boxes =
-        DecodeAnchors(best, anchors.index_select(0, rows), DirectionsOf(config.anchor_head()))[0].cpu().contiguous();
+        DecodeAnchors(best, anchors.index_select(0, rows), DirectionsOf(config.anchor_head()))[0].cpu();
     torch::Tensor scores = all_scores.index_select(0, rows).cpu(), labels = classes.index_select(0, rows).cpu() + 1;
     if (nms) {
-      const auto kept =
-          RotatedNms(boxes.data_ptr<float>(), scores.data_ptr<float>(), static_cast<size_t>(most), NmsOf(post));
-      const torch::Tensor chosen = torch::tensor(kept, torch::kInt64);
+      const torch::Tensor chosen = RowsAfterNms(boxes, scores, NmsOf(post));
       boxes = boxes.index_select(0, chosen);
       scores = scores.index_select(0, chosen);
       labels = labels.index_select(0, chosen);
@@ -419,11 +417,8 @@ std::vector<std::vector<Detection>> DecodeRefined(const v1::Detector& config, co
   for (int64_t b = 0; b < boxes.size(0); ++b) {
     torch::Tensor rows = torch::nonzero((scores[b] >= post.score_thresh()) & (labels[b] > 0)).squeeze(1);
     if (nms) {
-      const torch::Tensor candidates = boxes[b].index_select(0, rows).contiguous(),
-                          of = scores[b].index_select(0, rows).contiguous();
-      const auto kept = RotatedNms(candidates.data_ptr<float>(), of.data_ptr<float>(),
-                                   static_cast<size_t>(rows.size(0)), NmsOf(post));
-      rows = rows.index_select(0, torch::tensor(kept, torch::kInt64));
+      rows = rows.index_select(
+          0, SuppressBoxes(boxes[b].index_select(0, rows), scores[b].index_select(0, rows), NmsOf(post)));
     }
     frames.push_back(
         ToDetections(boxes[b].index_select(0, rows), scores[b].index_select(0, rows), labels[b].index_select(0, rows)));

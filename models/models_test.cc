@@ -10,6 +10,7 @@
 #include "data/simulator.h"
 #include "gtest/gtest.h"
 #include "models/adam_onecycle.h"
+#include "models/box_suppression.h"
 #include "models/center_head.h"
 #include "models/detector.h"
 #include "nlohmann/json.hpp"
@@ -260,6 +261,33 @@ TEST(DetectorTest, AFrameWithoutPointsIsLegal) {
   const Predictions predictions = model->Forward(batch);
   EXPECT_EQ(predictions.heads[0].at("hm").size(2), 64);
   EXPECT_TRUE(torch::isfinite(model->DetectionLoss(predictions, model->Targets(batch.gt_boxes)).total).item<bool>());
+}
+
+TEST(DetectorTest, AnchorsThatAllScoreLowAreNoDetections) {
+  DetectorModel model(*BuiltInDetector("pointpillar_kitti"));
+  model->eval();
+  for (auto& parameter : model->named_parameters()) {
+    if (parameter.key() == "dense_head.conv_cls.bias") parameter.value().data().fill_(-100);
+  }
+  Frame frame;
+  frame.num_features = 4;
+  const torch::NoGradGuard no_grad;
+  const auto detections = model->Decode(model->Forward(MakeBatch({&frame}, model->config(), /*training=*/false)));
+  ASSERT_EQ(detections.size(), 1u);
+  EXPECT_TRUE(detections[0].empty());
+}
+
+// OpenPCDet's order comes from topk and sort, which are free to choose among equal scores: the same calls must choose.
+TEST(SuppressBoxesTest, EqualScoresComeInTheOrderOfTopkAndSort) {
+  const int64_t count = 200, most = 120;
+  torch::Tensor boxes = torch::ones({count, 9});
+  boxes.select(1, 0).copy_(torch::arange(count) * 10);
+  const torch::Tensor scores = torch::floor(torch::arange(count) / 50.0).to(torch::kFloat32);
+  const torch::Tensor best = std::get<1>(scores.topk(most));
+  const torch::Tensor want = best.index_select(0, std::get<1>(scores.index_select(0, best).sort(0, true)));
+  const torch::Tensor got =
+      SuppressBoxes(boxes, scores, {.iou_threshold = 0.1, .pre_max = most, .post_max = count});
+  EXPECT_TRUE(torch::equal(got, want));
 }
 
 TEST(HeatmapFocalLossTest, GradientMatchesFiniteDifferences) {

@@ -13,19 +13,13 @@ Refinement Refinement::Frame(int64_t frame) const { return {OneFrame(cls, frame)
 
 Proposals ProposeBoxes(const Tensor& boxes, const Tensor& logits, const NmsOptions& options) {
   torch::NoGradGuard no_grad;
-  const int64_t batch = boxes.size(0), most = static_cast<int64_t>(options.post_max);
+  const int64_t batch = boxes.size(0), most = options.post_max;
   Proposals proposals{.boxes = torch::zeros({batch, most, 7}), .labels = torch::zeros({batch, most}, torch::kInt64)};
   for (int64_t b = 0; b < batch; ++b) {
     const auto [scores, classes] = logits[b].cpu().max(1);
-    const int64_t candidates = std::min<int64_t>(scores.size(0), static_cast<int64_t>(options.pre_max));
-    const Tensor rows = std::get<1>(scores.topk(candidates));
-    const Tensor best = boxes[b].cpu().index_select(0, rows).contiguous(),
-                 of = scores.index_select(0, rows).contiguous();
-    const auto kept = torch::tensor(
-        RotatedNms(best.data_ptr<float>(), of.data_ptr<float>(), static_cast<size_t>(candidates), options),
-        torch::kInt64);
-    proposals.boxes[b].slice(0, 0, kept.size(0)).copy_(best.index_select(0, kept));
-    proposals.labels[b].slice(0, 0, kept.size(0)).copy_(classes.index_select(0, rows).index_select(0, kept) + 1);
+    const Tensor of_frame = boxes[b].cpu(), kept = SuppressBoxes(of_frame, scores, options);
+    proposals.boxes[b].slice(0, 0, kept.size(0)).copy_(of_frame.index_select(0, kept));
+    proposals.labels[b].slice(0, 0, kept.size(0)).copy_(classes.index_select(0, kept) + 1);
   }
   return {.boxes = proposals.boxes.to(boxes.device()), .labels = proposals.labels.to(boxes.device())};
 }

@@ -7,8 +7,8 @@
 #include <memory>
 #include <vector>
 
+#include "models/box_suppression.h"
 #include "models/voxel_backbone.h"
-#include "ops/nms.h"
 #include "torch/torch.h"
 
 namespace kd {

@@ -115,25 +115,20 @@ class CandidateGrid {
 
 }  // namespace
 
-std::vector<int64_t> RotatedNms(const float* boxes, const float* scores, size_t count, const NmsOptions& options) {
-  std::vector<int64_t> order(count);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
-  if (order.size() > options.pre_max) order.resize(options.pre_max);
-
+std::vector<int64_t> RotatedNms(const float* boxes, const std::vector<int64_t>& order, double iou_threshold,
+                                size_t post_max) {
   std::vector<int64_t> bounded, kept, kept_unbounded;
   for (const int64_t row : order) {
     if (IsBounded(boxes + row * 7)) bounded.push_back(row);
   }
   CandidateGrid grid(boxes, bounded);
   const auto overlaps_any_of = [&](int64_t row, const std::vector<int64_t>& others) {
-    return std::any_of(others.begin(), others.end(), [&](int64_t other) {
-      return BevIou(boxes + row * 7, boxes + other * 7) > options.iou_threshold;
-    });
+    return std::any_of(others.begin(), others.end(),
+                       [&](int64_t other) { return BevIou(boxes + row * 7, boxes + other * 7) > iou_threshold; });
   };
   size_t next = 0;  // Of `bounded`.
   for (const int64_t row : order) {
-    if (kept.size() >= options.post_max) break;
+    if (kept.size() >= post_max) break;
     if (next == bounded.size() || bounded[next] != row) {
       if (overlaps_any_of(row, kept)) continue;
       kept_unbounded.push_back(row);
@@ -141,7 +136,7 @@ std::vector<int64_t> RotatedNms(const float* boxes, const float* scores, size_t 
       const size_t candidate = next++;
       if (candidate + 16 < bounded.size()) grid.PrefetchCells(candidate + 16);
       if (candidate + 8 < bounded.size()) grid.PrefetchBoxes(candidate + 8);
-      if (grid.AnyOverlaps(candidate, options.iou_threshold) || overlaps_any_of(row, kept_unbounded)) continue;
+      if (grid.AnyOverlaps(candidate, iou_threshold) || overlaps_any_of(row, kept_unbounded)) continue;
       grid.Keep(candidate);
     }
     kept.push_back(row);

@@ -8,16 +8,10 @@
 
 namespace kd {
 
-struct NmsOptions {
-  // A box goes when its BEV IoU with a kept one is strictly greater.
-  double iou_threshold = 0.7;
-  // Best boxes by score that take part, and boxes kept at most.
-  size_t pre_max = 4096;
-  size_t post_max = 500;
-};
-
-// Row numbers of the kept boxes, by descending score (the earlier row first among equals).
-std::vector<int64_t> RotatedNms(const float* boxes, const float* scores, size_t count, const NmsOptions& options);
+// Rows that stay among `order`, which lists rows best first: a box goes when its BEV IoU with a kept one is strictly
+// greater than `iou_threshold`; at most `post_max` stay.
+std::vector<int64_t> RotatedNms(const float* boxes, const std::vector<int64_t>& order, double iou_threshold,
+                                size_t post_max);
 
 }  // namespace kd
 

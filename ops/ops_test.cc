@@ -17,10 +17,8 @@ namespace kd {
 namespace {
 
 // Every candidate against every kept box.
-std::vector<int64_t> PlainNms(const std::vector<float>& boxes, const std::vector<float>& scores, double threshold) {
-  std::vector<int64_t> order(scores.size()), kept;
-  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>(i);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
+std::vector<int64_t> PlainNms(const std::vector<float>& boxes, const std::vector<int64_t>& order, double threshold) {
+  std::vector<int64_t> kept;
   for (const int64_t row : order) {
     const bool goes = std::any_of(kept.begin(), kept.end(), [&](int64_t other) {
       return BevIou(&boxes[row * 7], &boxes[other * 7]) > threshold;
@@ -34,22 +32,21 @@ TEST(RotatedNmsTest, AgreesWithComparingAll) {
   CounterRng rng(9);
   for (int round = 0; round < 60; ++round) {
     const double extent = round % 3 == 0 ? 5 : 60;
-    std::vector<float> boxes, scores;
-    for (int i = 0; i < 150; ++i) {
+    std::vector<float> boxes;
+    std::vector<int64_t> order;
+    for (int64_t i = 0; i < 150; ++i) {
       for (const double value : {rng.Uniform(-extent, extent), rng.Uniform(-extent, extent), 0.0, rng.Uniform(0, 5),
                                  rng.Uniform(0, 3), 1.5, rng.Uniform(-4, 4)}) {
         boxes.push_back(static_cast<float>(value));
       }
-      // Some scores are equal.
-      scores.push_back(static_cast<float>(std::floor(rng.Uniform(0, 20))));
+      // Every seventh row does not take part; the others stand in some order.
+      if (i % 7 != 0) order.insert(order.begin() + static_cast<int64_t>(rng.Below(order.size() + 1)), i);
     }
     if (round % 4 == 1) boxes[7 * 3] = std::numeric_limits<float>::quiet_NaN();
     if (round % 4 == 2) boxes[7 * 5 + 3] = 3e6f;
     if (round % 4 == 3) boxes[7 * 7 + 1] = std::numeric_limits<float>::infinity();
     for (const double threshold : {0.01, 0.3, 0.7}) {
-      const NmsOptions options{.iou_threshold = threshold, .pre_max = 1000, .post_max = 1000};
-      ASSERT_EQ(RotatedNms(boxes.data(), scores.data(), scores.size(), options), PlainNms(boxes, scores, threshold))
-          << round;
+      ASSERT_EQ(RotatedNms(boxes.data(), order, threshold, 1000), PlainNms(boxes, order, threshold)) << round;
     }
   }
 }
@@ -97,11 +94,10 @@ TEST(RotatedIouTest, BoxesWithoutAreaOrWithNanOverlapNothing) {
 
 TEST(NmsTest, ABoxAtExactlyTheThresholdStays) {
   const std::vector<float> boxes = {0, 0, 0, 1, 1, 1, 0, 0.5f, 0, 0, 1, 1, 1, 0, 9, 9, 0, 1, 1, 1, 0};
-  const std::vector<float> scores = {0.5f, 0.9f, 0.1f};
-  EXPECT_EQ(RotatedNms(boxes.data(), scores.data(), 3, {.iou_threshold = 0.34}), (std::vector<int64_t>{1, 0, 2}));
-  EXPECT_EQ(RotatedNms(boxes.data(), scores.data(), 3, {.iou_threshold = 0.33}), (std::vector<int64_t>{1, 2}));
-  EXPECT_EQ(RotatedNms(boxes.data(), scores.data(), 3, {.iou_threshold = 0.33, .pre_max = 2}),
-            (std::vector<int64_t>{1}));
+  EXPECT_EQ(RotatedNms(boxes.data(), {1, 0, 2}, 0.34, 3), (std::vector<int64_t>{1, 0, 2}));
+  EXPECT_EQ(RotatedNms(boxes.data(), {1, 0, 2}, 0.33, 3), (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(RotatedNms(boxes.data(), {1, 0}, 0.33, 3), (std::vector<int64_t>{1}));
+  EXPECT_EQ(RotatedNms(boxes.data(), {1, 0, 2}, 0.34, 2), (std::vector<int64_t>{1, 0}));
 }
 
 // The figures of detectors.md section 12.

@@ -1,10 +1,10 @@
 #include <algorithm>
 
 #include "client/kd_ops/operation.h"
+#include "models/box_suppression.h"
 #include "models/center_head.h"
 #include "ops/box_geometry.h"
 #include "ops/gaussian.h"
-#include "ops/nms.h"
 #include "ops/rotated_iou.h"
 #include "ops/voxelize.h"
 
@@ -83,55 +83,36 @@ TensorMap RotatedIou(const OperationCase& c) {
   return {{"out.bev_overlap", overlap}, {"out.bev_iou", bev}, {"out.iou3d", solid}};
 }
 
-// NMS over the rows that `candidates` names; returns row numbers of the input.
-std::vector<int64_t> Suppress(const torch::Tensor& boxes, const torch::Tensor& scores,
-                              const std::vector<int64_t>& candidates, const NmsOptions& options) {
-  if (candidates.empty()) return {};
-  const torch::Tensor rows = torch::tensor(candidates, torch::kInt64);
-  const torch::Tensor some = boxes.index_select(0, rows).contiguous(),
-                      their = scores.index_select(0, rows).contiguous();
-  std::vector<int64_t> kept = RotatedNms(some.data_ptr<float>(), their.data_ptr<float>(), candidates.size(), options);
-  for (int64_t& row : kept) row = candidates[row];
-  return kept;
-}
+constexpr int64_t kNoLimit = int64_t{1} << 40;
 
-template <typename Predicate>
-std::vector<int64_t> Where(int64_t count, const Predicate& predicate) {
-  std::vector<int64_t> rows;
-  for (int64_t i = 0; i < count; ++i) {
-    if (predicate(i)) rows.push_back(i);
-  }
-  return rows;
+// Rows of the input that stay of those where `takes_part` (N bool).
+torch::Tensor Suppress(const torch::Tensor& boxes, const torch::Tensor& scores, const torch::Tensor& takes_part,
+                       const NmsOptions& options) {
+  const torch::Tensor rows = torch::nonzero(takes_part).squeeze(1);
+  return rows.index_select(0, SuppressBoxes(boxes.index_select(0, rows), scores.index_select(0, rows), options));
 }
-
-constexpr size_t kNoLimit = 1u << 30;
 
 TensorMap Nms(const OperationCase& c) {
-  const torch::Tensor boxes = Boxes(c.in("boxes")), scores = c.in("scores").contiguous();
-  const float threshold = c.hyper.contains("score_thresh") && !c.hyper["score_thresh"].is_null()
-                              ? c.hyper["score_thresh"].get<float>()
-                              : -1e30f;
-  const auto kept = Suppress(boxes, scores,
-                             Where(scores.size(0), [&](int64_t i) { return scores.data_ptr<float>()[i] >= threshold; }),
-                             {.iou_threshold = c.hyper.at("thresh"),
-                              .pre_max = c.hyper.value("pre_maxsize", kNoLimit),
-                              .post_max = c.hyper.value("post_maxsize", kNoLimit)});
-  const torch::Tensor rows = torch::tensor(kept, torch::kInt64);
+  const torch::Tensor boxes = Boxes(c.in("boxes")), scores = c.in("scores");
+  const bool limited = c.hyper.contains("score_thresh") && !c.hyper["score_thresh"].is_null();
+  const torch::Tensor takes_part =
+      limited ? scores >= c.hyper["score_thresh"].get<double>() : torch::ones_like(scores, torch::kBool);
+  const torch::Tensor rows = Suppress(boxes, scores, takes_part,
+                                      {.iou_threshold = c.hyper.at("thresh"),
+                                       .pre_max = c.hyper.value("pre_maxsize", kNoLimit),
+                                       .post_max = c.hyper.value("post_maxsize", kNoLimit)});
   return {{"out.keep", rows}, {"out.scores", scores.index_select(0, rows)}};
 }
 
 TensorMap NmsMultiClass(const OperationCase& c) {
   const torch::Tensor boxes = Boxes(c.in("boxes")), all_scores = c.in("scores");
-  const float threshold = c.hyper.at("score_thresh");
   std::vector<torch::Tensor> out_boxes, out_scores, out_labels;
   for (int64_t k = 0; k < all_scores.size(1); ++k) {
-    const torch::Tensor scores = all_scores.select(1, k).contiguous();
-    const auto kept = Suppress(
-        boxes, scores, Where(scores.size(0), [&](int64_t i) { return scores.data_ptr<float>()[i] >= threshold; }),
-        {.iou_threshold = c.hyper.at("thresh"),
-         .pre_max = c.hyper.at("pre_maxsize"),
-         .post_max = c.hyper.at("post_maxsize")});
-    const torch::Tensor rows = torch::tensor(kept, torch::kInt64);
+    const torch::Tensor scores = all_scores.select(1, k);
+    const torch::Tensor rows = Suppress(boxes, scores, scores >= c.hyper.at("score_thresh").get<double>(),
+                                        {.iou_threshold = c.hyper.at("thresh"),
+                                         .pre_max = c.hyper.at("pre_maxsize"),
+                                         .post_max = c.hyper.at("post_maxsize")});
     out_boxes.push_back(boxes.index_select(0, rows));
     out_scores.push_back(scores.index_select(0, rows));
     out_labels.push_back(torch::full({rows.size(0)}, k, torch::kInt64));
@@ -147,28 +128,22 @@ T PerClass(const nlohmann::json& value, size_t k) {
   return value.is_array() ? value.at(k).get<T>() : value.get<T>();
 }
 
+// Labels count from 0.
 TensorMap NmsClassSpecific(const OperationCase& c) {
-  const torch::Tensor boxes = Boxes(c.in("boxes")), scores = c.in("scores").contiguous(),
-                      labels = c.in("labels").contiguous();
-  const size_t classes = c.hyper.at("score_thresh").size();
-  // Labels count from 1 as soon as the highest says so.
-  const int64_t first = labels.numel() > 0 && labels.max().item<int64_t>() >= static_cast<int64_t>(classes)
-                            ? 1
-                            : (labels.numel() > 0 && labels.min().item<int64_t>() > 0 ? 1 : 0);
-  std::vector<int64_t> all;
-  for (size_t k = 0; k < classes; ++k) {
-    const float threshold = PerClass<float>(c.hyper.at("score_thresh"), k);
-    const auto rows = Where(scores.size(0), [&](int64_t i) {
-      return labels.data_ptr<int64_t>()[i] == static_cast<int64_t>(k) + first &&
-             scores.data_ptr<float>()[i] > threshold;
-    });
-    const auto kept = Suppress(boxes, scores, rows,
-                               {.iou_threshold = PerClass<double>(c.hyper.at("thresh"), k),
-                                .pre_max = PerClass<size_t>(c.hyper.at("pre_maxsize"), k),
-                                .post_max = kNoLimit});
-    all.insert(all.end(), kept.begin(), kept.end());
+  const torch::Tensor boxes = Boxes(c.in("boxes")), scores = c.in("scores"), labels = c.in("labels");
+  std::vector<torch::Tensor> all;
+  for (size_t k = 0; k < c.hyper.at("score_thresh").size(); ++k) {
+    const torch::Tensor rows =
+        torch::nonzero((labels == static_cast<int64_t>(k)) & (scores > PerClass<double>(c.hyper.at("score_thresh"), k)))
+            .squeeze(1);
+    // The original sorts here, it does not choose first.
+    const torch::Tensor sorted = rows.index_select(0, std::get<1>(scores.index_select(0, rows).sort(0, true)));
+    const torch::Tensor best = sorted.slice(0, 0, PerClass<int64_t>(c.hyper.at("pre_maxsize"), k));
+    all.push_back(best.index_select(
+        0, RowsAfterNms(boxes.index_select(0, best), scores.index_select(0, best),
+                        {.iou_threshold = PerClass<double>(c.hyper.at("thresh"), k), .post_max = kNoLimit})));
   }
-  const torch::Tensor rows = torch::tensor(all, torch::kInt64);
+  const torch::Tensor rows = torch::cat(all);
   return {{"out.keep", rows}, {"out.scores", scores.index_select(0, rows)}};
 }
 

@@ -146,8 +146,8 @@ TensorMap CenterHeadCase(const OperationCase& c) {
                                    .post_center_limit_range = h.at("post_center_limit_range").get<std::vector<float>>(),
                                    .max_obj_per_sample = h.at("max_obj_per_sample").get<int64_t>(),
                                    .nms = {.iou_threshold = h.at("nms").at("thresh").get<double>(),
-                                           .pre_max = h.at("nms").at("pre_maxsize").get<size_t>(),
-                                           .post_max = h.at("nms").at("post_maxsize").get<size_t>()},
+                                           .pre_max = h.at("nms").at("pre_maxsize").get<int64_t>(),
+                                           .post_max = h.at("nms").at("post_maxsize").get<int64_t>()},
                                    .with_velocity = velocity};
   const nlohmann::json& weights = h.at("weights");
   TensorMap results;
