@@ -118,7 +118,7 @@ class Bench {
     CopyVoxelPoints(voxels, points.data_ptr<float>(), features, grid.max_points_per_voxel, copied.data_ptr<float>(),
                     OnAllCores);
     const double end = Now();
-    return Line(end - start, {static_cast<double>(voxels.size()), static_cast<double>(voxels.rows.size())});
+    return Line(end - start, {static_cast<double>(voxels.size()), static_cast<double>(voxels.kept.size())});
   }
 
   std::string Iou() {

@@ -10,9 +10,7 @@ namespace kd {
 
 using torch::Tensor;
 
-Tensor BestRows(const Tensor& scores, int64_t most) {
-  return std::get<1>(scores.topk(std::min(most, scores.size(0))));
-}
+Tensor BestRows(const Tensor& scores, int64_t most) { return std::get<1>(scores.topk(std::min(most, scores.size(0)))); }
 
 Tensor RowsAfterNms(const Tensor& boxes, const Tensor& scores, const NmsOptions& options) {
   const Tensor rows = boxes.slice(1, 0, 7).contiguous();

@@ -285,8 +285,7 @@ TEST(SuppressBoxesTest, EqualScoresComeInTheOrderOfTopkAndSort) {
   const torch::Tensor scores = torch::floor(torch::arange(count) / 50.0).to(torch::kFloat32);
   const torch::Tensor best = std::get<1>(scores.topk(most));
   const torch::Tensor want = best.index_select(0, std::get<1>(scores.index_select(0, best).sort(0, true)));
-  const torch::Tensor got =
-      SuppressBoxes(boxes, scores, {.iou_threshold = 0.1, .pre_max = most, .post_max = count});
+  const torch::Tensor got = SuppressBoxes(boxes, scores, {.iou_threshold = 0.1, .pre_max = most, .post_max = count});
   EXPECT_TRUE(torch::equal(got, want));
 }
 

@@ -30,6 +30,8 @@ struct Scratch {
   std::vector<int32_t> rows;
   std::vector<uint32_t> cells;
   std::vector<size_t> inside;
+  // Where the search for the cell's number starts, of each of them.
+  std::vector<uint32_t> places;
   // Flat cells of the voxels, and the voxels' numbers by cell or hash of it.
   std::vector<uint32_t> opened;
   std::vector<int32_t> numbers;
@@ -101,28 +103,29 @@ class HashedPlaces {
 };
 
 template <typename Places>
-void AssignSlots(uint64_t num_cells, const VoxelGrid& grid, Scratch& scratch, Voxels& voxels) {
-  // Places are computed and fetched so many points before they are used.
+void AssignSlots(uint64_t num_cells, const VoxelGrid& grid, ParallelFor parallel, Scratch& scratch, Voxels& voxels) {
+  // Places are fetched so many points before they are used.
   constexpr size_t kAhead = 16;
   size_t num_points = 0;
   for (const size_t inside : scratch.inside) num_points += inside;
   const Places table(num_points, num_cells);
   scratch.numbers.assign(table.size(), -1);
+  scratch.places.resize(scratch.cells.size());
+  parallel(static_cast<int64_t>(scratch.inside.size()), [&](int64_t first, int64_t last) {
+    for (int64_t part = first; part < last; ++part) {
+      const size_t begin = part * kPart, end = begin + scratch.inside[part];
+      for (size_t i = begin; i < end; ++i) scratch.places[i] = static_cast<uint32_t>(table.First(scratch.cells[i]));
+    }
+  });
   // One more than can be opened, so that a voxel can be written before it is known whether it is opened.
   const auto most_voxels = static_cast<int32_t>(std::min<size_t>(num_points, grid.max_voxels));
   scratch.opened.resize(most_voxels + 1);
   voxels.num_points.assign(most_voxels + 1, 0);
-  voxels.rows.resize(num_points);
-  voxels.slots.resize(num_points);
-  const uint32_t* const cells = scratch.cells.data();
+  voxels.kept.resize(num_points);
+  const uint32_t *const cells = scratch.cells.data(), *const places = scratch.places.data();
   int32_t *const numbers = scratch.numbers.data(), *const counts = voxels.num_points.data();
   uint32_t* const opened = scratch.opened.data();
   const int32_t most_points = grid.max_points_per_voxel;
-  size_t places[kAhead];
-  const auto fetch = [&](size_t i) {
-    places[i % kAhead] = table.First(cells[i]);
-    __builtin_prefetch(&numbers[places[i % kAhead]]);
-  };
   int32_t num_voxels = 0;
   size_t kept = 0;
   // Whether a point opens a voxel cannot be foretold, so both cases take one way without a branch.
@@ -141,39 +144,52 @@ void AssignSlots(uint64_t num_cells, const VoxelGrid& grid, Scratch& scratch, Vo
     const int32_t count = counts[number];
     const bool keeps = count < most_points;
     counts[number] = count + keeps;
-    voxels.rows[kept] = scratch.rows[i];
-    voxels.slots[kept] = static_cast<int64_t>(number) * most_points + count;
+    KeptPoint& point = voxels.kept[kept];
+    point.row = scratch.rows[i];
+    point.voxel = number;
+    point.place = count;
     kept += keeps;
   };
   for (size_t part = 0; part < scratch.inside.size(); ++part) {
     const size_t begin = part * kPart, end = begin + scratch.inside[part];
-    for (size_t i = begin; i < std::min(begin + kAhead, end); ++i) fetch(i);
-    for (size_t i = begin; i + kAhead < end; ++i) {
-      const size_t place = places[i % kAhead];
-      fetch(i + kAhead);
-      assign(i, place);
+    for (size_t i = begin; i < end; ++i) {
+      __builtin_prefetch(&numbers[places[std::min(i + kAhead, end - 1)]]);
+      assign(i, places[i]);
     }
-    for (size_t i = std::max(begin + kAhead, end) - kAhead; i < end; ++i) assign(i, places[i % kAhead]);
   }
   voxels.num_points.resize(num_voxels);
-  voxels.rows.resize(kept);
-  voxels.slots.resize(kept);
+  voxels.kept.resize(kept);
 }
 
-// The kept points [begin, end). kFeatures numbers per point, or num_features where it is 0.
+// How many voxels the first `count` kept points opened.
+int64_t OpenedBy(const std::vector<KeptPoint>& kept, size_t count) {
+  while (count > 0 && kept[count - 1].place != 0) --count;
+  return count == 0 ? 0 : kept[count - 1].voxel + 1;
+}
+
+// The kept points [begin, end) and zeros behind the points of the voxels that they open. kFeatures numbers per point,
+// or num_features where it is 0.
 template <int kFeatures>
-void CopyPoints(const Voxels& voxels, size_t begin, size_t end, const float* points, int num_features, float* out) {
-  const size_t features = kFeatures == 0 ? num_features : kFeatures;
+void CopyPoints(const Voxels& voxels, size_t begin, size_t end, const float* points, int num_features,
+                int64_t max_points_per_voxel, float* out) {
+  const int64_t features = kFeatures == 0 ? num_features : kFeatures, whole = max_points_per_voxel * features;
+  const int64_t last = OpenedBy(voxels.kept, end);
+  for (int64_t voxel = OpenedBy(voxels.kept, begin); voxel < last; ++voxel) {
+    std::fill(out + voxel * whole + voxels.num_points[voxel] * features, out + (voxel + 1) * whole, 0.0f);
+  }
   for (size_t i = begin; i < end; ++i) {
-    const float* const from = points + voxels.rows[i] * features;
-    float* const to = out + voxels.slots[i] * features;
-    for (size_t f = 0; f < features; ++f) to[f] = from[f];
+    const KeptPoint& point = voxels.kept[i];
+    const float* const from = points + point.row * features;
+    float* const to = out + point.voxel * whole + point.place * features;
+    for (int64_t f = 0; f < features; ++f) to[f] = from[f];
   }
 }
 
-// Calls body(begin, end) for ranges of [0, count).
-void InParts(size_t count, ParallelFor parallel, absl::FunctionRef<void(size_t, size_t)> body) {
-  parallel(Parts(count), [&](int64_t begin, int64_t end) { body(begin * kPart, std::min(end * kPart, count)); });
+// Calls body(begin, end) for the parts of [0, count).
+void ForEachPart(size_t count, ParallelFor parallel, absl::FunctionRef<void(size_t, size_t)> body) {
+  parallel(Parts(count), [&](int64_t first, int64_t last) {
+    for (int64_t part = first; part < last; ++part) body(part * kPart, std::min((part + 1) * kPart, count));
+  });
 }
 
 }  // namespace
@@ -187,18 +203,15 @@ Voxels Voxelize(const float* points, size_t num_points, int num_features, const 
   scratch.cells.resize(num_points);
   scratch.inside.resize(Parts(num_points));
   const auto find_cells = num_features >= 4 ? FindCells<true> : FindCells<false>;
-  parallel(Parts(num_points), [&](int64_t begin, int64_t end) {
-    for (int64_t part = begin; part < end; ++part) {
-      const size_t first = part * kPart;
-      scratch.inside[part] = find_cells(points, first, std::min(first + kPart, num_points), num_features, grid,
-                                        &scratch.rows[first], &scratch.cells[first]);
-    }
+  ForEachPart(num_points, parallel, [&](size_t begin, size_t end) {
+    scratch.inside[begin / kPart] =
+        find_cells(points, begin, end, num_features, grid, &scratch.rows[begin], &scratch.cells[begin]);
   });
   Voxels voxels;
-  (num_cells <= kMaxDenseCells ? AssignSlots<DensePlaces> : AssignSlots<HashedPlaces>)(num_cells, grid, scratch,
-                                                                                       voxels);
+  (num_cells <= kMaxDenseCells ? AssignSlots<DensePlaces> : AssignSlots<HashedPlaces>)(num_cells, grid, parallel,
+                                                                                       scratch, voxels);
   voxels.coords.resize(voxels.size() * 3);
-  InParts(voxels.size(), parallel, [&](size_t begin, size_t end) {
+  ForEachPart(voxels.size(), parallel, [&](size_t begin, size_t end) {
     const auto width = static_cast<uint32_t>(cells[0]), height = static_cast<uint32_t>(cells[1]);
     for (size_t voxel = begin; voxel < end; ++voxel) {
       const uint32_t row = scratch.opened[voxel] / width;
@@ -212,16 +225,10 @@ Voxels Voxelize(const float* points, size_t num_points, int num_features, const 
 
 void CopyVoxelPoints(const Voxels& voxels, const float* points, int num_features, int max_points_per_voxel, float* out,
                      ParallelFor parallel) {
-  InParts(voxels.size(), parallel, [&](size_t begin, size_t end) {
-    const int64_t whole = int64_t{max_points_per_voxel} * num_features;
-    for (size_t voxel = begin; voxel < end; ++voxel) {
-      std::fill(out + voxel * whole + int64_t{voxels.num_points[voxel]} * num_features, out + (voxel + 1) * whole,
-                0.0f);
-    }
-  });
   const auto copy = num_features == 4 ? CopyPoints<4> : num_features == 5 ? CopyPoints<5> : CopyPoints<0>;
-  InParts(voxels.rows.size(), parallel,
-          [&](size_t begin, size_t end) { copy(voxels, begin, end, points, num_features, out); });
+  ForEachPart(voxels.kept.size(), parallel, [&](size_t begin, size_t end) {
+    copy(voxels, begin, end, points, num_features, max_points_per_voxel, out);
+  });
 }
 
 }  // namespace kd

@@ -22,15 +22,20 @@ struct VoxelGrid {
   std::array<int, 3> Cells() const;
 };
 
+// A point that a voxel keeps: its row among the points, the voxel, and its place there.
+struct KeptPoint {
+  KeptPoint() {}  // Without zeros: they would cost as much as what is written over them.
+  int32_t row, voxel, place;
+};
+
 // The voxels of a frame and the points that they keep.
 struct Voxels {
   // V x 3: z, y, x.
   std::vector<int32_t> coords;
   // V.
   std::vector<int32_t> num_points;
-  // Of every kept point, in order: its row among the points, and its voxel * max_points_per_voxel + its place there.
-  std::vector<int32_t> rows;
-  std::vector<int64_t> slots;
+  // In the order of the points.
+  std::vector<KeptPoint> kept;
 
   size_t size() const { return num_points.size(); }
 };
