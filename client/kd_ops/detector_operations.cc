@@ -83,12 +83,15 @@ PcdetData DataOf(const OperationCase& c) {
 TensorMap DetectorCase(const OperationCase& c) {
   const auto config = DetectorFromPcdetModel(c.hyper.at("model").dump(), DataOf(c));
   TORCH_CHECK(config.ok(), std::string(config.status().message()));
-  const torch::Tensor &voxels = c.in("voxels"), &coords = c.in("coords"), &gt_boxes = c.in("gt_boxes");
-  const Batch batch{.voxels = voxels,
-                    .coords = coords,
-                    .num_points = c.in("num_points"),
-                    .gt_boxes = gt_boxes,
-                    .batch_size = gt_boxes.size(0)};
+  const torch::Tensor& gt_boxes = c.in("gt_boxes");
+  Batch batch{.gt_boxes = gt_boxes, .batch_size = gt_boxes.size(0)};
+  if (HasDynamicPillars(*config)) {
+    batch.points = c.in("points");
+  } else {
+    batch.voxels = c.in("voxels");
+    batch.coords = c.in("coords");
+    batch.num_points = c.in("num_points");
+  }
   DetectorModel model(*config);
   LoadParameters(c, *model);
   TensorMap results;
@@ -142,11 +145,14 @@ constexpr Released kReleased[] = {{"second", "kitti_models", "second_kitti"},
                                   {"cp-voxel-xs_sparsekd", "waymo_models", "centerpoint_voxel", 0.75f, 0.5f, 0.5f},
                                   {"cp-voxel-xxs_sparsekd", "waymo_models", "centerpoint_voxel", 0.5f, 0.25f, 0.25f},
                                   {"cp-pillar", "waymo_models", "centerpoint_pillar"},
+                                  {"centerpoint_pillar_1x", "waymo_models", "centerpoint_pillar"},
+                                  {"centerpoint_dyn_pillar_1x", "waymo_models", "centerpoint_pillar"},
                                   {"cp-pillar-v0.4_sparsekd", "waymo_models", "centerpoint_pillar"},
                                   {"cp-pillar-v0.48_sparsekd", "waymo_models", "centerpoint_pillar"},
                                   {"cp-pillar-v0.64_sparsekd", "waymo_models", "centerpoint_pillar"},
                                   {"cbgs_voxel0075_res3d_centerpoint", "nuscenes_models", "centerpoint_voxel_nuscenes"},
                                   {"cbgs_voxel01_res3d_centerpoint", "nuscenes_models", "centerpoint_voxel_nuscenes"},
+                                  {"cbgs_dyn_pp_centerpoint", "nuscenes_models", "centerpoint_pillar_nuscenes"},
                                   {"second-pv-x1.0", "kitti_cakdp", "second_kitti", 1, 1, 1, /*with_iou=*/true},
                                   {"cp-pv-x1.0", "kitti_cakdp", "centerpoint_voxel_kitti", 1, 1, 1, /*with_iou=*/true}};
 
