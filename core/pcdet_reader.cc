@@ -21,12 +21,11 @@ std::string Spelled(const YamlNode& node) {
     case YamlNode::Kind::kMap:
       return "a map";
     case YamlNode::Kind::kList:
-      return absl::StrCat("[",
-                          absl::StrJoin(node.items, ", ",
-                                        [](std::string* out, const YamlNode& item) {
-                                          absl::StrAppend(out, Spelled(item));
-                                        }),
-                          "]");
+      return absl::StrCat(
+          "[",
+          absl::StrJoin(node.items, ", ",
+                        [](std::string* out, const YamlNode& item) { absl::StrAppend(out, Spelled(item)); }),
+          "]");
     case YamlNode::Kind::kScalar:
       break;
   }
