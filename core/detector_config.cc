@@ -270,6 +270,25 @@ v1::Detector NuScenesVoxel() {
   return d;
 }
 
+// OpenPCDet's CenterPoint for nuScenes on dynamic pillars.
+v1::Detector NuScenesPillar() {
+  v1::Detector d = NuScenesVoxel();
+  const v1::Detector waymo = Waymo();
+  d.set_model("centerpoint_pillar");
+  Set(d.mutable_point_cloud_range(), {-51.2f, -51.2f, -5.0f, 51.2f, 51.2f, 3.0f});
+  Set(d.mutable_voxel_size(), {0.2f, 0.2f, 8.0f});
+  d.set_max_points_per_voxel(0);
+  d.set_max_voxels_train(0);
+  d.set_max_voxels_test(0);
+  d.clear_backbone_3d();
+  *d.mutable_vfe() = waymo.vfe();
+  *d.mutable_backbone_2d() = waymo.backbone_2d();
+  Set(d.mutable_backbone_2d()->mutable_layer_strides(), {2u, 2u, 2u});
+  Set(d.mutable_backbone_2d()->mutable_upsample_strides(), {0.5f, 1.0f, 2.0f});
+  d.mutable_dense_head()->set_feature_map_stride(4);
+  return d;
+}
+
 // The small one of docs/benchmark.md, for simulated frames on a CPU.
 v1::Detector Sim() {
   v1::Detector d = Common();
@@ -438,6 +457,17 @@ absl::Status CheckEncoder(const v1::Detector& d, const std::array<int, 3>& cells
   return absl::OkStatus();
 }
 
+absl::Status CheckCaps(const v1::Detector& d) {
+  const std::array<uint32_t, 3> caps = {d.max_points_per_voxel(), d.max_voxels_train(), d.max_voxels_test()};
+  if (AllPositive(caps)) return absl::OkStatus();
+  // What was not written asks for nothing.
+  const bool none = d.has_max_points_per_voxel() && caps[0] + caps[1] + caps[2] == 0;
+  if (none && !OnVoxels(d.model())) return absl::OkStatus();
+  return Invalid(
+      "max_points_per_voxel, max_voxels_train and max_voxels_test must be at least 1, or all of them 0 for pillars "
+      "without limits");
+}
+
 // Voxels per cell of the head's map.
 uint32_t HeadStride(const v1::Detector& d) {
   return d.has_anchor_head() ? d.anchor_head().feature_map_stride() : d.dense_head().feature_map_stride();
@@ -510,12 +540,19 @@ absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name) {
   static constexpr struct {
     const char* name;
     v1::Detector (*make)();
-  } kBuiltIns[] = {{"centerpoint_pillar", Waymo},           {"centerpoint_pillar_kitti", Kitti},
-                   {"centerpoint_pillar_sim", Sim},         {"centerpoint_voxel", WaymoVoxel},
-                   {"centerpoint_voxel_kitti", KittiVoxel}, {"centerpoint_voxel_nuscenes", NuScenesVoxel},
-                   {"pointpillar", WaymoPointPillar},       {"pointpillar_kitti", KittiPointPillar},
-                   {"pv_rcnn_kitti", KittiPvRcnn},          {"second", WaymoSecond},
-                   {"second_kitti", KittiSecond},           {"voxel_rcnn_kitti", KittiVoxelRcnn}};
+  } kBuiltIns[] = {{"centerpoint_pillar", Waymo},
+                   {"centerpoint_pillar_kitti", Kitti},
+                   {"centerpoint_pillar_nuscenes", NuScenesPillar},
+                   {"centerpoint_pillar_sim", Sim},
+                   {"centerpoint_voxel", WaymoVoxel},
+                   {"centerpoint_voxel_kitti", KittiVoxel},
+                   {"centerpoint_voxel_nuscenes", NuScenesVoxel},
+                   {"pointpillar", WaymoPointPillar},
+                   {"pointpillar_kitti", KittiPointPillar},
+                   {"pv_rcnn_kitti", KittiPvRcnn},
+                   {"second", WaymoSecond},
+                   {"second_kitti", KittiSecond},
+                   {"voxel_rcnn_kitti", KittiVoxelRcnn}};
   std::vector<std::string> known;
   for (const auto& built_in : kBuiltIns) {
     if (name == built_in.name) return built_in.make();
@@ -532,6 +569,10 @@ std::array<int, 3> GridCells(const v1::Detector& detector) {
         (detector.point_cloud_range(axis + 3) - detector.point_cloud_range(axis)) / detector.voxel_size(axis)));
   }
   return cells;
+}
+
+bool HasDynamicPillars(const v1::Detector& detector) {
+  return detector.has_vfe() && detector.max_points_per_voxel() == 0;
 }
 
 float FeatureMapStride(const v1::Detector& detector) { return static_cast<float>(std::max(1u, HeadStride(detector))); }
@@ -560,9 +601,7 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
       CheckAtMost("the number of cells", static_cast<double>(cells[0]) * cells[1] * cells[2], kMaxVolume));
   KD_RETURN_IF_ERROR(CheckEncoder(detector, cells));
   if (detector.num_point_features() < 4) return Invalid("num_point_features must be at least 4 (x, y, z, intensity)");
-  if (detector.max_points_per_voxel() < 1 || detector.max_voxels_train() < 1 || detector.max_voxels_test() < 1) {
-    return Invalid("max_points_per_voxel, max_voxels_train and max_voxels_test must be at least 1");
-  }
+  KD_RETURN_IF_ERROR(CheckCaps(detector));
   const v1::BevBackbone& b = detector.backbone_2d();
   const int levels = b.layer_nums_size();
   if (levels == 0 || b.layer_strides_size() != levels || b.num_filters_size() != levels ||

@@ -15,10 +15,11 @@
 namespace kd {
 
 // "centerpoint_pillar" (Waymo, SparseKD's CP-Pillar teacher), "centerpoint_pillar_kitti" (a KITTI range at 0.16 m),
-// "centerpoint_pillar_sim" (the small one of docs/benchmark.md), "centerpoint_voxel" (Waymo, SparseKD's CP-Voxel
-// teacher), "centerpoint_voxel_kitti" (CaKDP's student), "centerpoint_voxel_nuscenes" (OpenPCDet's, 0.075 m),
-// "pointpillar" and "second" (Waymo, SparseKD's), "pointpillar_kitti", "second_kitti" and "pv_rcnn_kitti"
-// (OpenPCDet's), "voxel_rcnn_kitti" (CaKDP's teacher of three classes). NOT_FOUND with the known names.
+// "centerpoint_pillar_nuscenes" (OpenPCDet's, on dynamic pillars), "centerpoint_pillar_sim" (the small one of
+// docs/benchmark.md), "centerpoint_voxel" (Waymo, SparseKD's CP-Voxel teacher), "centerpoint_voxel_kitti" (CaKDP's
+// student), "centerpoint_voxel_nuscenes" (OpenPCDet's, 0.075 m), "pointpillar" and "second" (Waymo, SparseKD's),
+// "pointpillar_kitti", "second_kitti" and "pv_rcnn_kitti" (OpenPCDet's), "voxel_rcnn_kitti" (CaKDP's teacher of three
+// classes). NOT_FOUND with the known names.
 absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name);
 
 // The student's detector: `base` (teacher's or built-in), then pair.student.detector's set fields, then
@@ -34,6 +35,9 @@ inline constexpr char kWeightsDetectorKey[] = "kd.detector";
 
 // The detector message of a weights file. INVALID_ARGUMENT: absent or not valid.
 absl::StatusOr<v1::Detector> DetectorOf(const SafeTensorsFile& file);
+
+// Whether pillars hold all their points and a frame all its pillars, without padding: max_points_per_voxel is 0.
+bool HasDynamicPillars(const v1::Detector& detector);
 
 // Voxels per cell of the map that the head reads, along x and y.
 float FeatureMapStride(const v1::Detector& detector);

@@ -15,9 +15,10 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 TEST(DetectorConfigTest, BuiltInsAreValid) {
-  for (const char* name : {"centerpoint_pillar", "centerpoint_pillar_kitti", "centerpoint_pillar_sim",
-                           "centerpoint_voxel", "centerpoint_voxel_kitti", "centerpoint_voxel_nuscenes", "pointpillar",
-                           "pointpillar_kitti", "pv_rcnn_kitti", "second", "second_kitti", "voxel_rcnn_kitti"}) {
+  for (const char* name :
+       {"centerpoint_pillar", "centerpoint_pillar_kitti", "centerpoint_pillar_nuscenes", "centerpoint_pillar_sim",
+        "centerpoint_voxel", "centerpoint_voxel_kitti", "centerpoint_voxel_nuscenes", "pointpillar",
+        "pointpillar_kitti", "pv_rcnn_kitti", "second", "second_kitti", "voxel_rcnn_kitti"}) {
     const auto detector = BuiltInDetector(name);
     ASSERT_THAT(detector, IsOk()) << name;
     EXPECT_THAT(ValidateDetector(*detector), IsOk()) << name;
@@ -25,6 +26,34 @@ TEST(DetectorConfigTest, BuiltInsAreValid) {
   EXPECT_THAT(GridCells(*BuiltInDetector("centerpoint_pillar")), ElementsAre(464, 464, 1));
   EXPECT_THAT(GridCells(*BuiltInDetector("centerpoint_pillar_sim")), ElementsAre(128, 128, 1));
   EXPECT_THAT(BuiltInDetector("third"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("centerpoint_pillar_sim")));
+}
+
+TEST(DetectorConfigTest, PillarsWithoutLimitsHaveNoneAtAll) {
+  v1::Detector detector = *BuiltInDetector("centerpoint_pillar_nuscenes");
+  EXPECT_TRUE(HasDynamicPillars(detector));
+  EXPECT_FALSE(HasDynamicPillars(*BuiltInDetector("centerpoint_pillar_sim")));
+  EXPECT_FALSE(HasDynamicPillars(*BuiltInDetector("second_kitti")));
+  const auto refused = StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("or all of them 0 for pillars"));
+  detector.set_max_voxels_test(30000);
+  EXPECT_THAT(ValidateDetector(detector), refused);
+  detector.clear_max_voxels_test();
+  EXPECT_THAT(ValidateDetector(detector), IsOk());
+  detector.clear_max_points_per_voxel();
+  EXPECT_THAT(ValidateDetector(detector), refused);
+  detector = *BuiltInDetector("second_kitti");
+  detector.set_max_points_per_voxel(0);
+  detector.set_max_voxels_train(0);
+  detector.set_max_voxels_test(0);
+  EXPECT_THAT(ValidateDetector(detector), refused);
+}
+
+TEST(DetectorConfigTest, AStudentOnDynamicPillarsMayHaveCoarserOnes) {
+  v1::StudentSpec student;
+  student.mutable_compress()->set_resolution(0.5f);
+  const auto detector = MakeStudentDetector(*BuiltInDetector("centerpoint_pillar_nuscenes"), student);
+  ASSERT_THAT(detector, IsOk());
+  EXPECT_TRUE(HasDynamicPillars(*detector));
+  EXPECT_THAT(GridCells(*detector), ElementsAre(256, 256, 1));
 }
 
 TEST(DetectorConfigTest, WidthsAreMultipliedAndRoundedDown) {

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "core/detector_config.h"
 #include "core/graph_builder.h"
 #include "core/graph_parts.h"
 
@@ -57,6 +58,11 @@ absl::StatusOr<NetworkGraph> BuildNetworkGraph(const v1::Detector& detector, con
         "model ", detector.model(),
         " has two stages; the second one gathers points and voxels around each proposal, which no export here can "
         "say. Export a student of one stage"));
+  }
+  if (HasDynamicPillars(detector)) {
+    return absl::InvalidArgumentError(
+        "the detector stands on dynamic pillars (max_points_per_voxel: 0), whose maximum over any number of points no "
+        "export here can say. Export a student with max_points_per_voxel above 0");
   }
   GraphBuilder graph(detector, file);
   const std::string map =

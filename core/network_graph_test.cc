@@ -124,6 +124,11 @@ TEST(NetworkGraphTest, RefusesOddWidthsThatAreHalved) {
               StatusIs(kInvalid, HasSubstr("vfe.num_filters[0] is 7")));
 }
 
+TEST(NetworkGraphTest, RefusesDynamicPillars) {
+  EXPECT_THAT(BuildNetworkGraph(*BuiltInDetector("centerpoint_pillar_nuscenes"), {}).status(),
+              StatusIs(kInvalid, AllOf(HasSubstr("dynamic pillars"), HasSubstr("max_points_per_voxel above 0"))));
+}
+
 TEST(NetworkGraphTest, RefusesTwoStages) {
   EXPECT_THAT(BuildNetworkGraph(*BuiltInDetector("pv_rcnn_kitti"), {}).status(),
               StatusIs(kInvalid, AllOf(HasSubstr("pv_rcnn has two stages"), HasSubstr("one stage"))));

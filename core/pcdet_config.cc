@@ -1,17 +1,16 @@
 #include "core/pcdet_config.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "core/detector_config.h"
+#include "core/pcdet_reader.h"
+#include "core/pcdet_second_stage.h"
 #include "core/yaml_tree.h"
 
 namespace kd {
@@ -19,105 +18,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const YamlNode* Find(const YamlNode& node, absl::string_view key) {
-  for (const auto& [name, value] : node.entries) {
-    if (name == key) return &value;
-  }
-  return nullptr;
-}
-
-// Reads values of a tree by path and remembers the first problem.
-class Reader {
- public:
-  explicit Reader(absl::string_view file) : file_(file) {}
-
-  const absl::Status& status() const { return status_; }
-
-  void Fail(const YamlNode& node, absl::string_view problem) {
-    if (status_.ok())
-      status_ = absl::InvalidArgumentError(absl::StrCat(file_, ":", node.line, ":", node.column, ": ", problem));
-  }
-
-  // An empty node where the key is missing and not needed.
-  const YamlNode& Child(const YamlNode& node, absl::string_view key, bool needed = true) {
-    static const YamlNode kNothing;
-    const YamlNode* const child = Find(node, key);
-    if (child == nullptr && needed) Fail(node, absl::StrCat(key, " is missing"));
-    return child == nullptr ? kNothing : *child;
-  }
-
-  std::string Text(const YamlNode& node, absl::string_view key) {
-    const YamlNode& child = Child(node, key);
-    if (status_.ok() && child.kind != YamlNode::Kind::kScalar)
-      Fail(child, absl::StrCat(key, " is ", child.Describe(), ", expected text"));
-    return child.scalar;
-  }
-
-  float ToNumber(const YamlNode& node, absl::string_view key) {
-    float value = 0;
-    if (node.kind != YamlNode::Kind::kScalar || !absl::SimpleAtof(node.scalar, &value) || !std::isfinite(value)) {
-      Fail(node, absl::StrCat(key, " is ", node.Describe(), ", expected a number"));
-      return 0;
-    }
-    return value;
-  }
-
-  float Number(const YamlNode& node, absl::string_view key) {
-    const YamlNode& child = Child(node, key);
-    return status_.ok() ? ToNumber(child, key) : 0;
-  }
-  float Number(const YamlNode& node, absl::string_view key, float otherwise) {
-    const YamlNode* const child = Find(node, key);
-    return child == nullptr || child->kind == YamlNode::Kind::kNull ? otherwise : ToNumber(*child, key);
-  }
-  uint32_t Count(const YamlNode& node, absl::string_view key, float otherwise) {
-    return ToCount(node, key, Number(node, key, otherwise));
-  }
-  uint32_t Count(const YamlNode& node, absl::string_view key) { return ToCount(node, key, Number(node, key)); }
-
-  // What YAML and OpenPCDet call true.
-  bool Flag(const YamlNode& node, absl::string_view key, bool otherwise) {
-    const YamlNode* const child = Find(node, key);
-    if (child == nullptr || child->kind == YamlNode::Kind::kNull) return otherwise;
-    const std::string text = absl::AsciiStrToLower(child->scalar);
-    if (text == "true" || text == "false") return text == "true";
-    Fail(*child, absl::StrCat(key, " is ", child->Describe(), ", expected True or False"));
-    return otherwise;
-  }
-
-  template <typename T = float>
-  std::vector<T> Numbers(const YamlNode& node, absl::string_view key, bool needed = true) {
-    const YamlNode& child = Child(node, key, needed);
-    std::vector<T> values;
-    if (child.kind == YamlNode::Kind::kNull && !needed) return values;
-    if (status_.ok() && child.kind != YamlNode::Kind::kList)
-      Fail(child, absl::StrCat(key, " is ", child.Describe(), ", expected a list of numbers"));
-    for (const YamlNode& item : child.items) values.push_back(Convert<T>(item, key));
-    return values;
-  }
-
-  std::vector<std::string> Texts(const YamlNode& node, absl::string_view key) {
-    std::vector<std::string> values;
-    for (const YamlNode& item : Child(node, key).items) values.push_back(item.scalar);
-    return values;
-  }
-
- private:
-  uint32_t ToCount(const YamlNode& node, absl::string_view key, float value) {
-    if (value >= 0 && value <= 1e9f && value == std::floor(value)) return static_cast<uint32_t>(value);
-    Fail(node, absl::StrCat(key, " is ", value, ", expected a whole number"));
-    return 0;
-  }
-  template <typename T>
-  T Convert(const YamlNode& node, absl::string_view key) {
-    const float value = ToNumber(node, key);
-    if constexpr (std::is_same_v<T, uint32_t>) return ToCount(node, key, value);
-    return static_cast<T>(value);
-  }
-
-  const std::string file_;
-  absl::Status status_;
-};
+// Steps of DATA_PROCESSOR; the second one leaves points to a VFE that makes pillars of them.
+constexpr absl::string_view kToVoxels = "transform_points_to_voxels",
+                            kToVoxelsLater = "transform_points_to_voxels_placeholder";
 
 template <typename Values, typename Repeated>
 void Fill(Repeated* field, const Values& values) {
@@ -134,7 +37,7 @@ std::vector<uint32_t> Widened(std::vector<uint32_t> widths, float factor) {
 // Builds one detector from one MODEL section.
 class ModelReader {
  public:
-  ModelReader(Reader& reader, const YamlNode& model) : reader_(reader), model_(model) {}
+  ModelReader(PcdetReader& reader, const YamlNode& model) : reader_(reader), model_(model) {}
 
   v1::Detector Read(const PcdetData& data) {
     *detector_.mutable_class_names() = {data.class_names.begin(), data.class_names.end()};
@@ -147,24 +50,29 @@ class ModelReader {
     ReadEncoder();
     ReadBevBackbone();
     ReadHead();
+    if (FindEntry(model_, "ROI_HEAD") != nullptr) ReadSecondStage(reader_, model_, detector_);
     return detector_;
   }
 
  private:
-  void Unknown(const YamlNode& node, absl::string_view what, const std::string& name, absl::string_view known) {
-    reader_.Fail(node, absl::StrCat(what, " \"", absl::CHexEscape(name.substr(0, 60)),
-                                    "\" is not known here; there are ", known));
-  }
-
   void ReadEncoder() {
     const YamlNode& vfe = reader_.Child(model_, "VFE");
     const std::string name = reader_.Text(vfe, "NAME");
+    if (name == "DynPillarVFE" || name == "DynamicPillarVFE") {
+      detector_.set_max_points_per_voxel(0);
+      detector_.set_max_voxels_train(0);
+      detector_.set_max_voxels_test(0);
+      return ReadPillars(vfe);
+    }
+    if (name != "PillarVFE" && name != "MeanVFE")
+      return reader_.Unknown(vfe, "VFE", name, "PillarVFE, DynPillarVFE and MeanVFE");
+    if (detector_.max_points_per_voxel() == 0)
+      reader_.Fail(vfe, absl::StrCat("VFE ", name, " reads voxels, but DATA_PROCESSOR has no step ", kToVoxels));
     if (name == "PillarVFE") return ReadPillars(vfe);
-    if (name != "MeanVFE") return Unknown(vfe, "VFE", name, "PillarVFE and MeanVFE");
     const YamlNode& node = reader_.Child(model_, "BACKBONE_3D");
     const std::string backbone = reader_.Text(node, "NAME");
     if (backbone != "VoxelBackBone8x" && backbone != "VoxelResBackBone8x") {
-      return Unknown(node, "BACKBONE_3D", backbone, "VoxelBackBone8x and VoxelResBackBone8x");
+      return reader_.Unknown(node, "BACKBONE_3D", backbone, "VoxelBackBone8x and VoxelResBackBone8x");
     }
     v1::VoxelBackbone* b = detector_.mutable_backbone_3d();
     b->set_residual(backbone == "VoxelResBackBone8x");
@@ -195,7 +103,7 @@ class ModelReader {
   void ReadBevBackbone() {
     const YamlNode& node = reader_.Child(model_, "BACKBONE_2D");
     const std::string name = reader_.Text(node, "NAME");
-    if (name != "BaseBEVBackbone") Unknown(node, "BACKBONE_2D", name, "BaseBEVBackbone");
+    if (name != "BaseBEVBackbone") reader_.Unknown(node, "BACKBONE_2D", name, "BaseBEVBackbone");
     v1::BevBackbone* b = detector_.mutable_backbone_2d();
     const float width = reader_.Number(node, "WIDTH", 1);
     Fill(b->mutable_layer_nums(), reader_.Numbers<uint32_t>(node, "LAYER_NUMS"));
@@ -218,7 +126,7 @@ class ModelReader {
       detector_.set_model(on_voxels ? "second" : "pointpillar");
       ReadAnchorHead(node);
     } else {
-      Unknown(node, "DENSE_HEAD", name, "CenterHead and AnchorHeadSingle");
+      reader_.Unknown(node, "DENSE_HEAD", name, "CenterHead and AnchorHeadSingle");
     }
   }
 
@@ -235,7 +143,7 @@ class ModelReader {
     for (const std::string& branch : reader_.Texts(branches, "HEAD_ORDER")) {
       if (branch == "vel") head->set_with_velocity(true);
       if (branch == "center" || branch == "center_z" || branch == "dim" || branch == "rot" || branch == "vel") continue;
-      Unknown(branches, "branch", branch, "center, center_z, dim, rot and vel");
+      reader_.Unknown(branches, "branch", branch, "center, center_z, dim, rot and vel");
     }
     const YamlNode& targets = reader_.Child(node, "TARGET_ASSIGNER_CONFIG");
     head->set_feature_map_stride(reader_.Count(targets, "FEATURE_MAP_STRIDE"));
@@ -278,7 +186,7 @@ class ModelReader {
     head->set_num_dir_bins(reader_.Count(node, "NUM_DIR_BINS", 2));
     const YamlNode& targets = reader_.Child(node, "TARGET_ASSIGNER_CONFIG");
     if (const std::string coder = reader_.Text(targets, "BOX_CODER"); coder != "ResidualCoder")
-      Unknown(targets, "BOX_CODER", coder, "ResidualCoder");
+      reader_.Unknown(targets, "BOX_CODER", coder, "ResidualCoder");
     head->set_match_height(reader_.Flag(targets, "MATCH_HEIGHT", false));
     const YamlNode& weights = reader_.Child(reader_.Child(node, "LOSS_CONFIG"), "LOSS_WEIGHTS");
     head->set_cls_weight(reader_.Number(weights, "cls_weight", 1));
@@ -299,12 +207,12 @@ class ModelReader {
     return to;
   }
 
-  Reader& reader_;
+  PcdetReader& reader_;
   const YamlNode& model_;
   v1::Detector detector_;
 };
 
-absl::StatusOr<v1::Detector> ReadModel(Reader& reader, const YamlNode& model, const PcdetData& data) {
+absl::StatusOr<v1::Detector> ReadModel(PcdetReader& reader, const YamlNode& model, const PcdetData& data) {
   v1::Detector detector = ModelReader(reader, model).Read(data);
   KD_RETURN_IF_ERROR(reader.status());
   KD_RETURN_IF_ERROR(ValidateDetector(detector));
@@ -350,7 +258,7 @@ absl::StatusOr<YamlNode> ReadTree(const std::string& path, int depth, int& files
 // Replaces a map that names a base by the base with the map's entries over it.
 absl::Status ApplyBases(const std::string& path, YamlNode& node, int depth, int& files) {
   for (auto& [key, value] : node.entries) KD_RETURN_IF_ERROR(ApplyBases(path, value, depth, files));
-  const YamlNode* const base = Find(node, "_BASE_CONFIG_");
+  const YamlNode* const base = FindEntry(node, "_BASE_CONFIG_");
   if (base == nullptr) return absl::OkStatus();
   KD_ASSIGN_OR_RETURN(const std::string base_path, FindBase(path, base->scalar));
   KD_ASSIGN_OR_RETURN(YamlNode merged, ReadTree(base_path, depth + 1, files));
@@ -372,27 +280,35 @@ absl::StatusOr<YamlNode> ReadTree(const std::string& path, int depth, int& files
   return tree;
 }
 
-PcdetData ReadData(Reader& reader, const YamlNode& tree) {
+PcdetData ReadData(PcdetReader& reader, const YamlNode& tree) {
   PcdetData data;
   data.class_names = reader.Texts(tree, "CLASS_NAMES");
   const YamlNode& config = reader.Child(tree, "DATA_CONFIG");
   const std::vector<float> range = reader.Numbers(config, "POINT_CLOUD_RANGE");
   if (range.size() == 6) std::copy(range.begin(), range.end(), data.point_cloud_range.begin());
   const YamlNode* voxels = nullptr;
+  bool later = false;
   for (const YamlNode& step : reader.Child(config, "DATA_PROCESSOR").items) {
-    const YamlNode* const name = Find(step, "NAME");
-    if (name != nullptr && name->scalar == "transform_points_to_voxels") voxels = &step;
+    const YamlNode* const name = FindEntry(step, "NAME");
+    if (name == nullptr || (name->scalar != kToVoxels && name->scalar != kToVoxelsLater)) continue;
+    voxels = &step;
+    later = name->scalar == kToVoxelsLater;
   }
   if (voxels == nullptr) {
-    reader.Fail(config, "DATA_PROCESSOR has no step transform_points_to_voxels, which holds VOXEL_SIZE");
+    reader.Fail(config, absl::StrCat("DATA_PROCESSOR has no step ", kToVoxels, " or ", kToVoxelsLater,
+                                     ", which holds VOXEL_SIZE"));
     return data;
   }
   const std::vector<float> size = reader.Numbers(*voxels, "VOXEL_SIZE");
   if (size.size() == 3) std::copy(size.begin(), size.end(), data.voxel_size.begin());
-  data.max_points_per_voxel = reader.Count(*voxels, "MAX_POINTS_PER_VOXEL");
-  const YamlNode& most = reader.Child(*voxels, "MAX_NUMBER_OF_VOXELS");
-  data.max_voxels_train = reader.Count(most, "train");
-  data.max_voxels_test = reader.Count(most, "test");
+  if (later) {
+    data.max_points_per_voxel = data.max_voxels_train = data.max_voxels_test = 0;
+  } else {
+    data.max_points_per_voxel = reader.Count(*voxels, "MAX_POINTS_PER_VOXEL");
+    const YamlNode& most = reader.Child(*voxels, "MAX_NUMBER_OF_VOXELS");
+    data.max_voxels_train = reader.Count(most, "train");
+    data.max_voxels_test = reader.Count(most, "test");
+  }
   const YamlNode& features = reader.Child(config, "POINT_FEATURE_ENCODING");
   data.num_point_features = static_cast<uint32_t>(reader.Texts(features, "used_feature_list").size());
   return data;
@@ -402,23 +318,17 @@ PcdetData ReadData(Reader& reader, const YamlNode& tree) {
 
 absl::StatusOr<v1::Detector> DetectorFromPcdetModel(absl::string_view model, const PcdetData& data) {
   KD_ASSIGN_OR_RETURN(const YamlNode tree, ParseYamlTree(model, "MODEL"));
-  Reader reader("MODEL");
+  PcdetReader reader("MODEL");
   return ReadModel(reader, tree, data);
 }
 
 absl::StatusOr<v1::Detector> ReadPcdetConfig(const std::string& path, const std::string& section) {
   int files = 0;
   KD_ASSIGN_OR_RETURN(const YamlNode tree, ReadTree(path, 0, files));
-  Reader reader(path);
+  PcdetReader reader(path);
   const PcdetData data = ReadData(reader, tree);
   const YamlNode& model = reader.Child(tree, section);
   KD_RETURN_IF_ERROR(reader.status());
-  if (const YamlNode* const stage = Find(model, "ROI_HEAD"); stage != nullptr) {
-    reader.Fail(
-        *stage,
-        "ROI_HEAD: second stages are not read from configurations; pv_rcnn_kitti and voxel_rcnn_kitti are built in");
-    return reader.status();
-  }
   return ReadModel(reader, model, data);
 }
 

@@ -36,6 +36,7 @@ class Unpickler {
       KD_RETURN_IF_ERROR(Take(1, &opcode));
       KD_RETURN_IF_ERROR(Execute(static_cast<unsigned char>(opcode[0])));
     }
+    tree_.bytes = at_;
     return std::move(tree_);
   }
 

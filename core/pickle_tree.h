@@ -40,6 +40,8 @@ struct PickleTree {
   // Node 0 is None.
   std::vector<PickleNode> nodes;
   uint32_t root = 0;
+  // Of the pickle, its end included; what follows was not looked at.
+  size_t bytes = 0;
 };
 
 // Protocols 2 to 5. `may_name` says which globals ("collections.OrderedDict") a pickle may name; they are not looked

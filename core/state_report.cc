@@ -221,6 +221,23 @@ std::string OneSidedCause(absl::string_view name, const Names& on, const Names& 
   return "";
 }
 
+// Its detectors call their heads bbox_head, or pts_bbox_head where pictures may be a second input.
+std::string Mmdetection3dNames(const Names& names) {
+  if (!HasPrefix(names, "pts_bbox_head.") && !HasPrefix(names, "bbox_head.")) return "";
+  std::vector<std::string> parts;
+  for (const std::string& name : names) {
+    std::string part = name.substr(0, name.find('.'));
+    if (parts.empty() || parts.back() != part) parts.push_back(std::move(part));
+  }
+  constexpr size_t kShown = 5;
+  const bool more = parts.size() > kShown;
+  if (more) parts.resize(kShown);
+  return absl::StrCat("this looks like a checkpoint of mmdetection3d: its names start with ",
+                      Shown(absl::StrJoin(parts, ", ")), more ? ", ..." : "",
+                      ". They are not translated: heads there give sine before cosine, before version 1.0 also other "
+                      "sizes and yaws, and weights do not tell their version. Take weights that OpenPCDet trained");
+}
+
 // The part of the names before OpenPCDet's own, where all have one.
 std::string ForeignNames(const Sides& sides) {
   if (sides.have.empty() || sides.want.empty()) return "";
@@ -237,8 +254,9 @@ std::string ForeignNames(const Sides& sides) {
       return absl::StrCat("the checkpoint's names have \"", Shown(prefix),
                           "\" before them: take that part of it as a checkpoint of its own");
   }
+  if (std::string known = Mmdetection3dNames(sides.have); !known.empty()) return known;
   return absl::StrCat("no name in common: \"", Shown(first),
-                      "\" is none of OpenPCDet's names; were the weights trained with mmdetection3d or other code?");
+                      "\" is none of OpenPCDet's names; were the weights trained with other code?");
 }
 
 struct Group {

@@ -238,8 +238,29 @@ TEST(StateReportTest, NamesOfOtherCodeAreRecognised) {
   EXPECT_THAT(renamed("model."), HasSubstr("names have \"model.\" before them"));
   EXPECT_THAT(renamed("a.b."), HasSubstr("names have \"a.b.\" before them"));
   EXPECT_THAT(renamed("x"), HasSubstr("no name in common: \"xbackbone_2d."));
+  EXPECT_THAT(renamed("x"), Not(HasSubstr("mmdetection3d")));
   Weights nothing;
   EXPECT_EQ(FitState(Wanted(kSecond), nothing).missing.size(), Wanted(kSecond).size());
+}
+
+TEST(StateReportTest, Mmdetection3dIsNamedWithTheWayOut) {
+  const auto report = [](std::initializer_list<const char*> names) {
+    Weights weights;
+    for (const char* name : names) weights[name] = Counted({name, "F32", {2}});
+    return FitState(Wanted(kSecond), weights);
+  };
+  // CenterPoint's and PointPillars' names there.
+  const StateReport center = report({"pts_voxel_encoder.pfn_layers.0.linear.weight", "pts_backbone.blocks.0.0.weight",
+                                     "pts_neck.deblocks.0.0.weight", "pts_bbox_head.shared_conv.conv.weight",
+                                     "pts_bbox_head.task_heads.0.reg.1.weight"});
+  const std::string text = StateReportToText(center);
+  EXPECT_THAT(text, HasSubstr("looks like a checkpoint of mmdetection3d: its names start with pts_backbone, "
+                              "pts_bbox_head, pts_neck, pts_voxel_encoder. "));
+  EXPECT_THAT(text, HasSubstr("Take weights that OpenPCDet trained"));
+  EXPECT_THAT(center.unexpected, SizeIs(5));
+  EXPECT_THAT(StateReportToText(report({"voxel_encoder.pfn_layers.0.norm.weight", "backbone.blocks.0.0.weight",
+                                        "bbox_head.conv_cls.weight"})),
+              HasSubstr("its names start with backbone, bbox_head, voxel_encoder. "));
 }
 
 TEST(StateReportTest, BatchCountersMayBeAbsentAndNumbersMayBeNarrow) {

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -14,7 +15,9 @@
 #include "absl/strings/strip.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "core/legacy_torch_file.h"
 #include "core/pickle_tree.h"
+#include "core/torch_pickle.h"
 #include "core/zip_archive.h"
 
 namespace kd {
@@ -23,15 +26,7 @@ namespace {
 using Kind = PickleNode::Kind;
 
 constexpr absl::string_view kZipMagic = "PK\x03\x04";
-// The pickled number with which torch.save began before 1.6.
-constexpr absl::string_view kLegacyMagic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
-constexpr char kConvertLegacy[] =
-    "convert it where you trust it: python3 -c 'import torch; torch.save(torch.load(\"OLD.pth\", map_location=\"cpu\", "
-    "weights_only=True), \"NEW.pth\")'";
-constexpr char kSaveWeightsOnly[] =
-    "save the weights alone, where you trust the file: torch.save({\"model_state\": model.state_dict()}, \"NEW.pth\")";
 
-constexpr size_t kMaxPickleBytes = size_t{1} << 24;
 constexpr size_t kMaxName = 1000;
 constexpr size_t kMaxDimensions = 64;
 constexpr size_t kMaxTensors = 100'000;
@@ -40,82 +35,15 @@ constexpr size_t kMaxSkipped = 1000;
 constexpr size_t kShownName = 80;
 constexpr uint64_t kLargestGrowth = 4, kSmallFile = uint64_t{1} << 20;
 
-// Storage classes of torch and the number types of safetensors.
-struct StorageType {
-  absl::string_view storage, dtype;
-};
-constexpr StorageType kStorageTypes[] = {{"FloatStorage", "F32"},     {"DoubleStorage", "F64"}, {"HalfStorage", "F16"},
-                                         {"BFloat16Storage", "BF16"}, {"LongStorage", "I64"},   {"IntStorage", "I32"},
-                                         {"ShortStorage", "I16"},     {"CharStorage", "I8"},    {"ByteStorage", "U8"},
-                                         {"BoolStorage", "BOOL"}};
-
-constexpr absl::string_view kTorchScriptClass = "__torch__.";
-
-// What checkpoints of training programs name; only the tensors' own are looked at, the rest lies beside the weights.
-constexpr absl::string_view kGlobals[] = {"__builtin__.bytearray",
-                                          "__builtin__.complex",
-                                          "__builtin__.dict",
-                                          "__builtin__.frozenset",
-                                          "__builtin__.list",
-                                          "__builtin__.set",
-                                          "_codecs.encode",
-                                          "argparse.Namespace",
-                                          "builtins.bytearray",
-                                          "builtins.complex",
-                                          "builtins.dict",
-                                          "builtins.frozenset",
-                                          "builtins.list",
-                                          "builtins.set",
-                                          "collections.Counter",
-                                          "collections.OrderedDict",
-                                          "collections.defaultdict",
-                                          "numpy._core.multiarray._reconstruct",
-                                          "numpy._core.multiarray.scalar",
-                                          "numpy.core.multiarray._reconstruct",
-                                          "numpy.core.multiarray.scalar",
-                                          "numpy.dtype",
-                                          "numpy.ndarray",
-                                          "torch.Size",
-                                          "torch._utils._rebuild_parameter",
-                                          "torch._utils._rebuild_parameter_with_state",
-                                          "torch._utils._rebuild_tensor",
-                                          "torch._utils._rebuild_tensor_v2",
-                                          "torch.bfloat16",
-                                          "torch.bool",
-                                          "torch.device",
-                                          "torch.float16",
-                                          "torch.float32",
-                                          "torch.float64",
-                                          "torch.int16",
-                                          "torch.int32",
-                                          "torch.int64",
-                                          "torch.int8",
-                                          "torch.serialization._get_layout",
-                                          "torch.torch_version.TorchVersion",
-                                          "torch.uint8"};
-
-absl::string_view StorageDtype(absl::string_view global) {
-  if (!absl::ConsumePrefix(&global, "torch.")) return "";
-  for (const StorageType& type : kStorageTypes) {
-    if (type.storage == global) return type.dtype;
-  }
-  return "";
-}
-
-bool MayName(absl::string_view global) {
-  return std::find(std::begin(kGlobals), std::end(kGlobals), global) != std::end(kGlobals) ||
-         !StorageDtype(global).empty() || absl::StartsWith(global, kTorchScriptClass) ||
-         absl::StartsWith(global, "torch.jit._pickle.");
-}
-
 absl::Status Bad(absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat("not a checkpoint of torch: ", problem));
 }
 
 // A tensor as the pickle describes it, checked but for its storage's bytes.
 struct TensorView {
-  std::string name, storage, dtype;
-  uint64_t storage_elements = 0, offset = 0, elements = 0;
+  std::string name;
+  TorchStorage storage;
+  uint64_t offset = 0, elements = 0;
   std::vector<int64_t> shape, strides;
 };
 
@@ -133,12 +61,14 @@ std::optional<uint64_t> Elements(const std::vector<int64_t>& shape) {
   return empty ? 0 : product;
 }
 
+// The bytes of the storage with a key, as many as asked for.
+using ReadStorage = absl::FunctionRef<absl::StatusOr<std::string>(const std::string& key, uint64_t bytes)>;
+
 class CheckpointReader {
  public:
-  CheckpointReader(ZipArchive archive, std::string root, PickleTree tree, uint64_t file_bytes)
-      : archive_(std::move(archive)),
-        root_(std::move(root)),
-        tree_(std::move(tree)),
+  CheckpointReader(PickleTree tree, ReadStorage read_storage, uint64_t file_bytes)
+      : tree_(std::move(tree)),
+        read_storage_(read_storage),
         bytes_left_(std::max(file_bytes * kLargestGrowth, kSmallFile)) {}
 
   absl::StatusOr<TorchCheckpoint> Read() {
@@ -271,7 +201,9 @@ class CheckpointReader {
     const std::vector<uint32_t>& arguments = tree_.nodes[call->items[1]].items;
     if (arguments.size() < 4) return bad("storage, offset, shape and strides expected");
     TensorView view{.name = std::string(name)};
-    if (!ReadStorageId(tree_.nodes[arguments[0]], view)) return bad("its storage is described in an unknown way");
+    std::optional<TorchStorage> storage = ReadTorchStorage(tree_, tree_.nodes[arguments[0]]);
+    if (!storage.has_value()) return bad("its storage is described in an unknown way");
+    view.storage = *std::move(storage);
     const PickleNode& offset = tree_.nodes[arguments[1]];
     if (offset.kind != Kind::kInteger || offset.number < 0) return bad("its offset is no size");
     view.offset = static_cast<uint64_t>(offset.number);
@@ -281,33 +213,17 @@ class CheckpointReader {
     if (!FitsStorage(view)) {
       return bad(absl::StrCat("shape [", absl::StrJoin(view.shape, ", "), "] with strides [",
                               absl::StrJoin(view.strides, ", "), "] at ", view.offset, " leaves its storage of ",
-                              view.storage_elements, " numbers"));
+                              view.storage.elements, " numbers"));
     }
     uint64_t bytes;
-    if (__builtin_mul_overflow(view.elements, static_cast<uint64_t>(SafeTensorElementSize(view.dtype)), &bytes) ||
+    if (__builtin_mul_overflow(view.elements, static_cast<uint64_t>(SafeTensorElementSize(view.storage.dtype)),
+                               &bytes) ||
         bytes > bytes_left_) {
       return bad(absl::StrCat("with it the tensors have more than ", kLargestGrowth, " times the bytes of the file"));
     }
     bytes_left_ -= bytes;
     views_.push_back(std::move(view));
     return absl::OkStatus();
-  }
-
-  // ("storage", torch.FloatStorage, key, place, elements)
-  bool ReadStorageId(const PickleNode& node, TensorView& view) const {
-    if (node.kind != Kind::kPersistent) return false;
-    const std::vector<uint32_t>& id = tree_.nodes[node.items[0]].items;
-    if (tree_.nodes[node.items[0]].kind != Kind::kSequence || id.size() < 5) return false;
-    const PickleNode &tag = tree_.nodes[id[0]], &type = tree_.nodes[id[1]], &key = tree_.nodes[id[2]],
-                     &elements = tree_.nodes[id[4]];
-    if (tag.kind != Kind::kText || tag.text != "storage" || type.kind != Kind::kGlobal || key.kind != Kind::kText ||
-        elements.kind != Kind::kInteger || elements.number < 0) {
-      return false;
-    }
-    view.dtype = std::string(StorageDtype(type.text));
-    view.storage = key.text;
-    view.storage_elements = static_cast<uint64_t>(elements.number);
-    return !view.dtype.empty() && key.text.size() <= kMaxName;
   }
 
   // A tuple of integers, or torch.Size of one.
@@ -337,7 +253,7 @@ class CheckpointReader {
         return false;
       }
     }
-    return last < view.storage_elements;
+    return last < view.storage.elements;
   }
 
   // Data-parallel training puts "module." before every name.
@@ -352,27 +268,26 @@ class CheckpointReader {
   // One storage at a time, each read once.
   absl::Status ReadStorages() {
     std::sort(views_.begin(), views_.end(),
-              [](const TensorView& a, const TensorView& b) { return a.storage < b.storage; });
+              [](const TensorView& a, const TensorView& b) { return a.storage.key < b.storage.key; });
     std::string storage;
     const TensorView* before = nullptr;
     for (const TensorView& view : views_) {
-      const uint64_t element_size = static_cast<uint64_t>(SafeTensorElementSize(view.dtype));
-      if (before == nullptr || before->storage != view.storage) {
+      const uint64_t element_size = static_cast<uint64_t>(SafeTensorElementSize(view.storage.dtype));
+      if (before == nullptr || before->storage.key != view.storage.key) {
         uint64_t bytes;
-        if (__builtin_mul_overflow(view.storage_elements, element_size, &bytes) || bytes > (uint64_t{1} << 62)) {
-          return Bad(absl::StrCat("tensor ", Quoted(view.name), ": a storage of ", view.storage_elements, " numbers"));
+        if (__builtin_mul_overflow(view.storage.elements, element_size, &bytes) || bytes > (uint64_t{1} << 62)) {
+          return Bad(absl::StrCat("tensor ", Quoted(view.name), ": a storage of ", view.storage.elements, " numbers"));
         }
-        absl::StatusOr<std::string> content =
-            archive_.Read(absl::StrCat(root_, "data/", view.storage), static_cast<int64_t>(bytes));
+        absl::StatusOr<std::string> content = read_storage_(view.storage.key, bytes);
         if (!content.ok()) return Bad(absl::StrCat("tensor ", Quoted(view.name), ": ", content.status().message()));
         storage = *std::move(content);
-      } else if (before->dtype != view.dtype || before->storage_elements != view.storage_elements) {
+      } else if (before->storage.dtype != view.storage.dtype || before->storage.elements != view.storage.elements) {
         return Bad(absl::StrCat("tensors ", Quoted(before->name), " and ", Quoted(view.name),
                                 " describe one storage in two ways"));
       }
       before = &view;
       result_.weights.tensors[view.name] = {
-          .dtype = view.dtype, .shape = view.shape, .bytes = Gather(storage, view, element_size)};
+          .dtype = view.storage.dtype, .shape = view.shape, .bytes = Gather(storage, view, element_size)};
     }
     return absl::OkStatus();
   }
@@ -399,9 +314,8 @@ class CheckpointReader {
     return bytes;
   }
 
-  ZipArchive archive_;
-  const std::string root_;
   const PickleTree tree_;
+  const ReadStorage read_storage_;
   // Of tensors.
   uint64_t bytes_left_;
   std::vector<TensorView> views_;
@@ -420,6 +334,41 @@ absl::StatusOr<std::string> FindRoot(const ZipArchive& archive) {
   if (roots.size() != 1)
     return Bad(absl::StrCat("a zip archive with ", roots.size(), " entries FOLDER/data.pkl, expected 1"));
   return roots[0];
+}
+
+absl::StatusOr<TorchCheckpoint> ReadArchive(absl::string_view bytes) {
+  absl::StatusOr<ZipArchive> archive = ZipArchive::Open(bytes);
+  if (!archive.ok()) return Bad(archive.status().message());
+  KD_ASSIGN_OR_RETURN(const std::string root, FindRoot(*archive));
+  if (archive->Has(root + "byteorder")) {
+    const absl::StatusOr<std::string> order = archive->Read(root + "byteorder");
+    if (!order.ok()) return Bad(order.status().message());
+    if (*order != "little") return Bad(absl::StrCat("its byte order is ", Quoted(*order), ", expected \"little\""));
+  }
+  const absl::StatusOr<std::string> pickle = archive->Read(root + "data.pkl");
+  if (!pickle.ok()) return Bad(pickle.status().message());
+  if (pickle->size() > kMaxTorchPickleBytes) {
+    return Bad(absl::StrCat("data.pkl has ", pickle->size(), " bytes, more than ", kMaxTorchPickleBytes, "; ",
+                            kSaveWeightsOnly));
+  }
+  absl::StatusOr<PickleTree> tree = ParsePickle(*pickle, TorchMayName);
+  if (!tree.ok()) return Bad(absl::StrCat("data.pkl ", tree.status().message(), "; ", kSaveWeightsOnly));
+  const auto read_storage = [&](const std::string& key, uint64_t size) {
+    return archive->Read(absl::StrCat(root, "data/", key), static_cast<int64_t>(size));
+  };
+  return CheckpointReader(*std::move(tree), read_storage, bytes.size()).Read();
+}
+
+absl::StatusOr<TorchCheckpoint> ReadLegacy(absl::string_view bytes) {
+  absl::StatusOr<LegacyTorchFile> file = ParseLegacyTorchFile(bytes);
+  if (!file.ok()) return Bad(file.status().message());
+  // A storage has the size that the object gives it, which was checked.
+  const auto read_storage = [&](const std::string& key, uint64_t) -> absl::StatusOr<std::string> {
+    const auto storage = file->storages.find(key);
+    if (storage != file->storages.end()) return std::string(storage->second);
+    return absl::InvalidArgumentError(absl::StrCat("its storage ", Quoted(key), " is not in the file"));
+  };
+  return CheckpointReader(std::move(file->object), read_storage, bytes.size()).Read();
 }
 
 // A pickle of torch.save's dialect, for what the writer needs of it.
@@ -457,30 +406,13 @@ class PickleWriter {
 }  // namespace
 
 absl::StatusOr<TorchCheckpoint> ParseTorchCheckpoint(absl::string_view bytes) {
-  if (absl::StartsWith(bytes, kLegacyMagic))
-    return Bad(absl::StrCat("it has the format of torch before 1.6; ", kConvertLegacy));
-  if (!absl::StartsWith(bytes, kZipMagic)) return Bad("it does not begin as a zip archive");
-  absl::StatusOr<ZipArchive> archive = ZipArchive::Open(bytes);
-  if (!archive.ok()) return Bad(archive.status().message());
-  KD_ASSIGN_OR_RETURN(const std::string root, FindRoot(*archive));
-  if (archive->Has(root + "byteorder")) {
-    const absl::StatusOr<std::string> order = archive->Read(root + "byteorder");
-    if (!order.ok()) return Bad(order.status().message());
-    if (*order != "little") return Bad(absl::StrCat("its byte order is ", Quoted(*order), ", expected \"little\""));
-  }
-  const absl::StatusOr<std::string> pickle = archive->Read(root + "data.pkl");
-  if (!pickle.ok()) return Bad(pickle.status().message());
-  if (pickle->size() > kMaxPickleBytes) {
-    return Bad(
-        absl::StrCat("data.pkl has ", pickle->size(), " bytes, more than ", kMaxPickleBytes, "; ", kSaveWeightsOnly));
-  }
-  absl::StatusOr<PickleTree> tree = ParsePickle(*pickle, MayName);
-  if (!tree.ok()) return Bad(absl::StrCat("data.pkl ", tree.status().message(), "; ", kSaveWeightsOnly));
-  return CheckpointReader(*std::move(archive), root, *std::move(tree), bytes.size()).Read();
+  if (IsLegacyTorchFile(bytes)) return ReadLegacy(bytes);
+  if (!absl::StartsWith(bytes, kZipMagic)) return Bad("it begins neither as a zip archive nor as torch before 1.6 did");
+  return ReadArchive(bytes);
 }
 
 absl::StatusOr<TorchCheckpoint> ParseWeights(absl::string_view bytes) {
-  if (absl::StartsWith(bytes, kZipMagic) || absl::StartsWith(bytes, kLegacyMagic)) return ParseTorchCheckpoint(bytes);
+  if (absl::StartsWith(bytes, kZipMagic) || IsLegacyTorchFile(bytes)) return ParseTorchCheckpoint(bytes);
   TorchCheckpoint result;
   KD_ASSIGN_OR_RETURN(result.weights, ParseSafeTensors(bytes));
   return result;
@@ -494,9 +426,8 @@ absl::StatusOr<std::string> SerializeTorchCheckpoint(const SafeTensorsFile& file
   pickle.Global("collections", "OrderedDict");
   pickle.Opcodes(")R(");
   for (const auto& [name, tensor] : file.tensors) {
-    const auto type = std::find_if(std::begin(kStorageTypes), std::end(kStorageTypes),
-                                   [&t = tensor](const StorageType& candidate) { return candidate.dtype == t.dtype; });
-    if (type == std::end(kStorageTypes)) {
+    const absl::string_view storage_class = StorageClassOf(tensor.dtype);
+    if (storage_class.empty()) {
       return absl::InvalidArgumentError(
           absl::StrCat("tensor ", Quoted(name), ": torch has no storage of ", tensor.dtype));
     }
@@ -507,7 +438,7 @@ absl::StatusOr<std::string> SerializeTorchCheckpoint(const SafeTensorsFile& file
     pickle.Global("torch._utils", "_rebuild_tensor_v2");
     pickle.Opcodes("((");
     pickle.Text("storage");
-    pickle.Global("torch", type->storage);
+    pickle.Global("torch", storage_class);
     pickle.Text(key);
     pickle.Text("cpu");
     pickle.Integer(static_cast<int64_t>(tensor.bytes.size()) / SafeTensorElementSize(tensor.dtype));

@@ -20,12 +20,12 @@ struct TorchCheckpoint {
   std::vector<std::string> skipped;
 };
 
-// A zip archive of torch.save (torch 1.6 or newer) or torch.jit.save: the tensors of `model_state`, `state_dict` or of
-// the dictionary itself, or a TorchScript module's parameters and buffers under their dotted names. "module." before
-// all names is removed; views, strides and shared storages become dense tensors. INVALID_ARGUMENT: the format
-// before 1.6 (with the line that converts it), a pickle that asks to call anything but what rebuilds tensors (quoted),
-// no tensors, sizes that do not fit together, a storage that is cut or fails its checksum. Memory is taken only for
-// sizes that were checked against the file; all tensors together may have four times the file's bytes.
+// A zip archive of torch.save or torch.jit.save, or a file of torch.save before 1.6 (core/legacy_torch_file.h): the
+// tensors of `model_state`, `state_dict` or of the dictionary itself, or a TorchScript module's parameters and buffers
+// under their dotted names. "module." before all names is removed; views, strides and shared storages become dense
+// tensors. INVALID_ARGUMENT: a pickle that asks to call anything but what rebuilds tensors (quoted), no tensors, sizes
+// that do not fit together, a storage that is cut or fails its checksum. Memory is taken only for sizes that were
+// checked against the file; all tensors together may have four times the file's bytes.
 absl::StatusOr<TorchCheckpoint> ParseTorchCheckpoint(absl::string_view bytes);
 
 // The same, or a safetensors file: told apart by the first bytes.

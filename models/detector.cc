@@ -220,6 +220,9 @@ Predictions DetectorModelImpl::Forward(const Batch& batch) {
         MakeSparseTensor(features, batch.coords, batch.batch_size, {p.cells[2] + 1, p.cells[1], p.cells[0]});
     first.maps = p.backbone_3d->forward(voxels);
     bev = CompressHeight(first.maps.encoded);
+  } else if (HasDynamicPillars(config_)) {
+    const PillarVfeImpl::Pillars pillars = p.vfe->ForwardDynamic(batch.points, {p.cells[0], p.cells[1]});
+    bev = ScatterPillars(pillars.features, pillars.coords, batch.batch_size, p.cells[1], p.cells[0]);
   } else {
     const torch::Tensor pillars = p.vfe->forward(batch.voxels, batch.num_points, batch.coords);
     bev = ScatterPillars(pillars, batch.coords, batch.batch_size, p.cells[1], p.cells[0]);
@@ -454,11 +457,12 @@ torch::Tensor BoxTensor(const std::vector<const Frame*>& views) {
 }
 
 Batch ToDevice(const Batch& batch, const torch::Device& device) {
-  return {.voxels = batch.voxels.to(device),
-          .coords = batch.coords.to(device),
-          .num_points = batch.num_points.to(device),
-          .gt_boxes = batch.gt_boxes.to(device),
-          .points = batch.points.defined() ? batch.points.to(device) : batch.points,
+  const auto moved = [&](const torch::Tensor& tensor) { return tensor.defined() ? tensor.to(device) : tensor; };
+  return {.voxels = moved(batch.voxels),
+          .coords = moved(batch.coords),
+          .num_points = moved(batch.num_points),
+          .gt_boxes = moved(batch.gt_boxes),
+          .points = moved(batch.points),
           .batch_size = batch.batch_size};
 }
 
@@ -482,29 +486,22 @@ torch::Tensor PointRows(const std::vector<const Frame*>& views, const v1::Detect
   return torch::tensor(rows).view({-1, 1 + columns});
 }
 
-}  // namespace
-
-Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& detector, bool training) {
-  const VoxelGrid grid = GridOf(detector, training);
-  // Batches to train on are made by threads beside the step, which has the cores.
-  const ParallelFor parallel = training ? ParallelFor(SerialFor) : ParallelFor(OnAllCores);
+// Voxels, their coordinates and numbers of points, of frames with `features` columns.
+void FillVoxels(const std::vector<const Frame*>& views, const VoxelGrid& grid, int64_t features, ParallelFor parallel,
+                Batch& batch) {
   std::vector<Voxels> voxels;
   int64_t total = 0;
   for (const Frame* view : views) {
     voxels.push_back(Voxelize(view->points.data(), view->num_points(), view->num_features, grid, parallel));
     total += static_cast<int64_t>(voxels.back().size());
   }
-  const int64_t features = views.empty() ? detector.num_point_features() : views[0]->num_features;
-  Batch batch;
-  batch.batch_size = static_cast<int64_t>(views.size());
+  if (!views.empty()) features = views[0]->num_features;
   // An empty batch would leave batch norm without statistics: it keeps one pillar without points, in cell 0.
   const int64_t rows = std::max<int64_t>(total, 1);
   batch.voxels = torch::empty({rows, grid.max_points_per_voxel, features});
   if (total == 0) batch.voxels.zero_();
   batch.coords = torch::zeros({rows, 4}, torch::kInt64);
   batch.num_points = torch::ones({rows}, torch::kInt64);
-  batch.gt_boxes = BoxTensor(views);
-  if (detector.has_roi_head()) batch.points = PointRows(views, detector);
   int64_t row = 0;
   for (int64_t b = 0; b < batch.batch_size; ++b) {
     const Voxels& v = voxels[b];
@@ -518,6 +515,17 @@ Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& dete
     std::copy(v.num_points.begin(), v.num_points.end(), batch.num_points.data_ptr<int64_t>() + row);
     row += static_cast<int64_t>(v.size());
   }
+}
+
+}  // namespace
+
+Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& detector, bool training) {
+  Batch batch{.gt_boxes = BoxTensor(views), .batch_size = static_cast<int64_t>(views.size())};
+  const bool dynamic = HasDynamicPillars(detector);
+  if (dynamic || detector.has_roi_head()) batch.points = PointRows(views, detector);
+  // Batches to train on are made by threads beside the step, which has the cores.
+  const ParallelFor parallel = training ? ParallelFor(SerialFor) : ParallelFor(OnAllCores);
+  if (!dynamic) FillVoxels(views, GridOf(detector, training), detector.num_point_features(), parallel, batch);
   return batch;
 }
 

@@ -22,11 +22,13 @@ namespace kd {
 
 // Frames of one step, voxelised for one detector.
 struct Batch {
+  // Undefined for detectors on dynamic pillars, which make these of `points`.
   torch::Tensor voxels;      // V x P x F float32
   torch::Tensor coords;      // V x 4 int64: frame, z, y, x
   torch::Tensor num_points;  // V int64
   torch::Tensor gt_boxes;    // B x M x 10 float32: x y z dx dy dz yaw vx vy label (from 1), zero rows pad
-  // N x (1 + F): frame, x, y, z, ... in range along x and y. Of detectors with two stages; undefined otherwise.
+  // N x (1 + F): frame, x, y, z, ... in range along x and y. Of detectors with two stages or dynamic pillars; undefined
+  // otherwise.
   torch::Tensor points;
   int64_t batch_size = 0;
 };
@@ -76,10 +78,10 @@ struct DetectionTargets {
   AnchorBatchTargets anchors;
 };
 
-// A detector: PillarVFE and scatter, or mean features and a sparse 3D backbone; the BEV backbone; a CenterHead or an
-// anchor head; and perhaps a second stage, which works in evaluation mode only: such detectors teach and are not
-// trained here. Parameter names are OpenPCDet's: vfe.pfn_layers.*, backbone_3d.*, pfe.*, backbone_2d.*, dense_head.*,
-// point_head.*, roi_head.*. Not thread-safe; forward passes of different objects may run at once.
+// A detector: PillarVFE or DynamicPillarVFE and scatter, or mean features and a sparse 3D backbone; the BEV backbone; a
+// CenterHead or an anchor head; and perhaps a second stage, which works in evaluation mode only: such detectors teach
+// and are not trained here. Parameter names are OpenPCDet's: vfe.pfn_layers.*, backbone_3d.*, pfe.*, backbone_2d.*,
+// dense_head.*, point_head.*, roi_head.*. Not thread-safe; forward passes of different objects may run at once.
 class DetectorModelImpl : public torch::nn::Module {
  public:
   explicit DetectorModelImpl(const v1::Detector& detector);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <set>
@@ -194,9 +195,68 @@ TEST_P(EveryDetectorTest, FoldedNormsChangeNothingButRounding) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryDetectorTest,
-                         testing::Values("centerpoint_pillar_kitti", "centerpoint_voxel", "centerpoint_voxel_kitti",
-                                         "pointpillar_kitti", "second_kitti"),
+                         testing::Values("centerpoint_pillar_kitti", "centerpoint_pillar_nuscenes", "centerpoint_voxel",
+                                         "centerpoint_voxel_kitti", "pointpillar_kitti", "second_kitti"),
                          [](const auto& info) { return std::string(info.param); });
+
+class DynamicPillarsTest : public testing::Test {
+ protected:
+  DynamicPillarsTest() {
+    torch::manual_seed(5);
+    model_ = DetectorModel(Small("centerpoint_pillar_nuscenes"));
+    model_->eval();
+  }
+  torch::Tensor Map(const std::vector<const Frame*>& frames) {
+    torch::NoGradGuard no_grad;
+    return model_->Forward(MakeBatch(frames, model_->config(), false)).spatial_features_2d;
+  }
+
+  DetectorModel model_{nullptr};
+};
+
+TEST_F(DynamicPillarsTest, AnswersDoNotDependOnOtherFramesOrTheOrderOfPoints) {
+  const Frame a = SimulateFrame(7).frame, b = SimulateFrame(8).frame;
+  Frame reversed = b;
+  const auto columns = static_cast<size_t>(b.num_features);
+  for (size_t i = 0; i < b.num_points(); ++i) {
+    std::copy_n(&b.points[i * columns], columns, &reversed.points[(b.num_points() - 1 - i) * columns]);
+  }
+  const torch::Tensor both = Map({&a, &b}), alone = Map({&b});
+  // Bit for bit, or a teacher's answers could not be kept.
+  EXPECT_TRUE(torch::equal(both[1], alone[0]));
+  EXPECT_LT((Map({&reversed}) - alone).abs().max().item<float>(), 1e-4f * alone.abs().max().item<float>());
+  EXPECT_GT((both[0] - both[1]).abs().max().item<float>(), 0);
+}
+
+// A thousand points in one pillar, more than any cap: the last one counts.
+TEST_F(DynamicPillarsTest, EveryPointCounts) {
+  Frame frame;
+  frame.num_features = 4;
+  for (int i = 0; i < 1000; ++i) frame.points.insert(frame.points.end(), {10.1f, 0.1f, -1.0f, 0.1f});
+  const torch::Tensor before = Map({&frame});
+  frame.points[4 * 999 + 3] = 0.9f;
+  EXPECT_GT((Map({&frame}) - before).abs().max().item<float>(), 0);
+}
+
+TEST_F(DynamicPillarsTest, FramesOfNoPointAndOfOneAreLegal) {
+  Frame none, one;
+  none.num_features = one.num_features = 4;
+  one.points = {10, 0, -1, 0.5f};
+  for (const Frame* frame : {&none, &one}) {
+    model_->eval();
+    EXPECT_TRUE(torch::isfinite(Map({frame})).all().item<bool>());
+    model_->train();
+    const Batch batch = MakeBatch({frame}, model_->config(), true);
+    const auto loss = model_->DetectionLoss(model_->Forward(batch), model_->Targets(batch.gt_boxes));
+    loss.total.backward();
+    for (const auto& item : model_->named_parameters()) {
+      ASSERT_TRUE(item.value().grad().defined()) << item.key();
+      EXPECT_TRUE(torch::isfinite(item.value().grad()).all().item<bool>()) << item.key();
+    }
+    for (const auto& item : model_->named_buffers())
+      EXPECT_TRUE(torch::isfinite(item.value().to(torch::kFloat32)).all().item<bool>()) << item.key();
+  }
+}
 
 class TwoStageDetectorTest : public testing::TestWithParam<const char*> {
  protected:

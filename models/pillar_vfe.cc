@@ -38,9 +38,16 @@ torch::Tensor PillarVfeImpl::RunLayer(size_t layer, const torch::Tensor& rows) {
     const FoldedLayer folded = FoldNorm(linear_[layer]->weight, linear_[layer]->bias, *norm_[layer], 0);
     return torch::linear(rows, folded.weight, folded.bias).relu_();
   }
-  torch::Tensor x = linear_[layer]->forward(rows);
-  if (options_.use_norm) x = norm_[layer]->forward(x);
-  return torch::relu(x);
+  const torch::Tensor x = linear_[layer]->forward(rows);
+  if (!options_.use_norm) return torch::relu(x);
+  torch::nn::BatchNorm1d& norm = norm_[layer];
+  if (norm->is_training() && x.size(0) < 2) {
+    // Frames without points have no statistics; the running ones serve.
+    return torch::relu(torch::batch_norm(x, norm->weight, norm->bias, norm->running_mean, norm->running_var,
+                                         /*training=*/false, options_.bn_momentum, options_.bn_eps,
+                                         /*cudnn_enabled=*/false));
+  }
+  return torch::relu(norm->forward(x));
 }
 
 torch::Tensor PillarVfeImpl::Columns(const torch::Tensor& points, const torch::Tensor& mean,

@@ -83,12 +83,15 @@ PcdetData DataOf(const OperationCase& c) {
 TensorMap DetectorCase(const OperationCase& c) {
   const auto config = DetectorFromPcdetModel(c.hyper.at("model").dump(), DataOf(c));
   TORCH_CHECK(config.ok(), std::string(config.status().message()));
-  const torch::Tensor &voxels = c.in("voxels"), &coords = c.in("coords"), &gt_boxes = c.in("gt_boxes");
-  const Batch batch{.voxels = voxels,
-                    .coords = coords,
-                    .num_points = c.in("num_points"),
-                    .gt_boxes = gt_boxes,
-                    .batch_size = gt_boxes.size(0)};
+  const torch::Tensor& gt_boxes = c.in("gt_boxes");
+  Batch batch{.gt_boxes = gt_boxes, .batch_size = gt_boxes.size(0)};
+  if (HasDynamicPillars(*config)) {
+    batch.points = c.in("points");
+  } else {
+    batch.voxels = c.in("voxels");
+    batch.coords = c.in("coords");
+    batch.num_points = c.in("num_points");
+  }
   DetectorModel model(*config);
   LoadParameters(c, *model);
   TensorMap results;
@@ -134,6 +137,7 @@ constexpr Released kReleased[] = {{"second", "kitti_models", "second_kitti"},
                                   {"pointpillar", "kitti_models", "pointpillar_kitti"},
                                   {"pv_rcnn", "kitti_models", "pv_rcnn_kitti"},
                                   {"voxel_rcnn", "kitti_models", "voxel_rcnn_kitti"},
+                                  {"voxel_rcnn_car", "kitti_models", "voxel_rcnn_kitti", 1, 0.5f},
                                   {"second", "waymo_models", "second"},
                                   {"pointpillar_1x", "waymo_models", "pointpillar"},
                                   {"centerpoint", "waymo_models", "centerpoint_voxel"},
@@ -142,13 +146,27 @@ constexpr Released kReleased[] = {{"second", "kitti_models", "second_kitti"},
                                   {"cp-voxel-xs_sparsekd", "waymo_models", "centerpoint_voxel", 0.75f, 0.5f, 0.5f},
                                   {"cp-voxel-xxs_sparsekd", "waymo_models", "centerpoint_voxel", 0.5f, 0.25f, 0.25f},
                                   {"cp-pillar", "waymo_models", "centerpoint_pillar"},
+                                  {"centerpoint_pillar_1x", "waymo_models", "centerpoint_pillar"},
+                                  {"centerpoint_dyn_pillar_1x", "waymo_models", "centerpoint_pillar"},
                                   {"cp-pillar-v0.4_sparsekd", "waymo_models", "centerpoint_pillar"},
                                   {"cp-pillar-v0.48_sparsekd", "waymo_models", "centerpoint_pillar"},
                                   {"cp-pillar-v0.64_sparsekd", "waymo_models", "centerpoint_pillar"},
                                   {"cbgs_voxel0075_res3d_centerpoint", "nuscenes_models", "centerpoint_voxel_nuscenes"},
                                   {"cbgs_voxel01_res3d_centerpoint", "nuscenes_models", "centerpoint_voxel_nuscenes"},
+                                  {"cbgs_dyn_pp_centerpoint", "nuscenes_models", "centerpoint_pillar_nuscenes"},
                                   {"second-pv-x1.0", "kitti_cakdp", "second_kitti", 1, 1, 1, /*with_iou=*/true},
                                   {"cp-pv-x1.0", "kitti_cakdp", "centerpoint_voxel_kitti", 1, 1, 1, /*with_iou=*/true}};
+
+// Leaves out classes that a configuration of fewer than the built-in detector does not name.
+void KeepClasses(const std::vector<std::string>& kept, v1::Detector& detector) {
+  const auto leaves = [&](const std::string& name) { return std::find(kept.begin(), kept.end(), name) == kept.end(); };
+  auto& names = *detector.mutable_class_names();
+  names.erase(std::remove_if(names.begin(), names.end(), leaves), names.end());
+  if (!detector.has_anchor_head()) return;
+  auto& anchors = *detector.mutable_anchor_head()->mutable_anchors();
+  anchors.erase(std::remove_if(anchors.begin(), anchors.end(), [&](const auto& a) { return leaves(a.class_name()); }),
+                anchors.end());
+}
 
 // The detector of a released configuration, on the grid that the case names.
 v1::Detector ReleasedDetector(const std::string& where, const PcdetData& data) {
@@ -163,6 +181,7 @@ v1::Detector ReleasedDetector(const std::string& where, const PcdetData& data) {
     v1::Detector base = *BuiltInDetector(released.built_in);
     std::copy(data.point_cloud_range.begin(), data.point_cloud_range.end(), base.mutable_point_cloud_range()->begin());
     std::copy(data.voxel_size.begin(), data.voxel_size.end(), base.mutable_voxel_size()->begin());
+    KeepClasses(data.class_names, base);
     // Teachers are as wide as the built-in detector.
     if (section != "MODEL") return released.with_iou ? *BuiltInDetector("pv_rcnn_kitti") : base;
     v1::VoxelBackbone* voxels = base.has_backbone_3d() ? base.mutable_backbone_3d() : nullptr;

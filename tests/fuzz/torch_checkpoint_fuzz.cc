@@ -1,4 +1,5 @@
-// Weights files as they come, and archives around "pickle%%%%storage": no fuzzer mends the checksums of a zip.
+// Weights files as they come, those of torch before 1.6 among them, and archives around "pickle%%%%storage": no fuzzer
+// mends the checksums of a zip.
 #include "absl/strings/str_cat.h"
 #include "core/torch_checkpoint.h"
 #include "core/zip_archive.h"

@@ -1,0 +1,18 @@
+// Second stages of OpenPCDet's configurations: ROI_HEAD with PFE and POINT_HEAD (detectors.md section 7).
+#ifndef KD_CORE_PCDET_SECOND_STAGE_H_
+#define KD_CORE_PCDET_SECOND_STAGE_H_
+
+#include "core/pcdet_reader.h"
+#include "core/yaml_tree.h"
+#include "kd/v1/detector.pb.h"
+
+namespace kd {
+
+// Adds to `detector`, whose first stage has been read, the second one that `model` has. Proposals and keypoints are
+// counted as configured; sources, widths, radii and samples have to be those of PV-RCNN and Voxel R-CNN for KITTI,
+// which are built in. `reader` tells what is not.
+void ReadSecondStage(PcdetReader& reader, const YamlNode& model, v1::Detector& detector);
+
+}  // namespace kd
+
+#endif  // KD_CORE_PCDET_SECOND_STAGE_H_
