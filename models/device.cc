@@ -2,8 +2,6 @@
 
 #include <malloc.h>
 
-#include <limits>
-
 #include "c10/core/impl/VirtualGuardImpl.h"
 #include "torch/cuda.h"
 
@@ -18,9 +16,9 @@ torch::Device ChooseDevice(uint32_t rank) {
 }
 
 void KeepFreedMemory() {
-  // Both, as setting one alone would leave the other's default.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  // Nothing is mapped apart, and the heap never shrinks.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
 }
 
 }  // namespace kd
