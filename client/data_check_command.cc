@@ -101,7 +101,9 @@ Json SurveyToJson(const FrameSurvey& survey, const std::vector<std::string>& nam
                        {"by_distance_10m", c.distances},
                        {"by_longer_side_1m", c.lengths}});
   }
-  for (const auto& [kind, reason] : skipped.kinds) skips.push_back({{"frames", reason.count}, {"first", reason.first}});
+  for (const auto& [name, kind] : skipped.kinds) {
+    skips.push_back({{"frames", kind.samples.size()}, {"first", kind.first}, {"names", kind.samples}});
+  }
   return {{"frames", {{"read", survey.frames}, {"without_boxes", survey.empty_frames}, {"skipped", skipped.count}}},
           {"points",
            {{"all", survey.points},
@@ -119,9 +121,7 @@ Json SurveyToJson(const FrameSurvey& survey, const std::vector<std::string>& nam
 void PrintSurvey(const FrameSurvey& survey, const std::vector<std::string>& names, const SkippedFrames& skipped) {
   std::cout << absl::StrFormat("frames: %d read, %d without boxes, %d skipped\n", survey.frames, survey.empty_frames,
                                skipped.count);
-  for (const auto& [kind, reason] : skipped.kinds) {
-    std::cout << "skipped " << reason.count << ", first: " << reason.first << "\n";
-  }
+  for (const std::string& line : skipped.Lines()) std::cout << line << "\n";
   std::cout << absl::StrFormat("points: %.0f a frame (%.0f to %.0f), %d left out as not finite, %.2f %% in boxes\n\n",
                                survey.points_per_frame.spread.mean(), survey.points_per_frame.least,
                                survey.points_per_frame.most, survey.not_finite,
@@ -192,15 +192,25 @@ Json ConventionsToJson(const ConventionReport& report, const DataVerdict& verdic
           {"fits", verdict.fits},  {"verdict", verdict.text},        {"remedy", verdict.remedy}};
 }
 
+// After what was found in the others.
+int ReportSkipped(const SkippedFrames& skipped, size_t frames) {
+  std::cout.flush();
+  if (skipped.count == 0) return kExitOk;
+  return ReportError(
+      absl::FailedPreconditionError(absl::StrCat(skipped.count, " of ", frames, " frames cannot be read")),
+      "mend the files that are named, or take the frames out of the split; -o json lists them all");
+}
+
 int Run(const CheckFlags& flags, Depth depth) {
   const absl::StatusOr<OpenedData> opened = OpenData(flags.data, BoxSizes::kAny);
   if (!opened.ok()) return ReportError(opened.status(), kRemedy);
   const absl::StatusOr<std::vector<std::string>> split = opened->dataset->Split(flags.data.split);
   if (!split.ok()) return ReportError(split.status(), kRemedy);
-  const absl::StatusOr<Findings> findings = Look(*opened->dataset, SpreadOver(*split, flags.frames), depth);
+  const std::vector<std::string> samples = SpreadOver(*split, flags.frames);
+  const absl::StatusOr<Findings> findings = Look(*opened->dataset, samples, depth);
   if (!findings.ok()) return ReportError(findings.status(), kRemedy);
   SkippedFrames skipped;
-  for (const auto& [index, failure] : findings->failures) skipped.Add(failure);
+  for (const auto& [index, failure] : findings->failures) skipped.Add(samples[index], failure);
   const FrameSurvey& survey = findings->survey;
   if (survey.frames == 0) {
     const absl::Status none =
@@ -215,7 +225,7 @@ int Run(const CheckFlags& flags, Depth depth) {
   if (depth == Depth::kCounts) {
     if (json) std::cout << JsonToText(out);
     if (!json) PrintHistograms(survey, names);
-    return kExitOk;
+    return ReportSkipped(skipped, samples.size());
   }
   const ConventionReport report = findings->evidence.Conclude();
   const DataVerdict verdict = JudgeData(report, survey, opened->data.format());
@@ -225,7 +235,7 @@ int Run(const CheckFlags& flags, Depth depth) {
   } else {
     PrintConventions(report, verdict);
   }
-  if (verdict.fits) return kExitOk;
+  if (verdict.fits) return ReportSkipped(skipped, samples.size());
   std::cout.flush();
   return ReportError(absl::FailedPreconditionError(verdict.text), verdict.remedy);
 }

@@ -12,6 +12,8 @@
 namespace kd {
 namespace {
 
+constexpr size_t kShownKinds = 8;
+
 template <size_t kSize>
 void AddAll(std::array<uint64_t, kSize>& to, const std::array<uint64_t, kSize>& from) {
   for (size_t i = 0; i < kSize; ++i) to[i] += from[i];
@@ -105,11 +107,27 @@ void FrameSurvey::Add(const FrameSurvey& other) {
   for (size_t i = 0; i < classes.size(); ++i) classes[i].Add(other.classes.at(i));
 }
 
-void SkippedFrames::Add(const absl::Status& reason) {
+void SkippedFrames::Add(const std::string& sample, const absl::Status& reason) {
   ++count;
   const std::string message(reason.message());
   Kind& kind = kinds[absl::StrCat(absl::StatusCodeToString(reason.code()), " ", KindOf(message))];
-  if (kind.count++ == 0) kind.first = message;
+  if (kind.samples.empty()) kind.first = message;
+  kind.samples.push_back(sample);
+}
+
+std::vector<std::string> SkippedFrames::Lines() const {
+  std::vector<std::string> lines;
+  uint64_t shown = 0;
+  const auto frames = [](uint64_t n) { return absl::StrCat("skipped ", n, n == 1 ? " frame" : " frames"); };
+  for (const auto& [name, kind] : kinds) {
+    if (lines.size() == kShownKinds) {
+      lines.push_back(absl::StrCat(frames(count - shown), " for ", kinds.size() - kShownKinds, " other reasons"));
+      break;
+    }
+    lines.push_back(absl::StrCat(frames(kind.samples.size()), ", first ", kind.samples[0], ": ", kind.first));
+    shown += kind.samples.size();
+  }
+  return lines;
 }
 
 }  // namespace kd

@@ -56,17 +56,20 @@ struct FrameSurvey {
   std::vector<ClassSurvey> classes;
 };
 
-// Frames that could not be read: how many of each kind, and the first reason of it.
+// Frames that could not be read, and the first reason of each kind.
 struct SkippedFrames {
   struct Kind {
-    uint64_t count = 0;
+    std::vector<std::string> samples;
     std::string first;
   };
   // By reason without what differs from frame to frame: file names and numbers.
   std::map<std::string, Kind> kinds;
   uint64_t count = 0;
 
-  void Add(const absl::Status& reason);
+  void Add(const std::string& sample, const absl::Status& reason);
+
+  // One for each kind, "skipped 3 frames, first 000017: <reason>", and a last one for those beyond eight.
+  std::vector<std::string> Lines() const;
 };
 
 }  // namespace kd

@@ -1,8 +1,10 @@
 #include "data/survey.h"
 
 #include <string>
+#include <vector>
 
 #include "data/simulator.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace kd {
@@ -63,13 +65,25 @@ TEST(SurveyTest, SurveysInPartsAddUp) {
 
 TEST(SkippedFramesTest, ReasonsOfOneKindAreCountedTogether) {
   SkippedFrames skipped;
-  skipped.Add(absl::DataLossError("/data/000001.bin: 31 bytes are not whole"));
-  skipped.Add(absl::DataLossError("/data/000002.bin: 47 bytes are not whole"));
-  skipped.Add(absl::NotFoundError("cannot open \"/data/000003.bin\""));
+  skipped.Add("000001", absl::DataLossError("/data/000001.bin: 31 bytes are not whole"));
+  skipped.Add("000002", absl::DataLossError("/data/000002.bin: 47 bytes are not whole"));
+  skipped.Add("000003", absl::NotFoundError("cannot open \"/data/000003.bin\""));
   EXPECT_EQ(skipped.count, 3u);
   ASSERT_EQ(skipped.kinds.size(), 2u);
-  EXPECT_EQ(skipped.kinds.begin()->second.count, 2u);
-  EXPECT_EQ(skipped.kinds.begin()->second.first, "/data/000001.bin: 31 bytes are not whole");
+  EXPECT_EQ(skipped.kinds.begin()->second.samples, (std::vector<std::string>{"000001", "000002"}));
+  EXPECT_THAT(skipped.Lines(),
+              ::testing::ElementsAre("skipped 2 frames, first 000001: /data/000001.bin: 31 bytes are not whole",
+                                     "skipped 1 frame, first 000003: cannot open \"/data/000003.bin\""));
+}
+
+TEST(SkippedFramesTest, EightKindsAreShown) {
+  SkippedFrames skipped;
+  for (const char kind : std::string("abcdefghij")) {
+    skipped.Add("f", absl::DataLossError(std::string("word") + kind));
+    skipped.Add("g", absl::DataLossError(std::string("word") + kind));
+  }
+  ASSERT_EQ(skipped.Lines().size(), 9u);
+  EXPECT_EQ(skipped.Lines().back(), "skipped 4 frames for 2 other reasons");
 }
 
 }  // namespace
