@@ -116,8 +116,7 @@ absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes) {
       if (layout.format == data.format()) classes = layout.classes;
     }
   }
-  const bool custom = data.format() == "custom";
-  if (classes.empty() && custom) {
+  if (classes.empty() && data.format() == "custom") {
     data.add_class_names("-");
     KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> unnamed, OpenCustomDataset(data));
     KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, unnamed->Split(flags.split));
@@ -126,11 +125,7 @@ absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes) {
     if (classes.empty()) classes.push_back("-");
   }
   for (const std::string& name : classes) data.add_class_names(name);
-  if (custom) {
-    KD_ASSIGN_OR_RETURN(opened.dataset, OpenCustomDataset(data, sizes));
-  } else {
-    KD_ASSIGN_OR_RETURN(opened.dataset, OpenDataset(data));
-  }
+  KD_ASSIGN_OR_RETURN(opened.dataset, OpenDataset(data, sizes));
   return opened;
 }
 

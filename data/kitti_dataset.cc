@@ -40,9 +40,10 @@ absl::Status AsDataLoss(const absl::Status& status) { return absl::DataLossError
 
 class KittiDataset : public Dataset {
  public:
-  explicit KittiDataset(v1::Data data)
+  KittiDataset(const v1::Data& data, BoxSizes sizes)
       : root_(data.root()),
         fov_crop_(data.fov_crop()),
+        sizes_(sizes),
         class_names_(data.class_names().begin(), data.class_names().end()) {}
 
   const std::vector<std::string>& class_names() const override { return class_names_; }
@@ -108,7 +109,9 @@ class KittiDataset : public Dataset {
     for (const KittiObject& object : *objects) {
       const auto name = std::find(class_names_.begin(), class_names_.end(), object.type);
       if (name == class_names_.end()) continue;
-      const auto possible = [](double size) { return static_cast<float>(size) > 0 && size <= kLargestObject; };
+      const auto possible = [this](double size) {
+        return static_cast<float>(size) > 0 && (size <= kLargestObject || sizes_ == BoxSizes::kAny);
+      };
       if (!possible(object.length) || !possible(object.width) || !possible(object.height)) {
         return absl::DataLossError(absl::StrCat(path, ": object ", &object - objects->data() + 1, " (", object.type,
                                                 ") is ", object.height, " x ", object.width, " x ", object.length,
@@ -135,12 +138,13 @@ class KittiDataset : public Dataset {
 
   const std::string root_;
   const bool fov_crop_;
+  const BoxSizes sizes_;
   const std::vector<std::string> class_names_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data) {
+absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data, BoxSizes sizes) {
   for (const char* part : {"", "/ImageSets", "/training/velodyne", "/training/calib", "/training/label_2"}) {
     const std::string path = data.root() + part;
     std::error_code error;
@@ -155,7 +159,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data) 
     return absl::InvalidArgumentError(
         "data.class_names is empty; name the classes to learn, for example [Car, Pedestrian, Cyclist]");
   }
-  return std::make_unique<KittiDataset>(data);
+  return std::make_unique<KittiDataset>(data, sizes);
 }
 
 absl::StatusOr<KittiCalib> ReadKittiCalib(const std::string& root, const std::string& sample) {
@@ -214,11 +218,11 @@ absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path, size
   return points;
 }
 
-absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data) {
-  if (data.format() == "kitti") return OpenKittiDataset(data);
+absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data, BoxSizes sizes) {
+  if (data.format() == "kitti") return OpenKittiDataset(data, sizes);
   if (data.format() == "nuscenes") return OpenNuscenesDataset(data);
-  if (data.format() == "waymo") return OpenWaymoDataset(data);
-  if (data.format() == "custom") return OpenCustomDataset(data);
+  if (data.format() == "waymo") return OpenWaymoDataset(data, sizes);
+  if (data.format() == "custom") return OpenCustomDataset(data, sizes);
   return absl::InvalidArgumentError(absl::StrCat(
       "data.format \"", data.format(), "\" is not known; use \"kitti\", \"nuscenes\", \"waymo\" or \"custom\""));
 }

@@ -60,8 +60,9 @@ double WrapAngle(double angle) {
 
 class WaymoDataset : public Dataset {
  public:
-  WaymoDataset(v1::Data data, Segments segments)
+  WaymoDataset(const v1::Data& data, Segments segments, BoxSizes sizes)
       : root_(data.root()),
+        sizes_(sizes),
         class_names_(data.class_names().begin(), data.class_names().end()),
         segments_(std::move(segments)) {}
 
@@ -187,7 +188,9 @@ class WaymoDataset : public Dataset {
       const std::string type = WaymoTypeName(label.type);
       const auto name = std::find(class_names_.begin(), class_names_.end(), type);
       if (name == class_names_.end() || label.num_points <= 0) continue;
-      const auto possible = [](double size) { return static_cast<float>(size) > 0 && size <= kLargestObject; };
+      const auto possible = [this](double size) {
+        return static_cast<float>(size) > 0 && (size <= kLargestObject || sizes_ == BoxSizes::kAny);
+      };
       if (!possible(label.length) || !possible(label.width) || !possible(label.height)) {
         return absl::DataLossError(absl::StrCat("label ", &label - frame.labels.data(), " (", type, ") is ",
                                                 label.length, " x ", label.width, " x ", label.height,
@@ -211,6 +214,7 @@ class WaymoDataset : public Dataset {
   }
 
   const std::string root_;
+  const BoxSizes sizes_;
   const std::vector<std::string> class_names_;
   const Segments segments_;
   mutable absl::Mutex mutex_;
@@ -241,7 +245,7 @@ absl::StatusOr<Segments> FindSegments(const std::string& root) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Dataset>> OpenWaymoDataset(const v1::Data& data) {
+absl::StatusOr<std::unique_ptr<Dataset>> OpenWaymoDataset(const v1::Data& data, BoxSizes sizes) {
   if (data.class_names().empty()) {
     return absl::InvalidArgumentError(
         "data.class_names is empty; name the classes to learn, for example [Vehicle, Pedestrian, Cyclist]");
@@ -261,14 +265,15 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenWaymoDataset(const v1::Data& data) 
                      "\" holds no segments; correct the path or mount the data "
                      "set there (Waymo's layout: {training,validation,testing}/segment-*.tfrecord)"));
   }
-  return std::make_unique<WaymoDataset>(data, std::move(segments));
+  return std::make_unique<WaymoDataset>(data, std::move(segments), sizes);
 }
 
 absl::StatusOr<WaymoFrame> ReadWaymoFrame(const std::string& root, const std::string& sample) {
   KD_ASSIGN_OR_RETURN(Segments segments, FindSegments(root));
   v1::Data data;
   data.set_root(root);
-  KD_ASSIGN_OR_RETURN(WaymoDataset::Record record, WaymoDataset(data, std::move(segments)).ReadRecord(sample));
+  KD_ASSIGN_OR_RETURN(WaymoDataset::Record record,
+                      WaymoDataset(data, std::move(segments), BoxSizes::kPossible).ReadRecord(sample));
   return std::move(record.frame);
 }
 
