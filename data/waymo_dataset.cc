@@ -92,6 +92,35 @@ class WaymoDataset : public Dataset {
     std::string place;
   };
   absl::StatusOr<Record> ReadRecord(const std::string& sample) const {
+    KD_ASSIGN_OR_RETURN(const Payload payload, ReadPayload(sample));
+    absl::StatusOr<WaymoFrame> frame = ParseWaymoFrame(payload.bytes);
+    if (!frame.ok()) return Annotate(frame.status(), payload.place);
+    return Record{.frame = *std::move(frame), .folder = payload.folder, .place = payload.place};
+  }
+
+  absl::StatusOr<WaymoFrameId> ReadId(const std::string& sample) const {
+    KD_ASSIGN_OR_RETURN(const Payload payload, ReadPayload(sample));
+    absl::StatusOr<WaymoFrameId> id = ParseWaymoFrameId(payload.bytes);
+    if (!id.ok()) return Annotate(id.status(), payload.place);
+    return id;
+  }
+
+  absl::StatusOr<std::string> Digest(const std::string& split) const override {
+    Sha256 hasher;
+    hasher.Update(absl::StrCat("waymo\n", absl::StrJoin(class_names_, "\n"), "\n"));
+    KD_RETURN_IF_ERROR(ForEachRecord(split, [&](const std::string& name, const TfRecordFile::Record& record) {
+      hasher.Update(absl::StrCat(name, " ", record.length, " ", record.masked_crc, "\n"));
+    }));
+    return hasher.Finish();
+  }
+
+ private:
+  struct Payload {
+    std::string bytes, folder;
+    // For messages.
+    std::string place;
+  };
+  absl::StatusOr<Payload> ReadPayload(const std::string& sample) const {
     const size_t slash = sample.rfind('/');
     const auto segment = slash == std::string::npos ? segments_.end() : segments_.find(sample.substr(0, slash));
     const auto not_found = [&](absl::string_view problem) {
@@ -106,22 +135,10 @@ class WaymoDataset : public Dataset {
       return not_found(
           absl::StrCat("its segment has frames 000 to ", absl::StrFormat("%03d", file->records().size() - 1)));
     }
-    KD_ASSIGN_OR_RETURN(const std::string payload, file->Read(number));
-    absl::StatusOr<WaymoFrame> frame = ParseWaymoFrame(payload);
-    if (!frame.ok()) return Annotate(frame.status(), file->Place(number));
-    return Record{.frame = *std::move(frame), .folder = segment->second.folder, .place = file->Place(number)};
+    KD_ASSIGN_OR_RETURN(std::string bytes, file->Read(number));
+    return Payload{.bytes = std::move(bytes), .folder = segment->second.folder, .place = file->Place(number)};
   }
 
-  absl::StatusOr<std::string> Digest(const std::string& split) const override {
-    Sha256 hasher;
-    hasher.Update(absl::StrCat("waymo\n", absl::StrJoin(class_names_, "\n"), "\n"));
-    KD_RETURN_IF_ERROR(ForEachRecord(split, [&](const std::string& name, const TfRecordFile::Record& record) {
-      hasher.Update(absl::StrCat(name, " ", record.length, " ", record.masked_crc, "\n"));
-    }));
-    return hasher.Finish();
-  }
-
- private:
   // Calls `visit` with the name and the place of every frame of `split`.
   template <typename Visit>
   absl::Status ForEachRecord(const std::string& split, const Visit& visit) const {
@@ -275,6 +292,12 @@ absl::StatusOr<WaymoFrame> ReadWaymoFrame(const std::string& root, const std::st
   KD_ASSIGN_OR_RETURN(WaymoDataset::Record record,
                       WaymoDataset(data, std::move(segments), BoxSizes::kPossible).ReadRecord(sample));
   return std::move(record.frame);
+}
+
+absl::StatusOr<WaymoFrameId> ReadWaymoFrameId(const Dataset& dataset, const std::string& sample) {
+  const auto* const waymo = dynamic_cast<const WaymoDataset*>(&dataset);
+  if (waymo == nullptr) return absl::InvalidArgumentError("frames of another data set than Waymo have no time stamps");
+  return waymo->ReadId(sample);
 }
 
 }  // namespace kd

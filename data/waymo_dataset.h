@@ -21,6 +21,9 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenWaymoDataset(const v1::Data& data, 
 // All that the record of `sample` holds, images and calibrations among it. Errors as those of Dataset::Read.
 absl::StatusOr<WaymoFrame> ReadWaymoFrame(const std::string& root, const std::string& sample);
 
+// Of `dataset`, which OpenWaymoDataset made: INVALID_ARGUMENT for another. Errors as those of Dataset::Read.
+absl::StatusOr<WaymoFrameId> ReadWaymoFrameId(const Dataset& dataset, const std::string& sample);
+
 }  // namespace kd
 
 #endif  // KD_DATA_WAYMO_DATASET_H_
