@@ -1,7 +1,6 @@
 #include "client/data_source.h"
 
 #include <algorithm>
-#include <atomic>
 #include <filesystem>
 #include <iostream>
 #include <thread>
@@ -11,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "base/parallel_for.h"
 #include "base/status.h"
 #include "client/output.h"
 
@@ -142,25 +142,11 @@ absl::Status ForEachFrame(const Dataset& dataset, const std::vector<std::string>
                           const std::string& verb,
                           const std::function<absl::Status(size_t, size_t, absl::StatusOr<Frame>)>& visit) {
   ProgressLine progress(verb, samples.size() - std::min(first, samples.size()));
-  std::atomic<size_t> next = first;
-  std::atomic<bool> stopped = false;
-  absl::Mutex mutex;
-  absl::Status result;
-  const auto work = [&](size_t thread) {
-    for (size_t i = next++; i < samples.size() && !stopped; i = next++) {
-      const absl::Status status = visit(thread, i, dataset.Read(samples[i]));
-      progress.Done();
-      if (status.ok()) continue;
-      stopped = true;
-      const absl::MutexLock lock(&mutex);
-      result.Update(status);
-    }
-  };
-  std::vector<std::thread> threads;
-  for (size_t i = 1; i < ReadingThreads(); ++i) threads.emplace_back(work, i);
-  work(0);
-  for (std::thread& thread : threads) thread.join();
-  return result;
+  return ParallelFor(first, samples.size(), ReadingThreads(), [&](size_t thread, size_t i) {
+    const absl::Status status = visit(thread, i, dataset.Read(samples[i]));
+    progress.Done();
+    return status;
+  });
 }
 
 }  // namespace kd

@@ -11,13 +11,13 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/digest.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "data/custom_dataset.h"
 #include "data/image_sets.h"
 #include "data/kitti_label.h"
 #include "data/nuscenes_dataset.h"
+#include "data/split_digest.h"
 #include "data/waymo_dataset.h"
 
 namespace kd {
@@ -80,9 +80,9 @@ class KittiDataset : public Dataset {
  private:
   absl::StatusOr<std::string> DigestOf(const std::string& split, const char* crop) const {
     KD_ASSIGN_OR_RETURN(const std::vector<std::string> names, Split(split));
-    Sha256 hasher;
-    hasher.Update(absl::StrCat("kitti\n", crop, absl::StrJoin(class_names_, "\n"), "\n"));
-    for (const std::string& name : names) {
+    const std::string head = absl::StrCat("kitti\n", crop, absl::StrJoin(class_names_, "\n"), "\n");
+    return SplitDigest(head, names.size(), [&](size_t i) -> absl::StatusOr<std::string> {
+      const std::string& name = names[i];
       const std::string points = PathOf(root_, "velodyne", name, ".bin");
       std::error_code error;
       const uintmax_t size = fs::file_size(points, error);
@@ -93,11 +93,8 @@ class KittiDataset : public Dataset {
       KD_ASSIGN_OR_RETURN(const std::string calib, ReadFile(PathOf(root_, "calib", name, ".txt"), kMaxDataTextBytes));
       KD_ASSIGN_OR_RETURN(const std::string labels,
                           ReadFile(PathOf(root_, "label_2", name, ".txt"), kMaxDataTextBytes));
-      hasher.Update(absl::StrCat(name, " ", size, " ", calib.size(), " ", labels.size(), "\n"));
-      hasher.Update(calib);
-      hasher.Update(labels);
-    }
-    return hasher.Finish();
+      return absl::StrCat(name, " ", size, " ", calib.size(), " ", labels.size(), "\n", calib, labels);
+    });
   }
 
   absl::StatusOr<std::vector<LabeledBox>> ReadBoxes(const std::string& sample, const KittiCalib& calib) const {

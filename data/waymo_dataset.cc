@@ -16,7 +16,9 @@
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "base/digest.h"
+#include "base/parallel_for.h"
 #include "base/status.h"
+#include "data/split_digest.h"
 #include "data/tfrecord.h"
 #include "data/waymo_frame.h"
 
@@ -148,14 +150,19 @@ class WaymoDataset : public Dataset {
       return absl::NotFoundError(absl::StrCat("no split \"", absl::CEscape(split.substr(0, 64)), "\" in ", root_,
                                               "; there are: ", ExistingSplits()));
     }
-    bool any = false;
+    std::vector<const std::string*> paths;
+    for (const auto& [context, segment] : segments_) {
+      if (segment.folder == known->folder) paths.push_back(&segment.path);
+    }
+    // Walking from record to record is waiting, most of it.
+    KD_RETURN_IF_ERROR(
+        ParallelFor(0, paths.size(), kFileThreads, [&](size_t, size_t i) { return IndexOf(*paths[i]).status(); }));
     for (const auto& [context, segment] : segments_) {
       if (segment.folder != known->folder) continue;
-      any = true;
       KD_ASSIGN_OR_RETURN(const std::shared_ptr<const TfRecordFile> file, IndexOf(segment.path));
       for (size_t i = 0; i < file->records().size(); ++i) visit(SampleName(context, i), file->records()[i]);
     }
-    if (any) return absl::OkStatus();
+    if (!paths.empty()) return absl::OkStatus();
     return absl::NotFoundError(
         absl::StrCat("no split \"", split, "\": ", root_, "/", known->folder,
                      " has no segment-*.tfrecord; add them or name another, there are: ", ExistingSplits()));
