@@ -61,8 +61,23 @@ constexpr Remedies kWaymoRemedies = {
     .quarter = "add pi/2 to heading, or subtract it (kdctl data view shows which)",
     .reversed = "add pi to heading"};
 
+// Boxes are in the world's frame.
+constexpr Remedies kNuscenesRemedies = {
+    .lengths = kOwnRemedies.lengths,
+    .mirrored = kOwnRemedies.mirrored,
+    .quarter_left = kOwnRemedies.quarter_left,
+    .quarter_right = kOwnRemedies.quarter_right,
+    .bottom = "add half the height to the z of translation",
+    .top = "subtract half the height from the z of translation",
+    .clockwise = "negate the yaw of rotation",
+    .wide = "exchange width and length in size, which is width length height",
+    .quarter = "turn rotation by pi/2 about z, one way or the other (kdctl data view shows which)",
+    .reversed = "turn rotation by pi about z"};
+
 const Remedies& RemediesOf(const std::string& format) {
-  return format == "kitti" ? kKittiRemedies : format == "waymo" ? kWaymoRemedies : kOwnRemedies;
+  if (format == "kitti") return kKittiRemedies;
+  if (format == "nuscenes") return kNuscenesRemedies;
+  return format == "waymo" ? kWaymoRemedies : kOwnRemedies;
 }
 
 // How the labels (or points) have to be changed, part by part.

@@ -16,6 +16,7 @@
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "data/kitti_label.h"
+#include "data/simulated_nuscenes.h"
 #include "data/simulated_waymo.h"
 #include "data/simulator.h"
 #include "data/tfrecord.h"
@@ -54,6 +55,8 @@ std::string Replaced(const std::string& path, const std::string& bytes) {
 
 // Ten training frames of KITTI's layout.
 struct KittiLayout {
+  static constexpr char kSplit[] = "train";
+
   static absl::Status Simulate(const std::string& root) {
     return WriteSimulatedKitti({.root = root, .train_frames = 10, .val_frames = 1}, nullptr);
   }
@@ -113,6 +116,8 @@ std::string Deflated(const std::string& bytes) {
 
 // A segment of ten training frames of Waymo's layout.
 struct WaymoLayout {
+  static constexpr char kSplit[] = "train";
+
   static absl::Status Simulate(const std::string& root) {
     return WriteSimulatedWaymo({.root = root, .train_frames = 10, .val_frames = 1}, nullptr);
   }
@@ -181,6 +186,47 @@ struct WaymoLayout {
   }
 };
 
+// Ten key frames of nuScenes's layout.
+struct NuscenesLayout {
+  static constexpr char kSplit[] = "mini_train";
+
+  static absl::Status Simulate(const std::string& root) {
+    return WriteSimulatedNuscenes({.root = root, .train_frames = 10, .val_frames = 1}, nullptr);
+  }
+
+  static void Break(const std::string& root, const Fault& fault) {
+    const std::string path = root + "/v1.0-mini/sample_annotation.json";
+    const std::string text = *ReadFile(path);
+    nlohmann::json table = nlohmann::json::parse(text);
+    for (nlohmann::json& record : table) {
+      nlohmann::json &place = record.at("translation"), &size = record.at("size"), &turn = record.at("rotation");
+      // As a quaternion about z alone, near enough on streets that are almost level.
+      const double w = turn.at(0), z = turn.at(3);
+      Label label = {place.at(0), place.at(1), place.at(2), size.at(1), size.at(0), size.at(2), 2 * std::atan2(z, w)};
+      fault.label(label);
+      place = {label.x, label.y, label.z};
+      size = {label.width, label.length, label.height};
+      turn = {std::cos(label.heading / 2), 0.0, 0.0, std::sin(label.heading / 2)};
+    }
+    Replaced(path, table.dump());
+    for (const char* folder : {"/samples/LIDAR_TOP", "/sweeps/LIDAR_TOP"}) BreakIntensity(root + folder, fault);
+  }
+
+ private:
+  static void BreakIntensity(const std::string& folder, const Fault& fault) {
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      std::string bytes = *ReadFile(entry.path().string());
+      for (size_t at = 3 * sizeof(float); at < bytes.size(); at += 5 * sizeof(float)) {
+        float intensity;
+        std::memcpy(&intensity, &bytes[at], sizeof(intensity));
+        intensity *= static_cast<float>(fault.intensity_unit);
+        std::memcpy(&bytes[at], &intensity, sizeof(intensity));
+      }
+      Replaced(entry.path().string(), bytes);
+    }
+  }
+};
+
 ProgramAnswer Check(const std::string& root, const std::string& flags = "") {
   return AnswerOf(absl::StrCat("kdctl data check --data ", root, " ", flags));
 }
@@ -198,7 +244,8 @@ void ExpectEachFaultIsNamed(const std::vector<Fault>& faults) {
   TemporaryFolder folder;
   const std::string good = folder / "good", bad = folder / "bad";
   ASSERT_THAT(Layout::Simulate(good), IsOk());
-  const ProgramAnswer fits = Check(good);
+  const std::string split = absl::StrCat("--split ", Layout::kSplit);
+  const ProgramAnswer fits = Check(good, split);
   EXPECT_EQ(fits.exit_code, 0) << fits.text;
   EXPECT_THAT(fits.text, HasSubstr("verdict: fits as declared"));
   for (const Fault& fault : faults) {
@@ -206,7 +253,7 @@ void ExpectEachFaultIsNamed(const std::vector<Fault>& faults) {
     fs::remove_all(bad);
     fs::copy(good, bad, fs::copy_options::recursive);
     Layout::Break(bad, fault);
-    const ProgramAnswer answer = Check(bad);
+    const ProgramAnswer answer = Check(bad, split);
     EXPECT_EQ(answer.exit_code, 1) << answer.text;
     EXPECT_THAT(answer.text, HasSubstr(absl::StrCat("\nverdict: does not fit: ", fault.verdict)));
     EXPECT_THAT(answer.text, HasSubstr(absl::StrCat("\ndo: ", fault.remedy, "\n")));
@@ -254,6 +301,18 @@ TEST(DataCheckTest, EachFaultOfAWaymoFolderIsNamed) {
       {"all in mm", Times<1000>, 1000, 1, "points and boxes in millimetres (score", all_by_1000.c_str()},
       {"all in cm", Times<100>, 100, 1, "points and boxes in centimetres (score", all_by_100.c_str()},
       {"intensity", Keep, 1, 255, "intensity 0..255 instead of 0..1", "divide the intensity by 255"},
+  });
+}
+
+TEST(DataCheckTest, EachFaultOfANuscenesFolderIsNamed) {
+  const auto bottom = [](Label& label) { label.z -= label.height / 2; };
+  ExpectEachFaultIsNamed<NuscenesLayout>({
+      {"quarter turn", QuarterTurn, 1, 1, "heading off by 90 degrees (score",
+       "turn rotation by pi/2 about z, one way or the other (kdctl data view shows which)"},
+      {"sides", ExchangedSides, 1, 1, "l and w swapped (score",
+       "exchange width and length in size, which is width length height"},
+      {"bottom", bottom, 1, 1, "z is the bottom (score", "add half the height to the z of translation"},
+      {"intensity", Keep, 1, 1.0 / 255, "intensity 0..1 instead of 0..255", "multiply the intensity by 255"},
   });
 }
 
