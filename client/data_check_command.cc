@@ -63,11 +63,25 @@ absl::StatusOr<Findings> Look(const Dataset& dataset, const std::vector<std::str
 }
 
 std::string Cell(double value) { return absl::StrFormat("%.2f", value); }
-std::string Cell(const Spread& s) {
-  return s.count == 0 ? "" : absl::StrFormat("%.2f +- %.2f", s.mean(), s.deviation());
-}
 double Rounded(double value) { return std::strtod(absl::StrFormat("%.6g", value).c_str(), nullptr); }
-Json ToJson(const Spread& s) { return {{"mean", Rounded(s.mean())}, {"sd", Rounded(s.deviation())}}; }
+
+constexpr int kPercents[] = {1, 5, 25, 50, 75, 95, 99};
+
+Json ToJson(const Extent& e) {
+  Json percentiles = Json::object();
+  for (const int percent : kPercents) percentiles[absl::StrCat(percent)] = Rounded(e.Percentile(percent));
+  return {{"least", Rounded(e.least)},
+          {"most", Rounded(e.most)},
+          {"mean", Rounded(e.spread.mean())},
+          {"sd", Rounded(e.spread.deviation())},
+          {"percentiles", std::move(percentiles)}};
+}
+
+// Median, and what nine of ten lie between.
+std::string Cell(const Extent& e) {
+  if (e.spread.count == 0) return "";
+  return absl::StrFormat("%.2f (%.2f to %.2f)", e.Percentile(50), e.Percentile(5), e.Percentile(95));
+}
 
 std::string ColumnName(size_t column) {
   constexpr const char* kNames[] = {"x", "y", "z", "intensity"};
@@ -81,17 +95,14 @@ double Share(uint64_t part, uint64_t whole) {
 Json SurveyToJson(const FrameSurvey& survey, const std::vector<std::string>& names, const SkippedFrames& skipped) {
   Json columns = Json::array(), classes = Json::array(), skips = Json::array();
   for (size_t k = 0; k < survey.columns.size(); ++k) {
-    const Extent& c = survey.columns[k];
-    columns.push_back({{"name", ColumnName(k)},
-                       {"least", c.least},
-                       {"most", c.most},
-                       {"mean", Rounded(c.spread.mean())},
-                       {"sd", Rounded(c.spread.deviation())}});
+    Json column = {{"name", ColumnName(k)}};
+    column.update(ToJson(survey.columns[k]));
+    columns.push_back(std::move(column));
   }
   for (size_t i = 0; i < names.size(); ++i) {
     const ClassSurvey& c = survey.classes[i];
     classes.push_back({{"class", names[i]},
-                       {"boxes", static_cast<uint64_t>(c.length.count)},
+                       {"boxes", static_cast<uint64_t>(c.length.spread.count)},
                        {"length", ToJson(c.length)},
                        {"width", ToJson(c.width)},
                        {"height", ToJson(c.height)},
@@ -101,17 +112,17 @@ Json SurveyToJson(const FrameSurvey& survey, const std::vector<std::string>& nam
                        {"by_distance_10m", c.distances},
                        {"by_longer_side_1m", c.lengths}});
   }
-  for (const auto& [kind, reason] : skipped.kinds) skips.push_back({{"frames", reason.count}, {"first", reason.first}});
+  for (const auto& [name, kind] : skipped.kinds) {
+    skips.push_back({{"frames", kind.samples.size()}, {"first", kind.first}, {"names", kind.samples}});
+  }
   return {{"frames", {{"read", survey.frames}, {"without_boxes", survey.empty_frames}, {"skipped", skipped.count}}},
           {"points",
            {{"all", survey.points},
-            {"per_frame",
-             {{"least", survey.points_per_frame.least},
-              {"most", survey.points_per_frame.most},
-              {"mean", Rounded(survey.points_per_frame.spread.mean())}}},
+            {"per_frame", ToJson(survey.points_per_frame)},
             {"not_finite", survey.not_finite},
             {"share_in_boxes", Rounded(Share(survey.points_in_boxes, survey.points))}}},
           {"columns", std::move(columns)},
+          {"ground_z", survey.ground.spread.count == 0 ? Json() : ToJson(survey.ground)},
           {"classes", std::move(classes)},
           {"skipped", std::move(skips)}};
 }
@@ -119,27 +130,30 @@ Json SurveyToJson(const FrameSurvey& survey, const std::vector<std::string>& nam
 void PrintSurvey(const FrameSurvey& survey, const std::vector<std::string>& names, const SkippedFrames& skipped) {
   std::cout << absl::StrFormat("frames: %d read, %d without boxes, %d skipped\n", survey.frames, survey.empty_frames,
                                skipped.count);
-  for (const auto& [kind, reason] : skipped.kinds) {
-    std::cout << "skipped " << reason.count << ", first: " << reason.first << "\n";
-  }
-  std::cout << absl::StrFormat("points: %.0f a frame (%.0f to %.0f), %d left out as not finite, %.2f %% in boxes\n\n",
-                               survey.points_per_frame.spread.mean(), survey.points_per_frame.least,
-                               survey.points_per_frame.most, survey.not_finite,
+  for (const std::string& line : skipped.Lines()) std::cout << line << "\n";
+  std::cout << absl::StrFormat("points: %.0f a frame, %d left out as not finite, %.2f %% in boxes\n\n",
+                               survey.points_per_frame.spread.mean(), survey.not_finite,
                                100 * Share(survey.points_in_boxes, survey.points));
-  Table columns{.columns = {{"axis"}, {"least"}, {"most"}, {"mean"}}};
-  for (size_t k = 0; k < survey.columns.size(); ++k) {
-    const Extent& c = survey.columns[k];
-    columns.rows.push_back({.cells = {ColumnName(k), Cell(c.least), Cell(c.most), Cell(c.spread.mean())}});
-  }
-  Table classes{.columns = {{"class"}, {"boxes"}, {"length"}, {"width"}, {"height"}, {"points a box"}, {"without"}}};
+  Table measures{.columns = {{"what"}, {"least"}, {"5 %"}, {"50 %"}, {"95 %"}, {"most"}, {"mean"}}};
+  const auto add = [&](const std::string& name, const Extent& e) {
+    if (e.spread.count == 0) return;
+    measures.rows.push_back({.cells = {name, Cell(e.least), Cell(e.Percentile(5)), Cell(e.Percentile(50)),
+                                       Cell(e.Percentile(95)), Cell(e.most), Cell(e.spread.mean())}});
+  };
+  for (size_t k = 0; k < survey.columns.size(); ++k) add(ColumnName(k), survey.columns[k]);
+  add("z of the ground", survey.ground);
+  add("points a frame", survey.points_per_frame);
+  Table classes{
+      .columns = {{"class"}, {"boxes"}, {"length"}, {"width"}, {"height"}, {"z"}, {"points a box"}, {"without"}}};
   for (size_t i = 0; i < names.size(); ++i) {
     const ClassSurvey& c = survey.classes[i];
-    const auto boxes = static_cast<uint64_t>(c.length.count);
+    const auto boxes = static_cast<uint64_t>(c.length.spread.count);
     classes.rows.push_back(
-        {.cells = {names[i], absl::StrCat(boxes), Cell(c.length), Cell(c.width), Cell(c.height),
+        {.cells = {names[i], absl::StrCat(boxes), Cell(c.length), Cell(c.width), Cell(c.height), Cell(c.z),
                    boxes == 0 ? "" : absl::StrFormat("%.1f", Share(c.points, boxes)), absl::StrCat(c.empty)}});
   }
-  std::cout << RenderTable(columns, "table") << "\n" << RenderTable(classes, "table");
+  std::cout << RenderTable(measures, "table") << "\nsizes: median, and what nine of ten lie between\n"
+            << RenderTable(classes, "table");
 }
 
 void PrintHistograms(const FrameSurvey& survey, const std::vector<std::string>& names) {
@@ -169,11 +183,12 @@ std::vector<ConventionReport::Row> Ranked(const ConventionReport& report) {
 }
 
 void PrintConventions(const ConventionReport& report, const DataVerdict& verdict) {
-  Table table{.columns = {{"boxes as if"}, {"score"}, {"gain"}, {"standard errors"}}};
+  Table table{.columns = {{"boxes as if"}, {"score"}, {"gain"}, {"standard errors"}, {"better"}, {"worse"}}};
   for (const ConventionReport::Row& row : Ranked(report)) {
     if (table.rows.size() == kShownConventions) break;
     table.rows.push_back({.cells = {ConventionName(row.convention), absl::StrFormat("%.3f", row.score),
-                                    absl::StrFormat("%+.3f", row.gain), absl::StrFormat("%.1f", row.errors)}});
+                                    absl::StrFormat("%+.3f", row.gain), absl::StrFormat("%.1f", row.errors),
+                                    absl::StrCat(row.better), absl::StrCat(row.worse)}});
   }
   std::cout << "\n" << RenderTable(table, "table");
   if (!report.reversal_known()) std::cout << "heading off by 180 degrees: too few cars seen from both ends to tell\n";
@@ -186,10 +201,27 @@ Json ConventionsToJson(const ConventionReport& report, const DataVerdict& verdic
     rows.push_back({{"convention", ConventionName(row.convention)},
                     {"score", Rounded(row.score)},
                     {"gain", Rounded(row.gain)},
-                    {"standard_errors", Rounded(row.errors)}});
+                    {"standard_errors", Rounded(row.errors)},
+                    {"boxes_better", row.better},
+                    {"boxes_worse", row.worse}});
   }
-  return {{"boxes", report.boxes}, {"conventions", std::move(rows)}, {"reversal_known", report.reversal_known()},
-          {"fits", verdict.fits},  {"verdict", verdict.text},        {"remedy", verdict.remedy}};
+  return {{"boxes", report.boxes},          {"undecided", report.undecided()},
+          {"conventions", std::move(rows)}, {"reversal_known", report.reversal_known()},
+          {"fits", verdict.fits},           {"verdict", verdict.text},
+          {"remedy", verdict.remedy}};
+}
+
+// After what was found in the others. `remedy` is for that; it may be empty.
+int ReportSkipped(const SkippedFrames& skipped, size_t frames, const std::string& remedy) {
+  std::cout.flush();
+  if (skipped.count == 0) {
+    if (!remedy.empty()) Say(absl::StrCat("do: ", remedy));
+    return kExitOk;
+  }
+  return ReportError(
+      absl::FailedPreconditionError(absl::StrCat(skipped.count, " of ", frames, " frames cannot be read")),
+      absl::StrCat("mend the files that are named, or take the frames out of the split; -o json lists them all",
+                   remedy.empty() ? "" : "; ", remedy));
 }
 
 int Run(const CheckFlags& flags, Depth depth) {
@@ -197,10 +229,11 @@ int Run(const CheckFlags& flags, Depth depth) {
   if (!opened.ok()) return ReportError(opened.status(), kRemedy);
   const absl::StatusOr<std::vector<std::string>> split = opened->dataset->Split(flags.data.split);
   if (!split.ok()) return ReportError(split.status(), kRemedy);
-  const absl::StatusOr<Findings> findings = Look(*opened->dataset, SpreadOver(*split, flags.frames), depth);
+  const std::vector<std::string> samples = SpreadOver(*split, flags.frames);
+  const absl::StatusOr<Findings> findings = Look(*opened->dataset, samples, depth);
   if (!findings.ok()) return ReportError(findings.status(), kRemedy);
   SkippedFrames skipped;
-  for (const auto& [index, failure] : findings->failures) skipped.Add(failure);
+  for (const auto& [index, failure] : findings->failures) skipped.Add(samples[index], failure);
   const FrameSurvey& survey = findings->survey;
   if (survey.frames == 0) {
     const absl::Status none =
@@ -215,7 +248,7 @@ int Run(const CheckFlags& flags, Depth depth) {
   if (depth == Depth::kCounts) {
     if (json) std::cout << JsonToText(out);
     if (!json) PrintHistograms(survey, names);
-    return kExitOk;
+    return ReportSkipped(skipped, samples.size(), "");
   }
   const ConventionReport report = findings->evidence.Conclude();
   const DataVerdict verdict = JudgeData(report, survey, opened->data.format());
@@ -225,7 +258,7 @@ int Run(const CheckFlags& flags, Depth depth) {
   } else {
     PrintConventions(report, verdict);
   }
-  if (verdict.fits) return kExitOk;
+  if (verdict.fits) return ReportSkipped(skipped, samples.size(), verdict.remedy);
   std::cout.flush();
   return ReportError(absl::FailedPreconditionError(verdict.text), verdict.remedy);
 }

@@ -10,6 +10,7 @@
 #include "client/data_source.h"
 #include "client/session.h"
 #include "data/object_database.h"
+#include "data/survey.h"
 
 namespace kd {
 namespace {
@@ -20,44 +21,84 @@ struct PrepareFlags {
   uint32_t min_points = 5;
 };
 
-absl::Status Prepare(const PrepareFlags& flags) {
-  KD_ASSIGN_OR_RETURN(const OpenedData opened, OpenData(flags.data));
-  const Dataset& dataset = *opened.dataset;
-  KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset.Split(flags.data.split));
-  if (samples.empty())
-    return absl::InvalidArgumentError(absl::StrCat("split \"", flags.data.split, "\" names no frame"));
-  KD_ASSIGN_OR_RETURN(const Frame sample, dataset.Read(samples[0]));
+// Numbers a point. Errors: of the first frame, where none can be read.
+absl::StatusOr<uint32_t> PointColumns(const Dataset& dataset, const std::vector<std::string>& samples) {
+  absl::Status first;
+  for (const std::string& sample : samples) {
+    const absl::StatusOr<Frame> frame = dataset.Read(sample);
+    if (frame.ok()) return static_cast<uint32_t>(frame->num_features);
+    first.Update(frame.status());
+    if (!absl::IsDataLoss(frame.status())) break;
+  }
+  return first;
+}
+
+// Makes the database. ALREADY_EXISTS: it is there. DATA_LOSS: no frame can be read. Other errors end it before its
+// time; frames that are done stay.
+absl::Status Prepare(const PrepareFlags& flags, const Dataset& dataset, const std::vector<std::string>& samples) {
   ObjectDatabaseInfo info{.class_names = dataset.class_names(),
-                          .point_columns = static_cast<uint32_t>(sample.num_features),
                           .min_points = flags.min_points,
                           .frames = static_cast<uint32_t>(samples.size())};
   KD_ASSIGN_OR_RETURN(info.digest, dataset.Digest(flags.data.split));
-  const auto opened_writer = ObjectDatabaseWriter::Open(flags.out, flags.data.split, info);
-  if (absl::IsAlreadyExists(opened_writer.status())) {
-    Say(absl::StrCat(opened_writer.status().message(), ": nothing to do"));
-    return absl::OkStatus();
-  }
-  KD_RETURN_IF_ERROR(opened_writer.status());
-  ObjectDatabaseWriter& writer = **opened_writer;
+  KD_ASSIGN_OR_RETURN(info.point_columns, PointColumns(dataset, samples));
+  const auto opened = ObjectDatabaseWriter::Open(flags.out, flags.data.split, info);
+  KD_RETURN_IF_ERROR(opened.status());
+  ObjectDatabaseWriter& writer = **opened;
   const uint32_t done = writer.frames_done();
   if (done > 0) Say(absl::StrCat(done, " of ", samples.size(), " frames are there already"));
   KD_RETURN_IF_ERROR(ForEachFrame(dataset, samples, done, "cut objects out of",
-                                  [&](size_t, size_t index, absl::StatusOr<Frame> frame) -> absl::Status {
-                                    KD_RETURN_IF_ERROR(frame.status());
-                                    return writer.Add(static_cast<uint32_t>(index),
-                                                      CutObjects(*frame, flags.min_points));
+                                  [&](size_t, size_t index, absl::StatusOr<Frame> frame) {
+                                    const auto number = static_cast<uint32_t>(index);
+                                    if (frame.ok()) return writer.Add(number, CutObjects(*frame, flags.min_points));
+                                    // A damaged file stays damaged; whatever else is wrong may be another way next
+                                    // time.
+                                    return absl::IsDataLoss(frame.status()) ? writer.AddUnread(number) : frame.status();
                                   }));
   return writer.Finish();
 }
 
+// Frames that the finished database has nothing of, with what is wrong with them.
+absl::StatusOr<SkippedFrames> FindSkipped(const PrepareFlags& flags, const Dataset& dataset,
+                                          const std::vector<std::string>& samples) {
+  KD_ASSIGN_OR_RETURN(const ObjectDatabase database, ObjectDatabase::Open(flags.out, flags.data.split));
+  SkippedFrames skipped;
+  for (const uint32_t number : database.unread()) {
+    const absl::StatusOr<Frame> frame = dataset.Read(samples.at(number));
+    skipped.Add(samples[number], frame.ok() ? absl::FailedPreconditionError("it can be read by now") : frame.status());
+  }
+  return skipped;
+}
+
+constexpr char kNameData[] = "name a data set that is there: --data ROOT --format FORMAT --split SPLIT";
+
 int Run(const PrepareFlags& flags) {
-  const absl::Status status = Prepare(flags);
-  if (!status.ok()) {
-    return ReportError(status,
+  const absl::StatusOr<OpenedData> data = OpenData(flags.data);
+  if (!data.ok()) return ReportError(data.status(), kNameData);
+  const Dataset& dataset = *data->dataset;
+  const absl::StatusOr<std::vector<std::string>> samples = dataset.Split(flags.data.split);
+  if (!samples.ok()) return ReportError(samples.status(), kNameData);
+  if (samples->empty()) {
+    return ReportError(absl::InvalidArgumentError(absl::StrCat("split \"", flags.data.split, "\" names no frame")),
+                       kNameData);
+  }
+  const absl::Status made = Prepare(flags, dataset, *samples);
+  if (!made.ok() && !absl::IsAlreadyExists(made)) {
+    return ReportError(made,
                        "mend what is named and run it again; frames that are done are kept. kdctl data check "
                        "lists all that is broken");
   }
-  std::cout << flags.out << "/" << flags.data.split << ".objects\n";
+  const absl::StatusOr<SkippedFrames> skipped = FindSkipped(flags, dataset, *samples);
+  const std::string path = absl::StrCat(flags.out, "/", flags.data.split, ".objects");
+  if (!skipped.ok()) return ReportError(skipped.status(), absl::StrCat("delete ", path, " and run it again"));
+  if (skipped->count > 0) {
+    for (const std::string& line : skipped->Lines()) Say(line);
+    return ReportError(
+        absl::FailedPreconditionError(absl::StrCat(path, " is complete but for ", skipped->count, " of ",
+                                                   samples->size(), " frames, which could not be read")),
+        absl::StrCat("mend their files, or take them out of the split; then delete ", path, " and run it again"));
+  }
+  if (!made.ok()) Say(absl::StrCat(made.message(), ": nothing to do"));
+  std::cout << path << "\n";
   return kExitOk;
 }
 

@@ -1,7 +1,6 @@
 #include "client/data_source.h"
 
 #include <algorithm>
-#include <atomic>
 #include <filesystem>
 #include <iostream>
 #include <thread>
@@ -11,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "base/parallel_for.h"
 #include "base/status.h"
 #include "client/output.h"
 
@@ -116,8 +116,7 @@ absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes) {
       if (layout.format == data.format()) classes = layout.classes;
     }
   }
-  const bool custom = data.format() == "custom";
-  if (classes.empty() && custom) {
+  if (classes.empty() && data.format() == "custom") {
     data.add_class_names("-");
     KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> unnamed, OpenCustomDataset(data));
     KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, unnamed->Split(flags.split));
@@ -126,11 +125,7 @@ absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes) {
     if (classes.empty()) classes.push_back("-");
   }
   for (const std::string& name : classes) data.add_class_names(name);
-  if (custom) {
-    KD_ASSIGN_OR_RETURN(opened.dataset, OpenCustomDataset(data, sizes));
-  } else {
-    KD_ASSIGN_OR_RETURN(opened.dataset, OpenDataset(data));
-  }
+  KD_ASSIGN_OR_RETURN(opened.dataset, OpenDataset(data, sizes));
   return opened;
 }
 
@@ -147,25 +142,11 @@ absl::Status ForEachFrame(const Dataset& dataset, const std::vector<std::string>
                           const std::string& verb,
                           const std::function<absl::Status(size_t, size_t, absl::StatusOr<Frame>)>& visit) {
   ProgressLine progress(verb, samples.size() - std::min(first, samples.size()));
-  std::atomic<size_t> next = first;
-  std::atomic<bool> stopped = false;
-  absl::Mutex mutex;
-  absl::Status result;
-  const auto work = [&](size_t thread) {
-    for (size_t i = next++; i < samples.size() && !stopped; i = next++) {
-      const absl::Status status = visit(thread, i, dataset.Read(samples[i]));
-      progress.Done();
-      if (status.ok()) continue;
-      stopped = true;
-      const absl::MutexLock lock(&mutex);
-      result.Update(status);
-    }
-  };
-  std::vector<std::thread> threads;
-  for (size_t i = 1; i < ReadingThreads(); ++i) threads.emplace_back(work, i);
-  work(0);
-  for (std::thread& thread : threads) thread.join();
-  return result;
+  return ParallelFor(first, samples.size(), ReadingThreads(), [&](size_t thread, size_t i) {
+    const absl::Status status = visit(thread, i, dataset.Read(samples[i]));
+    progress.Done();
+    return status;
+  });
 }
 
 }  // namespace kd

@@ -10,15 +10,16 @@
 namespace kd {
 
 struct DataVerdict {
-  // Nothing speaks against the declared convention.
+  // Nothing speaks against the declared convention, if only because too few boxes can be judged.
   bool fits = true;
   // One line: what was found.
   std::string text;
-  // What to do; empty when it fits.
+  // What to do, in the names of the format's fields; empty when it fits beyond doubt.
   std::string remedy;
 };
 
-// `format`: as in data.format, which says how large intensities are: 0..255 in nuscenes, 0..1 elsewhere.
+// `format`: as in data.format, which says how large intensities are: 0..255 in nuscenes, 0..1 elsewhere, and few above
+// in waymo.
 DataVerdict JudgeData(const ConventionReport& report, const FrameSurvey& survey, const std::string& format);
 
 }  // namespace kd

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <functional>
+#include <string>
 #include <utility>
 
 #include "data/simulator.h"
@@ -13,16 +14,16 @@ namespace {
 
 using ::testing::HasSubstr;
 
-DataVerdict VerdictOf(const std::function<void(Frame&)>& change, int frames = 8) {
+DataVerdict VerdictOf(const std::function<void(Frame&)>& change, const std::string& format = "custom") {
   ConventionEvidence evidence;
   FrameSurvey survey(3);
-  for (int seed = 0; seed < frames; ++seed) {
+  for (int seed = 0; seed < 8; ++seed) {
     Frame frame = SimulateFrame(seed).frame;
     change(frame);
     evidence.Add(frame);
     survey.Add(frame);
   }
-  return JudgeData(evidence.Conclude(), survey, "custom");
+  return JudgeData(evidence.Conclude(), survey, format);
 }
 
 std::function<void(Frame&)> EachBox(const std::function<void(Box3d&)>& change) {
@@ -65,10 +66,30 @@ TEST(DataVerdictTest, EachFaultIsNamedWithItsRemedy) {
   }
 }
 
+TEST(DataVerdictTest, RemediesAreInTheNamesOfTheFormat) {
+  const auto bottom = EachBox([](Box3d& b) { b.z += b.dz / 2; });
+  EXPECT_EQ(VerdictOf(bottom, "kitti").remedy, "add height/2 to y, which is the bottom of a box");
+  EXPECT_EQ(VerdictOf(bottom, "waymo").remedy, "subtract height/2 from center_z");
+  const auto centimetres = EachBox([](Box3d& b) {
+    for (float* length : {&b.x, &b.y, &b.z, &b.dx, &b.dy, &b.dz}) *length *= 100;
+  });
+  EXPECT_THAT(VerdictOf(centimetres, "kitti").text, HasSubstr("boxes in centimetres"));
+  EXPECT_EQ(VerdictOf(centimetres, "kitti").remedy, "divide height width length x y z of the labels by 100");
+}
+
 TEST(DataVerdictTest, FewBoxesAreNoVerdict) {
   const DataVerdict verdict = VerdictOf([](Frame& frame) { frame.boxes.clear(); });
   EXPECT_TRUE(verdict.fits);
-  EXPECT_THAT(verdict.text, HasSubstr("too few boxes"));
+  EXPECT_THAT(verdict.text, HasSubstr("cannot tell: 0 boxes, need 8"));
+  EXPECT_THAT(verdict.remedy, HasSubstr("--frames 0"));
+  // What the points tell is told all the same.
+  const DataVerdict bytes = VerdictOf([](Frame& frame) {
+    frame.boxes.clear();
+    for (size_t i = 3; i < frame.points.size(); i += 4) frame.points[i] *= 255;
+  });
+  EXPECT_FALSE(bytes.fits);
+  EXPECT_THAT(bytes.text, HasSubstr("intensity 0..255"));
+  EXPECT_THAT(bytes.text, HasSubstr("cannot tell: 0 boxes, need 8"));
 }
 
 }  // namespace

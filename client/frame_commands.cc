@@ -64,7 +64,7 @@ int EvalKitti(const KittiFlags& flags) {
 }
 
 struct ModelFlags {
-  std::string weights, format = "kitti", root, split = "val";
+  std::string weights, format = "kitti", root, split = "val", detections_out;
   bool fov_crop = true;
   uint32_t sweeps = kNuscenesSweeps;
 };
@@ -93,9 +93,14 @@ int EvalModel(const ModelFlags& flags) {
     return ReportError(
         status, "name a model.safetensors or a folder that kdctl pull made, and a data set with --data and --split");
   }
-  return BecomeWorker({"evaluate", "--weights", file, "--format", flags.format, "--data", flags.root, "--split",
-                       flags.split, flags.fov_crop ? "--fov-crop" : "--no-fov-crop", "--sweeps",
-                       absl::StrCat(flags.sweeps)});
+  std::vector<std::string> arguments = {"evaluate",   "--weights",
+                                        file,         "--format",
+                                        flags.format, "--data",
+                                        flags.root,   "--split",
+                                        flags.split,  flags.fov_crop ? "--fov-crop" : "--no-fov-crop",
+                                        "--sweeps",   absl::StrCat(flags.sweeps)};
+  if (!flags.detections_out.empty()) arguments.insert(arguments.end(), {"--detections-out", flags.detections_out});
+  return BecomeWorker(arguments);
 }
 
 int Show(const ShowOptions& options) {
@@ -154,6 +159,9 @@ void AddEvalCommands(CLI::App& app, Session& session) {
   model->add_option("--sweeps", model_flags->sweeps, "Of nuScenes: clouds a frame is made of (data.sweeps of its job)")
       ->capture_default_str()
       ->check(CLI::Range(1, 40));
+  model->add_option("--detections-out", model_flags->detections_out,
+                    "Also write result files into this folder: FRAME.txt (KITTI), submission.json (nuScenes) or "
+                    "detections.bin (Waymo)");
   model->callback([&session, model_flags] { session.exit_code = EvalModel(*model_flags); });
 }
 

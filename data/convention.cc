@@ -8,36 +8,43 @@
 #include <cmath>
 #include <numeric>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/box_frame.h"
 
 namespace kd {
 namespace {
 
-constexpr double kMillimetre = 1e-3;
 constexpr double kMargin = 0.1, kSurroundings = 0.5, kGround = 0.2;  // metres
 constexpr double kHalfTrust = 5;                                     // points
-constexpr double kFewestPoints = 10;
 // Longest side of anything that is labelled, in metres.
 constexpr double kSmallest = 0.05, kLargest = 100;
-constexpr size_t kFewestBoxes = 8;
+// Height of what would be another unit's. Sizes ten times too large have little around them and so would score well.
+constexpr double kLowest = 0.2, kHighest = 6;
 constexpr double kLeastGain = 0.02, kLeastErrors = 3;
+// Most boxes of a street lie along it and look the same with some faults. Those that do not tell them all the same.
+constexpr double kClearGain = 0.1;
+constexpr size_t kBetterToWorse = 4;
 constexpr double kLongSide = 2.5, kLongRatio = 4.0 / 3;
 constexpr double kMajority = 0.7;
 constexpr double kFewestCars = 8, kReversalErrors = 3.5;
 
-using Units = Convention::Units;
+using Unit = Convention::Unit;
 using Axes = Convention::Axes;
 using Height = Convention::Height;
 
-bool BoxesInMillimetres(Units units) {
-  return units == Units::kBoxesInMillimetres || units == Units::kAllInMillimetres;
-}
-bool PointsInMillimetres(Units units) {
-  return units == Units::kPointsInMillimetres || units == Units::kAllInMillimetres;
+constexpr Unit kUnits[] = {Unit::kMetre, Unit::kCentimetre, Unit::kMillimetre};
+
+const char* NameOf(Unit unit) {
+  return unit == Unit::kMetre ? "metres" : unit == Unit::kCentimetre ? "centimetres" : "millimetres";
 }
 
-double Longest(const Box3d& box) { return std::max({box.dx, box.dy, box.dz}); }
+// `box` is in metres, which `convention` made of its own unit.
+bool Possible(const Box3d& box, const Convention& convention) {
+  const double longest = std::max({box.dx, box.dy, box.dz});
+  if (longest < kSmallest || longest > kLargest) return false;
+  return convention.boxes == Unit::kMetre || (box.dz >= kLowest && box.dz <= kHighest);
+}
 
 // Rows of points by ascending x.
 class PointIndex {
@@ -100,19 +107,26 @@ Count CountPoints(const Box3d& box, const std::vector<std::array<float, 3>>& poi
 
 std::vector<Convention> MakeConventions() {
   std::vector<Convention> all;
-  const auto add = [&](Units units, Axes axes) {
+  const auto add = [&](Unit boxes, Unit points, Axes axes) {
     for (const Height height : {Height::kCentre, Height::kBottom, Height::kTop}) {
       for (const bool clockwise : {false, true}) {
         for (const bool quarter : {false, true}) {
-          all.push_back({.units = units, .axes = axes, .height = height, .clockwise = clockwise, .quarter = quarter});
+          all.push_back({.boxes = boxes,
+                         .points = points,
+                         .axes = axes,
+                         .height = height,
+                         .clockwise = clockwise,
+                         .quarter = quarter});
         }
       }
     }
   };
   for (const Axes axes : {Axes::kSame, Axes::kMirrored, Axes::kQuarterLeft, Axes::kQuarterRight})
-    add(Units::kMetres, axes);
-  for (const Units units : {Units::kBoxesInMillimetres, Units::kPointsInMillimetres, Units::kAllInMillimetres}) {
-    add(units, Axes::kSame);
+    add(Unit::kMetre, Unit::kMetre, axes);
+  for (const Unit unit : {Unit::kCentimetre, Unit::kMillimetre}) {
+    add(unit, Unit::kMetre, Axes::kSame);
+    add(Unit::kMetre, unit, Axes::kSame);
+    add(unit, unit, Axes::kSame);
   }
   return all;
 }
@@ -126,11 +140,17 @@ double UpperTenth(std::vector<double>& values) {
 
 }  // namespace
 
+double InMetres(Unit unit) { return unit == Unit::kMetre ? 1 : unit == Unit::kCentimetre ? 1e-2 : 1e-3; }
+
 std::string ConventionName(const Convention& c) {
   std::vector<std::string> parts;
-  if (c.units == Units::kBoxesInMillimetres) parts.push_back("boxes in millimetres");
-  if (c.units == Units::kPointsInMillimetres) parts.push_back("points in millimetres");
-  if (c.units == Units::kAllInMillimetres) parts.push_back("points and boxes in millimetres");
+  if (c.boxes != Unit::kMetre || c.points != Unit::kMetre) {
+    const bool all = c.boxes == c.points;
+    parts.push_back(absl::StrCat(all                        ? "points and boxes in "
+                                 : c.points == Unit::kMetre ? "boxes in "
+                                                            : "points in ",
+                                 NameOf(c.points == Unit::kMetre ? c.boxes : c.points)));
+  }
   if (c.axes == Axes::kMirrored) parts.push_back("boxes mirrored in y");
   if (c.axes == Axes::kQuarterLeft) parts.push_back("boxes turned by -90 degrees about the sensor");
   if (c.axes == Axes::kQuarterRight) parts.push_back("boxes turned by +90 degrees about the sensor");
@@ -142,10 +162,8 @@ std::string ConventionName(const Convention& c) {
 }
 
 Box3d Reinterpret(Box3d box, const Convention& convention) {
-  if (BoxesInMillimetres(convention.units)) {
-    for (float* length : {&box.x, &box.y, &box.z, &box.dx, &box.dy, &box.dz})
-      *length *= static_cast<float>(kMillimetre);
-  }
+  const auto unit = static_cast<float>(InMetres(convention.boxes));
+  for (float* length : {&box.x, &box.y, &box.z, &box.dx, &box.dy, &box.dz}) *length *= unit;
   double yaw = convention.clockwise ? -box.yaw : box.yaw;
   if (convention.quarter) yaw += M_PI / 2;
   if (convention.height == Height::kBottom) box.z += box.dz / 2;
@@ -214,7 +232,11 @@ bool ConventionReport::reversed() const {
   return rear_setback.mean() - front_setback.mean() > kReversalErrors * error;
 }
 
-ConventionEvidence::ConventionEvidence() : scores_(AllConventions().size()), gains_(AllConventions().size()) {}
+ConventionEvidence::ConventionEvidence()
+    : scores_(AllConventions().size()),
+      gains_(AllConventions().size()),
+      better_(AllConventions().size()),
+      worse_(AllConventions().size()) {}
 
 void ConventionEvidence::Add(const Frame& frame) {
   if (frame.boxes.empty()) return;
@@ -227,27 +249,29 @@ void ConventionEvidence::Add(const Frame& frame) {
     for (size_t i = 0; i < all.size(); ++i) {
       const Box3d box = Reinterpret(labeled.box, all[i]);
       // Conventions that differ in height and heading alone have their points in common.
-      if (i == 0 || all[i].units != all[i - 1].units || all[i].axes != all[i - 1].axes) {
-        const bool possible = Longest(box) >= kSmallest && Longest(box) <= kLargest;
+      if (i == 0 || all[i].boxes != all[i - 1].boxes || all[i].points != all[i - 1].points ||
+          all[i].axes != all[i - 1].axes) {
         near.clear();
         const double radius = std::hypot(box.dx, box.dy) / 2 + std::sqrt(2.0) * (kMargin + kSurroundings);
-        if (possible) index.Near(box.x, box.y, radius, PointsInMillimetres(all[i].units) ? kMillimetre : 1, near);
+        if (Possible(box, all[i])) index.Near(box.x, box.y, radius, InMetres(all[i].points), near);
       }
       const Count count = CountPoints(box, near);
       most = std::max(most, count.inside);
       scores[i] = count.score();
     }
-    if (most < kFewestPoints) continue;
+    if (most < ConventionReport::kFewestPoints) continue;
     ++boxes_;
     for (size_t i = 0; i < all.size(); ++i) {
       scores_[i].Add(scores[i]);
       gains_[i].Add(scores[i] - scores[0]);
+      better_[i] += scores[i] - scores[0] > kClearGain;
+      worse_[i] += scores[i] - scores[0] < -kClearGain;
     }
-    const double unit = Longest(labeled.box) > kLargest ? kMillimetre : 1;
-    const double dx = labeled.box.dx * unit, dy = labeled.box.dy * unit;
-    if (std::max(dx, dy) >= kLongSide) {
-      long_boxes_ += dx > kLongRatio * dy;
-      wide_boxes_ += dy > kLongRatio * dx;
+    for (size_t i = 0; i < std::size(kUnits); ++i) {
+      const double dx = labeled.box.dx * InMetres(kUnits[i]), dy = labeled.box.dy * InMetres(kUnits[i]);
+      if (std::max(dx, dy) < kLongSide) continue;
+      long_boxes_[i] += dx > kLongRatio * dy;
+      wide_boxes_[i] += dy > kLongRatio * dx;
     }
     AddHeading(labeled.box, frame);
   }
@@ -279,36 +303,41 @@ void ConventionEvidence::AddHeading(const Box3d& box, const Frame& frame) {
 
 void ConventionEvidence::Add(const ConventionEvidence& other) {
   boxes_ += other.boxes_;
-  long_boxes_ += other.long_boxes_;
-  wide_boxes_ += other.wide_boxes_;
+  for (size_t i = 0; i < long_boxes_.size(); ++i) {
+    long_boxes_[i] += other.long_boxes_[i];
+    wide_boxes_[i] += other.wide_boxes_[i];
+  }
   for (size_t i = 0; i < scores_.size(); ++i) {
     scores_[i].Add(other.scores_[i]);
     gains_[i].Add(other.gains_[i]);
+    better_[i] += other.better_[i];
+    worse_[i] += other.worse_[i];
   }
   front_setback_.Add(other.front_setback_);
   rear_setback_.Add(other.rear_setback_);
 }
 
 ConventionReport ConventionEvidence::Conclude() const {
-  ConventionReport report{.boxes = boxes_,
-                          .long_boxes = long_boxes_,
-                          .wide_boxes = wide_boxes_,
-                          .front_setback = front_setback_,
-                          .rear_setback = rear_setback_};
+  ConventionReport report{.boxes = boxes_, .front_setback = front_setback_, .rear_setback = rear_setback_};
   for (size_t i = 0; i < scores_.size(); ++i) {
     const double error = boxes_ == 0 ? 0 : gains_[i].deviation() / std::sqrt(static_cast<double>(boxes_));
     const double gain = gains_[i].mean();
     report.rows.push_back({.convention = AllConventions()[i],
                            .score = scores_[i].mean(),
                            .gain = gain,
-                           .errors = error > 0 ? gain / error : 0});
+                           .errors = error > 0 ? gain / error : 0,
+                           .better = better_[i],
+                           .worse = worse_[i]});
   }
-  if (report.undecided()) return report;
-  for (size_t i = 1; i < report.rows.size(); ++i) {
+  for (size_t i = 1; i < report.rows.size() && !report.undecided(); ++i) {
     const ConventionReport::Row& row = report.rows[i];
-    if (row.gain > kLeastGain && row.errors > kLeastErrors && row.score > report.rows[report.best].score)
-      report.best = i;
+    const bool clear = row.gain > kLeastGain ||
+                       (row.better >= ConventionReport::kFewestBoxes && row.better >= kBetterToWorse * row.worse);
+    if (clear && row.errors > kLeastErrors && row.score > report.rows[report.best].score) report.best = i;
   }
+  const auto unit = static_cast<size_t>(report.rows[report.best].convention.boxes);
+  report.long_boxes = long_boxes_[unit];
+  report.wide_boxes = wide_boxes_[unit];
   return report;
 }
 

@@ -2,6 +2,7 @@
 #ifndef KD_DATA_CONVENTION_H_
 #define KD_DATA_CONVENTION_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -13,14 +14,14 @@ namespace kd {
 
 // How the numbers of boxes may have been meant; the defaults are kdfleet's own convention (data/frame.h).
 struct Convention {
-  enum class Units : uint8_t { kMetres, kBoxesInMillimetres, kPointsInMillimetres, kAllInMillimetres };
+  enum class Unit : uint8_t { kMetre, kCentimetre, kMillimetre };
   // Of all boxes against the points: mirrored (y, heading), or turned about the sensor (x right, y forward; x back,
   // ...).
   enum class Axes : uint8_t { kSame, kMirrored, kQuarterLeft, kQuarterRight };
   // What z says.
   enum class Height : uint8_t { kCentre, kBottom, kTop };
 
-  Units units = Units::kMetres;
+  Unit boxes = Unit::kMetre, points = Unit::kMetre;
   Axes axes = Axes::kSame;
   Height height = Height::kCentre;
   // The heading grows clockwise.
@@ -30,6 +31,9 @@ struct Convention {
 
   friend bool operator==(const Convention&, const Convention&) = default;
 };
+
+// Metres of a unit.
+double InMetres(Convention::Unit unit);
 
 // "as declared", or what differs, such as "z is the bottom, heading clockwise".
 std::string ConventionName(const Convention& convention);
@@ -56,8 +60,10 @@ struct ConventionReport {
     Convention convention;
     // 0..1: how much of what lies in and around the boxes is in them, the mean over boxes.
     double score = 0;
-    // Against the declared convention: mean gain of a box, and the gain in standard errors.
+    // Against the declared convention: mean gain of a box, the gain in standard errors, and how many boxes gain and
+    // lose a tenth.
     double gain = 0, errors = 0;
+    size_t better = 0, worse = 0;
   };
   // Boxes with enough points under one convention at least.
   size_t boxes = 0;
@@ -65,13 +71,17 @@ struct ConventionReport {
   std::vector<Row> rows;
   // Index of the one that fits: the declared one unless another is better beyond doubt.
   size_t best = 0;
-  // Objects longer than wide as labelled, and wider than long: 2.5 m or more on one side, a third more than the other.
+  // Objects longer than wide as labelled, and wider than long, with the unit that fits: 2.5 m or more on one side, a
+  // third more than the other.
   size_t long_boxes = 0, wide_boxes = 0;
   // Cars seen from in front and from behind, as labelled, and by how much of their length the upper half lies behind
   // the lower one as seen from there. A bonnet is longer than a boot: if it is not, headings point backwards.
   Spread front_setback, rear_setback;
 
-  // Too few boxes to tell anything.
+  // Boxes and points a box that it takes to tell anything.
+  static constexpr size_t kFewestBoxes = 8, kFewestPoints = 10;
+
+  // Too few boxes for that.
   bool undecided() const;
   // Length stands where width belongs.
   bool wide() const;
@@ -93,9 +103,12 @@ class ConventionEvidence {
  private:
   void AddHeading(const Box3d& box, const Frame& frame);
 
-  size_t boxes_ = 0, long_boxes_ = 0, wide_boxes_ = 0;
-  // By convention: scores, and gains against the declared one.
+  size_t boxes_ = 0;
+  // By unit of the boxes.
+  std::array<size_t, 3> long_boxes_{}, wide_boxes_{};
+  // By convention: scores, gains against the declared one, and the boxes that gain and lose clearly.
   std::vector<Spread> scores_, gains_;
+  std::vector<size_t> better_, worse_;
   Spread front_setback_, rear_setback_;
 };
 

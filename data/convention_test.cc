@@ -84,13 +84,27 @@ TEST(ConventionTest, AHeightAtTheBottomOrTheTopIsFound) {
             (Convention{.height = Convention::Height::kTop}));
 }
 
-TEST(ConventionTest, MillimetresAreFound) {
-  using Units = Convention::Units;
-  EXPECT_EQ(BestOf(ReportOf([](Box3d& box) { Multiply(box, 1000); })),
-            (Convention{.units = Units::kBoxesInMillimetres}));
-  EXPECT_EQ(BestOf(ReportOf([](Box3d&) {}, 1000)), (Convention{.units = Units::kPointsInMillimetres}));
-  EXPECT_EQ(BestOf(ReportOf([](Box3d& box) { Multiply(box, 1000); }, 1000)),
-            (Convention{.units = Units::kAllInMillimetres}));
+TEST(ConventionTest, OtherUnitsAreFound) {
+  using Unit = Convention::Unit;
+  for (const Unit unit : {Unit::kCentimetre, Unit::kMillimetre}) {
+    const auto by = static_cast<float>(1 / InMetres(unit));
+    EXPECT_EQ(BestOf(ReportOf([&](Box3d& box) { Multiply(box, by); })), (Convention{.boxes = unit}));
+    EXPECT_EQ(BestOf(ReportOf([](Box3d&) {}, by)), (Convention{.points = unit}));
+    EXPECT_EQ(BestOf(ReportOf([&](Box3d& box) { Multiply(box, by); }, by)),
+              (Convention{.boxes = unit, .points = unit}));
+  }
+}
+
+TEST(ConventionTest, SidesExchangedInAnotherUnitAreToldFromAQuarterTurn) {
+  for (const float by : {100.0f, 1000.0f}) {
+    const ConventionReport report = ReportOf([&](Box3d& box) {
+      Multiply(box, by);
+      std::swap(box.dx, box.dy);
+    });
+    EXPECT_TRUE(BestOf(report).quarter);
+    EXPECT_TRUE(report.wide());
+    EXPECT_EQ(report.long_boxes, 0u);
+  }
 }
 
 TEST(ConventionTest, OtherAxesAreFound) {
@@ -200,7 +214,9 @@ TEST(ConventionTest, RealFramesTellTheSame) {
             (Convention{.height = Convention::Height::kBottom}));
   EXPECT_EQ(BestOf(report([](Box3d& box) { box.yaw += static_cast<float>(M_PI / 2); })), (Convention{.quarter = true}));
   EXPECT_EQ(BestOf(report([](Box3d& box) { Multiply(box, 1000); })),
-            (Convention{.units = Convention::Units::kBoxesInMillimetres}));
+            (Convention{.boxes = Convention::Unit::kMillimetre}));
+  EXPECT_EQ(BestOf(report([](Box3d& box) { Multiply(box, 100); })),
+            (Convention{.boxes = Convention::Unit::kCentimetre}));
 }
 
 }  // namespace

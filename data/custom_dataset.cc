@@ -11,11 +11,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/digest.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "data/custom_label.h"
 #include "data/image_sets.h"
+#include "data/split_digest.h"
 
 namespace kd {
 namespace {
@@ -89,19 +89,16 @@ class CustomDataset : public Dataset {
 
   absl::StatusOr<std::string> Digest(const std::string& split) const override {
     KD_ASSIGN_OR_RETURN(const std::vector<std::string> names, Split(split));
-    Sha256 hasher;
-    hasher.Update(absl::StrCat("custom\n", columns_, "\n", absl::StrJoin(class_names_, "\n"), "\n"));
-    for (const std::string& name : names) {
-      KD_ASSIGN_OR_RETURN(const std::string points, PointPath(root_, name));
+    const std::string head = absl::StrCat("custom\n", columns_, "\n", absl::StrJoin(class_names_, "\n"), "\n");
+    return SplitDigest(head, names.size(), [&](size_t i) -> absl::StatusOr<std::string> {
+      KD_ASSIGN_OR_RETURN(const std::string points, PointPath(root_, names[i]));
       std::error_code error;
       const uintmax_t size = fs::file_size(points, error);
       if (error) return absl::UnavailableError(absl::StrCat("cannot stat ", points, ": ", error.message()));
-      KD_ASSIGN_OR_RETURN(const std::string labels, ReadFile(LabelPath(root_, name), kMaxDataTextBytes));
-      hasher.Update(
-          absl::StrCat(name, " ", fs::path(points).extension().string(), " ", size, " ", labels.size(), "\n"));
-      hasher.Update(labels);
-    }
-    return hasher.Finish();
+      KD_ASSIGN_OR_RETURN(const std::string labels, ReadFile(LabelPath(root_, names[i]), kMaxDataTextBytes));
+      return absl::StrCat(names[i], " ", fs::path(points).extension().string(), " ", size, " ", labels.size(), "\n",
+                          labels);
+    });
   }
 
  private:

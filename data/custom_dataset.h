@@ -13,11 +13,6 @@
 
 namespace kd {
 
-enum class BoxSizes {
-  kPossible,  // a box of more than 100 m is DATA_LOSS
-  kAny,       // for those who look for wrong units
-};
-
 // Frames have `data.point_columns` numbers a point (0: 4): x, y, z, intensity, ... Points with a number that is not
 // finite are left out. `data.fov_crop` means nothing here.
 // NOT_FOUND: a folder of the layout is missing. INVALID_ARGUMENT: no class names.

@@ -43,9 +43,14 @@ class Dataset {
 // Dataset::Split; INVALID_ARGUMENT: the interval is longer than the split.
 absl::StatusOr<std::vector<std::string>> TrainSamples(const Dataset& dataset, const v1::Data& data);
 
+enum class BoxSizes {
+  kPossible,  // a box of more than 100 m is DATA_LOSS
+  kAny,       // for those who look for wrong units; not of nuScenes, whose limit is 1 km
+};
+
 // Opens `data.root` in the layout `data.format`.
 // NOT_FOUND: the folder or one of its parts is missing. INVALID_ARGUMENT: unknown format.
-absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data);
+absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data, BoxSizes sizes = BoxSizes::kPossible);
 
 }  // namespace kd
 

@@ -11,13 +11,13 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/digest.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "data/custom_dataset.h"
 #include "data/image_sets.h"
 #include "data/kitti_label.h"
 #include "data/nuscenes_dataset.h"
+#include "data/split_digest.h"
 #include "data/waymo_dataset.h"
 
 namespace kd {
@@ -40,9 +40,10 @@ absl::Status AsDataLoss(const absl::Status& status) { return absl::DataLossError
 
 class KittiDataset : public Dataset {
  public:
-  explicit KittiDataset(v1::Data data)
+  KittiDataset(const v1::Data& data, BoxSizes sizes)
       : root_(data.root()),
         fov_crop_(data.fov_crop()),
+        sizes_(sizes),
         class_names_(data.class_names().begin(), data.class_names().end()) {}
 
   const std::vector<std::string>& class_names() const override { return class_names_; }
@@ -79,9 +80,9 @@ class KittiDataset : public Dataset {
  private:
   absl::StatusOr<std::string> DigestOf(const std::string& split, const char* crop) const {
     KD_ASSIGN_OR_RETURN(const std::vector<std::string> names, Split(split));
-    Sha256 hasher;
-    hasher.Update(absl::StrCat("kitti\n", crop, absl::StrJoin(class_names_, "\n"), "\n"));
-    for (const std::string& name : names) {
+    const std::string head = absl::StrCat("kitti\n", crop, absl::StrJoin(class_names_, "\n"), "\n");
+    return SplitDigest(head, names.size(), [&](size_t i) -> absl::StatusOr<std::string> {
+      const std::string& name = names[i];
       const std::string points = PathOf(root_, "velodyne", name, ".bin");
       std::error_code error;
       const uintmax_t size = fs::file_size(points, error);
@@ -92,11 +93,8 @@ class KittiDataset : public Dataset {
       KD_ASSIGN_OR_RETURN(const std::string calib, ReadFile(PathOf(root_, "calib", name, ".txt"), kMaxDataTextBytes));
       KD_ASSIGN_OR_RETURN(const std::string labels,
                           ReadFile(PathOf(root_, "label_2", name, ".txt"), kMaxDataTextBytes));
-      hasher.Update(absl::StrCat(name, " ", size, " ", calib.size(), " ", labels.size(), "\n"));
-      hasher.Update(calib);
-      hasher.Update(labels);
-    }
-    return hasher.Finish();
+      return absl::StrCat(name, " ", size, " ", calib.size(), " ", labels.size(), "\n", calib, labels);
+    });
   }
 
   absl::StatusOr<std::vector<LabeledBox>> ReadBoxes(const std::string& sample, const KittiCalib& calib) const {
@@ -108,7 +106,9 @@ class KittiDataset : public Dataset {
     for (const KittiObject& object : *objects) {
       const auto name = std::find(class_names_.begin(), class_names_.end(), object.type);
       if (name == class_names_.end()) continue;
-      const auto possible = [](double size) { return static_cast<float>(size) > 0 && size <= kLargestObject; };
+      const auto possible = [this](double size) {
+        return static_cast<float>(size) > 0 && (size <= kLargestObject || sizes_ == BoxSizes::kAny);
+      };
       if (!possible(object.length) || !possible(object.width) || !possible(object.height)) {
         return absl::DataLossError(absl::StrCat(path, ": object ", &object - objects->data() + 1, " (", object.type,
                                                 ") is ", object.height, " x ", object.width, " x ", object.length,
@@ -135,12 +135,13 @@ class KittiDataset : public Dataset {
 
   const std::string root_;
   const bool fov_crop_;
+  const BoxSizes sizes_;
   const std::vector<std::string> class_names_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data) {
+absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data, BoxSizes sizes) {
   for (const char* part : {"", "/ImageSets", "/training/velodyne", "/training/calib", "/training/label_2"}) {
     const std::string path = data.root() + part;
     std::error_code error;
@@ -155,7 +156,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data) 
     return absl::InvalidArgumentError(
         "data.class_names is empty; name the classes to learn, for example [Car, Pedestrian, Cyclist]");
   }
-  return std::make_unique<KittiDataset>(data);
+  return std::make_unique<KittiDataset>(data, sizes);
 }
 
 absl::StatusOr<KittiCalib> ReadKittiCalib(const std::string& root, const std::string& sample) {
@@ -214,11 +215,11 @@ absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path, size
   return points;
 }
 
-absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data) {
-  if (data.format() == "kitti") return OpenKittiDataset(data);
+absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data, BoxSizes sizes) {
+  if (data.format() == "kitti") return OpenKittiDataset(data, sizes);
   if (data.format() == "nuscenes") return OpenNuscenesDataset(data);
-  if (data.format() == "waymo") return OpenWaymoDataset(data);
-  if (data.format() == "custom") return OpenCustomDataset(data);
+  if (data.format() == "waymo") return OpenWaymoDataset(data, sizes);
+  if (data.format() == "custom") return OpenCustomDataset(data, sizes);
   return absl::InvalidArgumentError(absl::StrCat(
       "data.format \"", data.format(), "\" is not known; use \"kitti\", \"nuscenes\", \"waymo\" or \"custom\""));
 }

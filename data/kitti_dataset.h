@@ -13,7 +13,7 @@
 
 namespace kd {
 
-absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data);
+absl::StatusOr<std::unique_ptr<Dataset>> OpenKittiDataset(const v1::Data& data, BoxSizes sizes = BoxSizes::kPossible);
 
 // Calibration and image size of one frame of ROOT/training. The size is 1242 x 375 when the frame has no image.
 absl::StatusOr<KittiCalib> ReadKittiCalib(const std::string& root, const std::string& sample);

@@ -10,9 +10,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/digest.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "data/split_digest.h"
 
 namespace kd {
 namespace {
@@ -46,14 +46,15 @@ void AppendSweep(const std::vector<float>& sweep, const RigidTransform& to_key, 
   }
 }
 
+// The bytes of `value`.
 template <typename T>
-void Add(Sha256& hasher, const T& value) {
-  hasher.Update(absl::string_view(reinterpret_cast<const char*>(&value), sizeof(value)));
+void Append(std::string& bytes, const T& value) {
+  bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
-void Add(Sha256& hasher, const RigidTransform& transform) {
-  Add(hasher, transform.rotation);
-  Add(hasher, transform.translation);
+void Append(std::string& bytes, const RigidTransform& transform) {
+  Append(bytes, transform.rotation);
+  Append(bytes, transform.translation);
 }
 
 }  // namespace
@@ -168,37 +169,39 @@ absl::StatusOr<std::vector<NuscenesCamera>> NuscenesDataset::Cameras(const std::
 
 absl::StatusOr<std::string> NuscenesDataset::Digest(const std::string& split) const {
   KD_ASSIGN_OR_RETURN(const std::vector<int32_t> samples, tables_.SplitSamples(split));
-  Sha256 hasher;
-  hasher.Update(absl::StrCat("nuscenes\n", num_sweeps_, " sweeps\n", absl::StrJoin(class_names_, "\n"), "\n"));
-  for (const int32_t sample : samples) {
-    KD_ASSIGN_OR_RETURN(const NuscenesRecording* const key, tables_.KeyFrame(sample, kNuscenesLidar));
-    hasher.Update(absl::StrCat(FormatNuscenesToken(tables_.samples()[sample].token), "\n"));
-    for (const NuscenesRecording* recording : SweepsOf(*key)) {
-      const std::string path = absl::StrCat(tables_.root(), "/", recording->filename);
-      std::error_code error;
-      const uintmax_t size = fs::file_size(path, error);
-      if (error) {
-        return absl::NotFoundError(absl::StrCat("sample ", FormatNuscenesToken(tables_.samples()[sample].token),
-                                                " of split \"", split, "\": ", path,
-                                                " is missing; unpack nuScenes's archive of it"));
-      }
-      hasher.Update(absl::StrCat(size, " ", recording->timestamp_us, "\n"));
-      Add(hasher, tables_.SensorToGlobal(*recording));
+  const std::string head =
+      absl::StrCat("nuscenes\n", num_sweeps_, " sweeps\n", absl::StrJoin(class_names_, "\n"), "\n");
+  return SplitDigest(head, samples.size(), [&](size_t i) { return DigestPart(split, samples[i]); });
+}
+
+absl::StatusOr<std::string> NuscenesDataset::DigestPart(const std::string& split, int32_t sample) const {
+  KD_ASSIGN_OR_RETURN(const NuscenesRecording* const key, tables_.KeyFrame(sample, kNuscenesLidar));
+  const std::string token = FormatNuscenesToken(tables_.samples()[sample].token);
+  std::string part = absl::StrCat(token, "\n");
+  for (const NuscenesRecording* recording : SweepsOf(*key)) {
+    const std::string path = absl::StrCat(tables_.root(), "/", recording->filename);
+    std::error_code error;
+    const uintmax_t size = fs::file_size(path, error);
+    if (error) {
+      return absl::NotFoundError(absl::StrCat("sample ", token, " of split \"", split, "\": ", path,
+                                              " is missing; unpack nuScenes's archive of it"));
     }
-    for (const int32_t i : tables_.AnnotationsOf(sample)) {
-      const NuscenesAnnotation& annotation = tables_.annotations()[i];
-      if (LabelOf(annotation) < 0) continue;
-      hasher.Update(absl::StrCat(LabelOf(annotation), "\n"));
-      Add(hasher, annotation.box_to_global);
-      Add(hasher, annotation.size);
-      // NaN has many forms of bytes; an unknown velocity has one.
-      const std::array<double, 2> velocity = tables_.Velocity(annotation);
-      const bool known = !std::isnan(velocity[0]);
-      Add(hasher, known);
-      if (known) Add(hasher, velocity);
-    }
+    absl::StrAppend(&part, size, " ", recording->timestamp_us, "\n");
+    Append(part, tables_.SensorToGlobal(*recording));
   }
-  return hasher.Finish();
+  for (const int32_t i : tables_.AnnotationsOf(sample)) {
+    const NuscenesAnnotation& annotation = tables_.annotations()[i];
+    if (LabelOf(annotation) < 0) continue;
+    absl::StrAppend(&part, LabelOf(annotation), "\n");
+    Append(part, annotation.box_to_global);
+    Append(part, annotation.size);
+    // NaN has many forms of bytes; an unknown velocity has one.
+    const std::array<double, 2> velocity = tables_.Velocity(annotation);
+    const bool known = !std::isnan(velocity[0]);
+    Append(part, known);
+    if (known) Append(part, velocity);
+  }
+  return part;
 }
 
 std::vector<const NuscenesRecording*> NuscenesDataset::SweepsOf(const NuscenesRecording& key) const {

@@ -69,6 +69,8 @@ class NuscenesDataset : public Dataset {
  private:
   NuscenesDataset(NuscenesTables tables, std::vector<std::string> class_names, int num_sweeps);
 
+  // What Digest() is over, of one sample.
+  absl::StatusOr<std::string> DigestPart(const std::string& split, int32_t sample) const;
   std::vector<const NuscenesRecording*> SweepsOf(const NuscenesRecording& key) const;
   // The class of an annotation in class_names(); -1: none.
   int LabelOf(const NuscenesAnnotation& annotation) const;

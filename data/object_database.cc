@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,12 +24,14 @@ namespace kd {
 namespace {
 
 // Both files begin with a tag; a block is its payload's length and CRC-32C, then the payload. Little-endian.
-constexpr absl::string_view kObjectsTag = "KDOBJ002", kIndexTag = "KDIDX002";
+constexpr absl::string_view kObjectsTag = "KDOBJ003", kIndexTag = "KDIDX003";
 constexpr size_t kBlockHead = 8;
 constexpr uint32_t kMaxBlockBytes = uint32_t{1} << 30;
 constexpr uint32_t kMaxColumns = 64;
 constexpr size_t kMaxClasses = 1000;
 constexpr size_t kEntryBytes = 24;
+// Instead of the number of its objects, for a frame that could not be read.
+constexpr uint32_t kUnread = UINT32_MAX;
 
 class ByteWriter {
  public:
@@ -148,6 +151,12 @@ std::string FrameBlock(const std::vector<DatabaseObject>& objects) {
   return Block(out.bytes());
 }
 
+std::string UnreadBlock() {
+  ByteWriter out;
+  out.Number(kUnread);
+  return Block(out.bytes());
+}
+
 }  // namespace
 
 // Positions of a file that may still grow.
@@ -219,17 +228,21 @@ struct Walk {
   ObjectDatabaseInfo info;
   std::vector<ObjectDatabase::Entry> entries;
   uint32_t frames = 0;
+  // Of these, the ones that could not be read.
+  std::vector<uint32_t> unread;
   // Behind the last whole frame.
   uint64_t end = 0;
 };
 
-// The objects of the frame block `payload`, which begins at `offset`. False: it is none, or one that could not be read.
+// The objects of the frame block `payload`, which begins at `offset`. False: it is no such block.
 bool ListObjects(absl::string_view payload, uint64_t offset, const ObjectDatabaseInfo& info,
-                 std::vector<ObjectDatabase::Entry>* entries) {
+                 std::vector<ObjectDatabase::Entry>* entries, bool* unread) {
   const size_t point_bytes = info.point_columns * sizeof(float);
   ByteReader in(payload);
   uint32_t count = 0;
   if (!in.Number(&count)) return false;
+  *unread = count == kUnread;
+  if (*unread) return in.left() == 0;
   for (uint32_t i = 0; i < count; ++i) {
     std::string object;
     DatabaseObject head;
@@ -266,10 +279,12 @@ absl::StatusOr<Walk> WalkObjects(const std::string& path) {
     if (absl::IsDataLoss(payload.status())) break;
     KD_RETURN_IF_ERROR(payload.status());
     const size_t before = walk.entries.size();
-    if (!ListObjects(*payload, walk.end + kBlockHead, walk.info, &walk.entries)) {
+    bool unread = false;
+    if (!ListObjects(*payload, walk.end + kBlockHead, walk.info, &walk.entries, &unread)) {
       walk.entries.resize(before);
       break;
     }
+    if (unread) walk.unread.push_back(walk.frames);
     walk.end += kBlockHead + payload->size();
     ++walk.frames;
   }
@@ -286,6 +301,8 @@ std::string IndexBytes(const Walk& walk) {
   ByteWriter out;
   out.Text(InfoBytes(walk.info));
   out.Number(walk.end);
+  out.Number(static_cast<uint32_t>(walk.unread.size()));
+  for (const uint32_t frame : walk.unread) out.Number(frame);
   out.Number(static_cast<uint64_t>(walk.entries.size()));
   for (const ObjectDatabase::Entry& entry : walk.entries) {
     out.Number(entry.label);
@@ -343,12 +360,22 @@ absl::StatusOr<ObjectDatabase> ObjectDatabase::Open(const std::string& folder, c
   ByteReader in(payload);
   std::string info;
   uint64_t file_size = 0, count = 0;
-  if (!in.Text(&info, payload.size()) || !in.Number(&file_size) || !in.Number(&count) ||
-      in.left() / kEntryBytes != count || in.left() % kEntryBytes != 0) {
+  uint32_t unread = 0;
+  if (!in.Text(&info, payload.size()) || !in.Number(&file_size) || !in.Number(&unread) ||
+      unread > in.left() / sizeof(uint32_t)) {
     return error("byte 16: it does not hold what it should");
   }
   ByteReader info_reader(info);
   if (!ReadInfo(info_reader, &database.info_)) return error("byte 16: the settings cannot be read");
+  database.unread_.resize(unread);
+  for (uint32_t& frame : database.unread_) in.Number(&frame);
+  const auto& frames = database.unread_;
+  if (std::adjacent_find(frames.begin(), frames.end(), std::greater_equal<>()) != frames.end() ||
+      (!frames.empty() && frames.back() >= database.info_.frames)) {
+    return error("the frames that could not be read are not in the split");
+  }
+  if (!in.Number(&count) || in.left() / kEntryBytes != count || in.left() % kEntryBytes != 0)
+    return error("its objects are not as many as it says");
   for (uint64_t i = 0; i < count; ++i) {
     Entry entry;
     const bool whole = in.Number(&entry.label) && in.Number(&entry.points) && in.Number(&entry.offset) &&
@@ -411,7 +438,7 @@ absl::StatusOr<std::unique_ptr<ObjectDatabaseWriter>> ObjectDatabaseWriter::Open
   if (size >= static_cast<off_t>(head.size())) {
     KD_ASSIGN_OR_RETURN(const Walk walk, WalkObjects(partial));
     if (!(walk.info == info)) return other(partial);
-    writer->done_ = std::min(walk.frames, info.frames);
+    writer->done_ = walk.frames;
     if (::ftruncate(fd, static_cast<off_t>(walk.end)) != 0 || ::lseek(fd, 0, SEEK_END) < 0) {
       return absl::ErrnoToStatus(errno, absl::StrCat("cannot cut off the torn end of \"", partial, "\""));
     }
@@ -449,6 +476,12 @@ absl::Status ObjectDatabaseWriter::Append(absl::string_view bytes) {
 absl::Status ObjectDatabaseWriter::Add(uint32_t frame, std::vector<DatabaseObject> objects) {
   std::string block = FrameBlock(objects);
   if (block.size() > kMaxBlockBytes) return absl::InvalidArgumentError("the objects of a frame are larger than 1 GiB");
+  return AddBlock(frame, std::move(block));
+}
+
+absl::Status ObjectDatabaseWriter::AddUnread(uint32_t frame) { return AddBlock(frame, UnreadBlock()); }
+
+absl::Status ObjectDatabaseWriter::AddBlock(uint32_t frame, std::string block) {
   const absl::MutexLock lock(&mutex_);
   waiting_.emplace_back(frame, std::move(block));
   for (;;) {

@@ -64,6 +64,8 @@ class ObjectDatabase {
   const std::string& digest() const { return digest_; }
   // In the order of the split's frames and of their labels.
   const std::vector<Entry>& entries() const { return entries_; }
+  // Numbers of the split's frames that could not be read when the database was made, ascending: it has nothing of them.
+  const std::vector<uint32_t>& unread() const { return unread_; }
 
   // Object `index`, which must exist. DATA_LOSS: its bytes are damaged; names file and byte.
   absl::StatusOr<DatabaseObject> Read(size_t index) const;
@@ -76,6 +78,7 @@ class ObjectDatabase {
   ObjectDatabaseInfo info_;
   std::string digest_;
   std::vector<Entry> entries_;
+  std::vector<uint32_t> unread_;
 };
 
 // Writes a database frame by frame, in order. Frames that are whole on disk stay when the program ends in between.
@@ -92,9 +95,10 @@ class ObjectDatabaseWriter {
   // Frames that need not be given: the first ones of the split.
   uint32_t frames_done() const;
 
-  // The objects of frame number `frame`, each once, in any order from frames_done() on; those that come early wait in
-  // memory.
+  // The objects of frame number `frame`, or that it cannot be read; each frame once, in any order from frames_done()
+  // on. Those that come early wait in memory.
   absl::Status Add(uint32_t frame, std::vector<DatabaseObject> objects);
+  absl::Status AddUnread(uint32_t frame);
 
   // Writes the index and gives the file its name. Every frame must have been added.
   absl::Status Finish();
@@ -102,6 +106,7 @@ class ObjectDatabaseWriter {
  private:
   ObjectDatabaseWriter(std::string path, int fd, uint32_t done) : path_(std::move(path)), fd_(fd), done_(done) {}
 
+  absl::Status AddBlock(uint32_t frame, std::string block);
   absl::Status Append(absl::string_view bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string path_;

@@ -162,6 +162,36 @@ TEST_F(ObjectDatabaseTest, AnInterruptionAnywhereIsMended) {
   }
 }
 
+TEST_F(ObjectDatabaseTest, FramesThatCouldNotBeReadAreNamedAndLeaveTheOthersAlone) {
+  {
+    const auto writer = Writer("db");
+    ASSERT_THAT(writer, IsOk());
+    ASSERT_THAT((*writer)->AddUnread(1), IsOk());
+    for (const uint32_t i : {0u, 2u}) ASSERT_THAT((*writer)->Add(i, frames_[i]), IsOk());
+  }
+  {
+    const auto writer = Writer("db");
+    ASSERT_THAT(writer, IsOk());
+    EXPECT_EQ((*writer)->frames_done(), 3u);
+    for (const uint32_t i : {3u, 4u}) ASSERT_THAT((*writer)->Add(i, frames_[i]), IsOk());
+    ASSERT_THAT((*writer)->AddUnread(5), IsOk());
+    ASSERT_THAT((*writer)->Finish(), IsOk());
+  }
+  const auto database = ObjectDatabase::Open(folder_ / "db", "train");
+  ASSERT_THAT(database, IsOk());
+  EXPECT_EQ(database->unread(), (std::vector<uint32_t>{1, 5}));
+  EXPECT_EQ(database->entries().size(), all_.size() - frames_[1].size() - frames_[5].size());
+  for (size_t i = 0; i < database->entries().size(); ++i) ASSERT_THAT(database->Read(i), IsOk());
+  // A frame without objects is another thing.
+  frames_[1].clear();
+  frames_[5].clear();
+  Make("other");
+  const auto other = ObjectDatabase::Open(folder_ / "other", "train");
+  ASSERT_THAT(other, IsOk());
+  EXPECT_TRUE(other->unread().empty());
+  EXPECT_NE(other->digest(), database->digest());
+}
+
 TEST_F(ObjectDatabaseTest, AFinishedDatabaseIsKeptAndAnotherOneRefused) {
   Make("db");
   EXPECT_THAT(Writer("db"), StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("train.objects is finished")));

@@ -395,6 +395,26 @@ TEST_F(ObjectSamplerTest, RefusesADatabaseOfOtherClassesColumnsOrFrames) {
                                                   HasSubstr(folder_ / "none"), HasSubstr("kdctl data prepare"))));
 }
 
+// Counts frames that are read.
+class CountingDataset : public FakeDataset {
+ public:
+  using FakeDataset::FakeDataset;
+  absl::StatusOr<Frame> Read(const std::string& sample) const override {
+    ++reads_;
+    return FakeDataset::Read(sample);
+  }
+  int reads() const { return reads_; }
+
+ private:
+  mutable int reads_ = 0;
+};
+
+TEST_F(ObjectSamplerTest, ADatabaseThatFitsIsOpenedWithoutReadingAFrame) {
+  const CountingDataset dataset(kClasses, frames_);
+  ASSERT_THAT(ObjectSampler::Open(DataWith(folder_ / "db", {1, 1, 1}), dataset), IsOk());
+  EXPECT_EQ(dataset.reads(), 0);
+}
+
 // The job crops frames to the image, the database is cut out of whole ones.
 TEST(RealObjectSamplerTest, ObjectsOfRealFramesArePastedIntoTheOthers) {
   KD_REQUIRE_FILE(SharedPath("data/kitti/training/velodyne/000000.bin"));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,10 @@
 
 namespace kd {
 namespace {
+
+constexpr size_t kShownKinds = 8;
+constexpr double kNearGround = 3, kFarGround = 25, kGroundStep = 0.1;
+constexpr size_t kFewestOnGround = 100;
 
 template <size_t kSize>
 void AddAll(std::array<uint64_t, kSize>& to, const std::array<uint64_t, kSize>& from) {
@@ -34,6 +39,7 @@ void Extent::Add(float value) {
   least = spread.count == 0 ? value : std::min(least, value);
   most = spread.count == 0 ? value : std::max(most, value);
   spread.Add(value);
+  quantiles.Add(value);
 }
 
 void Extent::Add(const Extent& other) {
@@ -41,6 +47,33 @@ void Extent::Add(const Extent& other) {
   least = spread.count == 0 ? other.least : std::min(least, other.least);
   most = spread.count == 0 ? other.most : std::max(most, other.most);
   spread.Add(other.spread);
+  quantiles.Add(other.quantiles);
+}
+
+double Extent::Percentile(double percent) const { return std::clamp<double>(quantiles.At(percent / 100), least, most); }
+
+std::optional<float> GroundHeight(const Frame& frame) {
+  // By tenths of a metre; a layer is two of them.
+  std::map<int, std::pair<size_t, double>> steps;
+  for (size_t i = 0; i < frame.num_points(); ++i) {
+    const float* p = &frame.points[i * frame.num_features];
+    const double distance = std::hypot(p[0], p[1]);
+    if (distance < kNearGround || distance > kFarGround || std::abs(p[2]) > kFarGround) continue;
+    auto& [count, sum] = steps[static_cast<int>(std::floor(p[2] / kGroundStep))];
+    ++count;
+    sum += p[2];
+  }
+  size_t most = 0;
+  double sum = 0;
+  for (const auto& [step, lower] : steps) {
+    const auto upper = steps.find(step + 1);
+    const size_t count = lower.first + (upper == steps.end() ? 0 : upper->second.first);
+    if (count <= most) continue;
+    most = count;
+    sum = lower.second + (upper == steps.end() ? 0 : upper->second.second);
+  }
+  if (most < kFewestOnGround) return std::nullopt;
+  return static_cast<float>(sum / static_cast<double>(most));
 }
 
 void ClassSurvey::Add(const ClassSurvey& other) {
@@ -61,6 +94,7 @@ void FrameSurvey::Add(const Frame& frame) {
   points += count;
   not_finite += frame.not_finite;
   points_per_frame.Add(static_cast<float>(count));
+  if (const std::optional<float> height = GroundHeight(frame); height.has_value()) ground.Add(*height);
   if (columns.size() < features) columns.resize(features);
   for (size_t i = 0; i < count; ++i) {
     for (size_t k = 0; k < features; ++k) columns[k].Add(frame.points[i * features + k]);
@@ -100,16 +134,33 @@ void FrameSurvey::Add(const FrameSurvey& other) {
   points_in_boxes += other.points_in_boxes;
   not_finite += other.not_finite;
   points_per_frame.Add(other.points_per_frame);
+  ground.Add(other.ground);
   if (columns.size() < other.columns.size()) columns.resize(other.columns.size());
   for (size_t k = 0; k < other.columns.size(); ++k) columns[k].Add(other.columns[k]);
   for (size_t i = 0; i < classes.size(); ++i) classes[i].Add(other.classes.at(i));
 }
 
-void SkippedFrames::Add(const absl::Status& reason) {
+void SkippedFrames::Add(const std::string& sample, const absl::Status& reason) {
   ++count;
   const std::string message(reason.message());
   Kind& kind = kinds[absl::StrCat(absl::StatusCodeToString(reason.code()), " ", KindOf(message))];
-  if (kind.count++ == 0) kind.first = message;
+  if (kind.samples.empty()) kind.first = message;
+  kind.samples.push_back(sample);
+}
+
+std::vector<std::string> SkippedFrames::Lines() const {
+  std::vector<std::string> lines;
+  uint64_t shown = 0;
+  const auto frames = [](uint64_t n) { return absl::StrCat("skipped ", n, n == 1 ? " frame" : " frames"); };
+  for (const auto& [name, kind] : kinds) {
+    if (lines.size() == kShownKinds) {
+      lines.push_back(absl::StrCat(frames(count - shown), " for ", kinds.size() - kShownKinds, " other reasons"));
+      break;
+    }
+    lines.push_back(absl::StrCat(frames(kind.samples.size()), ", first ", kind.samples[0], ": ", kind.first));
+    shown += kind.samples.size();
+  }
+  return lines;
 }
 
 }  // namespace kd

@@ -16,7 +16,9 @@
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "base/digest.h"
+#include "base/parallel_for.h"
 #include "base/status.h"
+#include "data/split_digest.h"
 #include "data/tfrecord.h"
 #include "data/waymo_frame.h"
 
@@ -60,8 +62,9 @@ double WrapAngle(double angle) {
 
 class WaymoDataset : public Dataset {
  public:
-  WaymoDataset(v1::Data data, Segments segments)
+  WaymoDataset(const v1::Data& data, Segments segments, BoxSizes sizes)
       : root_(data.root()),
+        sizes_(sizes),
         class_names_(data.class_names().begin(), data.class_names().end()),
         segments_(std::move(segments)) {}
 
@@ -91,6 +94,35 @@ class WaymoDataset : public Dataset {
     std::string place;
   };
   absl::StatusOr<Record> ReadRecord(const std::string& sample) const {
+    KD_ASSIGN_OR_RETURN(const Payload payload, ReadPayload(sample));
+    absl::StatusOr<WaymoFrame> frame = ParseWaymoFrame(payload.bytes);
+    if (!frame.ok()) return Annotate(frame.status(), payload.place);
+    return Record{.frame = *std::move(frame), .folder = payload.folder, .place = payload.place};
+  }
+
+  absl::StatusOr<WaymoFrameId> ReadId(const std::string& sample) const {
+    KD_ASSIGN_OR_RETURN(const Payload payload, ReadPayload(sample));
+    absl::StatusOr<WaymoFrameId> id = ParseWaymoFrameId(payload.bytes);
+    if (!id.ok()) return Annotate(id.status(), payload.place);
+    return id;
+  }
+
+  absl::StatusOr<std::string> Digest(const std::string& split) const override {
+    Sha256 hasher;
+    hasher.Update(absl::StrCat("waymo\n", absl::StrJoin(class_names_, "\n"), "\n"));
+    KD_RETURN_IF_ERROR(ForEachRecord(split, [&](const std::string& name, const TfRecordFile::Record& record) {
+      hasher.Update(absl::StrCat(name, " ", record.length, " ", record.masked_crc, "\n"));
+    }));
+    return hasher.Finish();
+  }
+
+ private:
+  struct Payload {
+    std::string bytes, folder;
+    // For messages.
+    std::string place;
+  };
+  absl::StatusOr<Payload> ReadPayload(const std::string& sample) const {
     const size_t slash = sample.rfind('/');
     const auto segment = slash == std::string::npos ? segments_.end() : segments_.find(sample.substr(0, slash));
     const auto not_found = [&](absl::string_view problem) {
@@ -105,22 +137,10 @@ class WaymoDataset : public Dataset {
       return not_found(
           absl::StrCat("its segment has frames 000 to ", absl::StrFormat("%03d", file->records().size() - 1)));
     }
-    KD_ASSIGN_OR_RETURN(const std::string payload, file->Read(number));
-    absl::StatusOr<WaymoFrame> frame = ParseWaymoFrame(payload);
-    if (!frame.ok()) return Annotate(frame.status(), file->Place(number));
-    return Record{.frame = *std::move(frame), .folder = segment->second.folder, .place = file->Place(number)};
+    KD_ASSIGN_OR_RETURN(std::string bytes, file->Read(number));
+    return Payload{.bytes = std::move(bytes), .folder = segment->second.folder, .place = file->Place(number)};
   }
 
-  absl::StatusOr<std::string> Digest(const std::string& split) const override {
-    Sha256 hasher;
-    hasher.Update(absl::StrCat("waymo\n", absl::StrJoin(class_names_, "\n"), "\n"));
-    KD_RETURN_IF_ERROR(ForEachRecord(split, [&](const std::string& name, const TfRecordFile::Record& record) {
-      hasher.Update(absl::StrCat(name, " ", record.length, " ", record.masked_crc, "\n"));
-    }));
-    return hasher.Finish();
-  }
-
- private:
   // Calls `visit` with the name and the place of every frame of `split`.
   template <typename Visit>
   absl::Status ForEachRecord(const std::string& split, const Visit& visit) const {
@@ -130,14 +150,19 @@ class WaymoDataset : public Dataset {
       return absl::NotFoundError(absl::StrCat("no split \"", absl::CEscape(split.substr(0, 64)), "\" in ", root_,
                                               "; there are: ", ExistingSplits()));
     }
-    bool any = false;
+    std::vector<const std::string*> paths;
+    for (const auto& [context, segment] : segments_) {
+      if (segment.folder == known->folder) paths.push_back(&segment.path);
+    }
+    // Walking from record to record is waiting, most of it.
+    KD_RETURN_IF_ERROR(
+        ParallelFor(0, paths.size(), kFileThreads, [&](size_t, size_t i) { return IndexOf(*paths[i]).status(); }));
     for (const auto& [context, segment] : segments_) {
       if (segment.folder != known->folder) continue;
-      any = true;
       KD_ASSIGN_OR_RETURN(const std::shared_ptr<const TfRecordFile> file, IndexOf(segment.path));
       for (size_t i = 0; i < file->records().size(); ++i) visit(SampleName(context, i), file->records()[i]);
     }
-    if (any) return absl::OkStatus();
+    if (!paths.empty()) return absl::OkStatus();
     return absl::NotFoundError(
         absl::StrCat("no split \"", split, "\": ", root_, "/", known->folder,
                      " has no segment-*.tfrecord; add them or name another, there are: ", ExistingSplits()));
@@ -187,7 +212,9 @@ class WaymoDataset : public Dataset {
       const std::string type = WaymoTypeName(label.type);
       const auto name = std::find(class_names_.begin(), class_names_.end(), type);
       if (name == class_names_.end() || label.num_points <= 0) continue;
-      const auto possible = [](double size) { return static_cast<float>(size) > 0 && size <= kLargestObject; };
+      const auto possible = [this](double size) {
+        return static_cast<float>(size) > 0 && (size <= kLargestObject || sizes_ == BoxSizes::kAny);
+      };
       if (!possible(label.length) || !possible(label.width) || !possible(label.height)) {
         return absl::DataLossError(absl::StrCat("label ", &label - frame.labels.data(), " (", type, ") is ",
                                                 label.length, " x ", label.width, " x ", label.height,
@@ -211,6 +238,7 @@ class WaymoDataset : public Dataset {
   }
 
   const std::string root_;
+  const BoxSizes sizes_;
   const std::vector<std::string> class_names_;
   const Segments segments_;
   mutable absl::Mutex mutex_;
@@ -241,7 +269,7 @@ absl::StatusOr<Segments> FindSegments(const std::string& root) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Dataset>> OpenWaymoDataset(const v1::Data& data) {
+absl::StatusOr<std::unique_ptr<Dataset>> OpenWaymoDataset(const v1::Data& data, BoxSizes sizes) {
   if (data.class_names().empty()) {
     return absl::InvalidArgumentError(
         "data.class_names is empty; name the classes to learn, for example [Vehicle, Pedestrian, Cyclist]");
@@ -261,15 +289,22 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenWaymoDataset(const v1::Data& data) 
                      "\" holds no segments; correct the path or mount the data "
                      "set there (Waymo's layout: {training,validation,testing}/segment-*.tfrecord)"));
   }
-  return std::make_unique<WaymoDataset>(data, std::move(segments));
+  return std::make_unique<WaymoDataset>(data, std::move(segments), sizes);
 }
 
 absl::StatusOr<WaymoFrame> ReadWaymoFrame(const std::string& root, const std::string& sample) {
   KD_ASSIGN_OR_RETURN(Segments segments, FindSegments(root));
   v1::Data data;
   data.set_root(root);
-  KD_ASSIGN_OR_RETURN(WaymoDataset::Record record, WaymoDataset(data, std::move(segments)).ReadRecord(sample));
+  KD_ASSIGN_OR_RETURN(WaymoDataset::Record record,
+                      WaymoDataset(data, std::move(segments), BoxSizes::kPossible).ReadRecord(sample));
   return std::move(record.frame);
+}
+
+absl::StatusOr<WaymoFrameId> ReadWaymoFrameId(const Dataset& dataset, const std::string& sample) {
+  const auto* const waymo = dynamic_cast<const WaymoDataset*>(&dataset);
+  if (waymo == nullptr) return absl::InvalidArgumentError("frames of another data set than Waymo have no time stamps");
+  return waymo->ReadId(sample);
 }
 
 }  // namespace kd

@@ -302,6 +302,15 @@ absl::Status ParseClouds(const waymo::Frame& message, WaymoFrame& frame) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<waymo::Frame> ParseMessage(absl::string_view payload) {
+  if (payload.size() > kMaxFrameBytes) {
+    return Damaged(absl::StrCat("a frame of ", payload.size(), " bytes, at most ", kMaxFrameBytes, " are possible"));
+  }
+  waymo::Frame message;
+  if (!message.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return Damaged("not a Frame message");
+  return message;
+}
+
 }  // namespace
 
 std::string WaymoTypeName(int type) {
@@ -314,14 +323,13 @@ std::string WaymoLaserName(int laser) {
   return laser >= 1 && laser <= kLasers ? kNames[laser - 1] : absl::StrCat(laser);
 }
 
+absl::StatusOr<WaymoFrameId> ParseWaymoFrameId(absl::string_view payload) {
+  KD_ASSIGN_OR_RETURN(const waymo::Frame message, ParseMessage(payload));
+  return WaymoFrameId{.context = message.context().name(), .timestamp_micros = message.timestamp_micros()};
+}
+
 absl::StatusOr<WaymoFrame> ParseWaymoFrame(absl::string_view payload) {
-  if (payload.size() > kMaxFrameBytes) {
-    return Damaged(absl::StrCat("a frame of ", payload.size(), " bytes, at most ", kMaxFrameBytes, " are possible"));
-  }
-  waymo::Frame message;
-  if (!message.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
-    return Damaged("not a Frame message");
-  }
+  KD_ASSIGN_OR_RETURN(waymo::Frame message, ParseMessage(payload));
   WaymoFrame frame{.context = message.context().name(),
                    .timestamp_micros = message.timestamp_micros(),
                    .time_of_day = message.context().stats().time_of_day(),

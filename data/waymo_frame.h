@@ -76,6 +76,12 @@ struct WaymoImage {
   std::string jpeg;
 };
 
+// Which frame it is, as files of ground truths and detections name it.
+struct WaymoFrameId {
+  std::string context;
+  int64_t timestamp_micros = 0;
+};
+
 struct WaymoFrame {
   std::string context;
   int64_t timestamp_micros = 0;
@@ -96,6 +102,9 @@ struct WaymoFrame {
 // transform that is not rigid; a calibration that is missing, doubled or incomplete; a stream that does not unpack or
 // whose sizes disagree, or streams of more than 64 MiB together.
 absl::StatusOr<WaymoFrame> ParseWaymoFrame(absl::string_view payload);
+
+// That alone. DATA_LOSS: not a Frame, or one above 64 MiB.
+absl::StatusOr<WaymoFrameId> ParseWaymoFrameId(absl::string_view payload);
 
 }  // namespace kd
 

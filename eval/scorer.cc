@@ -8,7 +8,7 @@
 #include "base/status.h"
 #include "data/kitti_dataset.h"
 #include "data/nuscenes_dataset.h"
-#include "data/waymo_frame.h"
+#include "data/waymo_dataset.h"
 #include "eval/center_distance.h"
 #include "eval/kitti.h"
 #include "eval/lidar_ap.h"
@@ -97,7 +97,8 @@ class KittiScorer : public CenterDistanceScorer {
 
 class WaymoScorer : public CenterDistanceScorer {
  public:
-  explicit WaymoScorer(const v1::Data& data) : CenterDistanceScorer(data) {}
+  WaymoScorer(const v1::Data& data, const Dataset& dataset, std::string detections_folder)
+      : CenterDistanceScorer(data), dataset_(dataset), detections_folder_(std::move(detections_folder)) {}
 
   absl::Status Add(const Frame& frame, const std::vector<Detection>& detections) override {
     KD_RETURN_IF_ERROR(CenterDistanceScorer::Add(frame, detections));
@@ -113,10 +114,16 @@ class WaymoScorer : public CenterDistanceScorer {
       object.score = detection.score;
       scored.detections.push_back(object);
     }
+    if (detections_folder_.empty()) return absl::OkStatus();
+    KD_ASSIGN_OR_RETURN(const WaymoFrameId id, ReadWaymoFrameId(dataset_, frame.sample));
+    objects_ += WaymoObjects(id, scored.detections);
     return absl::OkStatus();
   }
 
   absl::StatusOr<std::map<std::string, double>> Finish() override {
+    if (!detections_folder_.empty()) {
+      KD_RETURN_IF_ERROR(WriteFileAtomically(detections_folder_ + "/detections.bin", objects_));
+    }
     std::map<std::string, double> metrics = CenterDistances();
     for (const WaymoScore& score : EvaluateWaymo(frames_, {.breakdowns = {WaymoBreakdown::kObjectType}})) {
       for (const std::string& name : class_names_) {
@@ -143,7 +150,11 @@ class WaymoScorer : public CenterDistanceScorer {
     return object;
   }
 
+  const Dataset& dataset_;
+  const std::string detections_folder_;
   std::vector<WaymoEvalFrame> frames_;
+  // The result file so far.
+  std::string objects_;
 };
 
 class NuscenesScorer : public CenterDistanceScorer {
@@ -214,14 +225,14 @@ absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const Da
                                                   const std::string& detections_folder) {
   const auto* const nuscenes = dynamic_cast<const NuscenesDataset*>(&dataset);
   if (!detections_folder.empty()) {
-    if (data.format() != "kitti" && nuscenes == nullptr) {
+    if (data.format() != "kitti" && data.format() != "waymo" && nuscenes == nullptr) {
       return absl::InvalidArgumentError(
           absl::StrCat("format ", data.format(), " has no result files; evaluate without --detections-out"));
     }
     KD_RETURN_IF_ERROR(CreateFolders(detections_folder));
   }
   if (data.format() == "kitti") return std::make_unique<KittiScorer>(data, detections_folder);
-  if (data.format() == "waymo") return std::make_unique<WaymoScorer>(data);
+  if (data.format() == "waymo") return std::make_unique<WaymoScorer>(data, dataset, detections_folder);
   if (nuscenes != nullptr) return std::make_unique<NuscenesScorer>(data, nuscenes->tables(), detections_folder);
   return std::make_unique<CustomScorer>(data);
 }

@@ -33,7 +33,8 @@ class Scorer {
   virtual absl::StatusOr<std::map<std::string, double>> Finish() = 0;
 };
 
-// With a folder, result files are written into it: SAMPLE.txt of KITTI, submission.json of nuScenes.
+// With a folder, result files are written into it: SAMPLE.txt of KITTI, submission.json of nuScenes, detections.bin (a
+// serialized Objects message) of Waymo.
 // INVALID_ARGUMENT: a folder for a format that has no such files.
 // `dataset` is of `data` and must outlive the scorer.
 absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const Dataset& dataset,

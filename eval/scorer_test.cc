@@ -144,8 +144,10 @@ TEST(NuscenesScorerTest, TheLabelsThemselvesScoreFullyAndTheirSubmissionScoresTh
 }
 
 TEST(ScorerTest, RefusesResultFilesWhereTheFormatHasNone) {
-  EXPECT_THAT(NewScorer(WaymoData(), NoDataset(), "results").status(),
-              StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("format waymo has no result files")));
+  v1::Data data = WaymoData();
+  data.set_format("custom");
+  EXPECT_THAT(NewScorer(data, NoDataset(), "results").status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("format custom has no result files")));
 }
 
 }  // namespace

@@ -17,7 +17,6 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "data/waymo.pb.h"
-#include "data/waymo_frame.h"
 #include "eval/assignment.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
@@ -472,6 +471,27 @@ absl::StatusOr<std::vector<WaymoEvalFrame>> ReadWaymoEvalFrames(const std::strin
   result.reserve(frames.size());
   for (auto& [key, frame] : frames) result.push_back(std::move(frame));
   return result;
+}
+
+std::string WaymoObjects(const WaymoFrameId& frame, const std::vector<WaymoEvalObject>& detections) {
+  waymo::Objects objects;
+  for (const WaymoEvalObject& detection : detections) {
+    waymo::Object& object = *objects.add_objects();
+    object.set_context_name(frame.context);
+    object.set_frame_timestamp_micros(frame.timestamp_micros);
+    object.set_score(detection.score);
+    waymo::Label& label = *object.mutable_object();
+    label.set_type(detection.type);
+    waymo::Box& box = *label.mutable_box();
+    box.set_center_x(detection.x);
+    box.set_center_y(detection.y);
+    box.set_center_z(detection.z);
+    box.set_length(detection.length);
+    box.set_width(detection.width);
+    box.set_height(detection.height);
+    box.set_heading(detection.heading);
+  }
+  return objects.SerializeAsString();
 }
 
 std::string WaymoScoresToJson(const std::vector<WaymoScore>& scores) {

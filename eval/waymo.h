@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "data/waymo_frame.h"
 
 namespace kd {
 
@@ -68,6 +69,10 @@ std::vector<WaymoScore> EvaluateWaymo(const std::vector<WaymoEvalFrame>& frames,
 // beyond any road; names file and object (from 0).
 absl::StatusOr<std::vector<WaymoEvalFrame>> ReadWaymoEvalFrames(const std::string& ground_truths_file,
                                                                 const std::string& detections_file);
+
+// The detections of a frame as bytes of an Objects message. The bytes of frame after frame are one message, the file
+// that ReadWaymoEvalFrames() and Waymo's own tools take.
+std::string WaymoObjects(const WaymoFrameId& frame, const std::vector<WaymoEvalObject>& detections);
 
 // Name -> {"AP", "APH"}, and the counts of OBJECT_TYPE; and a table in percent, which has the means over vehicles,
 // pedestrians and cyclists too.

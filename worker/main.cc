@@ -126,7 +126,7 @@ int Main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 40));
   evaluate_command->add_option("--detections-out", evaluate.detections_out,
-                               "Also write result files here (KITTI, nuScenes)");
+                               "Also write result files here (KITTI, nuScenes, Waymo)");
 
   ImportFlags import;
   bool fits = true;

@@ -1,9 +1,7 @@
 // A frame of own data: split, labels, kind and number of columns of the points, points. Then all that kdctl data does
 // with a frame.
-#include "data/convention.h"
 #include "data/custom_dataset.h"
-#include "data/object_database.h"
-#include "data/survey.h"
+#include "tests/fuzz/data_use.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace kd {
@@ -16,13 +14,7 @@ void ReadFrame(const v1::Data& folder, BoxSizes sizes, const std::string& sample
   const auto frame = (*dataset)->Read(sample);
   if (!frame.ok()) return RequireRefusal(frame.status(), {absl::StatusCode::kDataLoss, absl::StatusCode::kNotFound});
   RequireUsable(*frame, 2, sizes == BoxSizes::kAny ? 1e9f : 100);
-  FrameSurvey survey(2);
-  survey.Add(*frame);
-  Require(survey.points == frame->num_points() && survey.points_in_boxes <= survey.points, "points are counted once");
-  ConventionEvidence evidence;
-  evidence.Add(*frame);
-  Require(evidence.Conclude().best < AllConventions().size(), "a convention is one that is tried");
-  for (const DatabaseObject& object : CutObjects(*frame, 1)) Require(!object.points.empty(), "objects hold points");
+  UseFrame(*frame, 2);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // A frame of KITTI: label, calibration, the head of its image, points.
 #include "data/dataset.h"
+#include "tests/fuzz/data_use.h"
 #include "tests/fuzz/fuzz_target.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -29,5 +30,14 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                 "every point is kept or counted");
     kd::Require((*dataset)->Digest("train").ok(), "a frame that can be read has a digest");
   }
+  // As kdctl data check reads it.
+  folder.set_fov_crop(false);
+  const auto frame = (*kd::OpenDataset(folder, kd::BoxSizes::kAny))->Read("000001");
+  if (!frame.ok()) {
+    kd::RequireRefusal(frame.status(), {absl::StatusCode::kDataLoss});
+    return 0;
+  }
+  kd::RequireUsable(*frame, 2, 1e9f);
+  kd::UseFrame(*frame, 2);
   return 0;
 }

@@ -5,6 +5,7 @@
 #include "data/dataset.h"
 #include "data/tfrecord.h"
 #include "data/waymo.pb.h"
+#include "tests/fuzz/data_use.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace kd {
@@ -41,11 +42,16 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const char* name : {"Vehicle", "Pedestrian", "Cyclist"}) folder.add_class_names(name);
   const auto dataset = kd::OpenDataset(folder);
   kd::Require(dataset.ok() && (*dataset)->Digest("train").ok(), "the folder is one of Waymo");
-  const auto frame = (*dataset)->Read("a_1/000");
-  if (!frame.ok()) {
-    kd::RequireRefusal(frame.status(), {absl::StatusCode::kDataLoss});
-    return 0;
+  // As a worker and as kdctl data check read it.
+  for (const kd::BoxSizes sizes : {kd::BoxSizes::kPossible, kd::BoxSizes::kAny}) {
+    const auto frame = (*kd::OpenDataset(folder, sizes))->Read("a_1/000");
+    if (!frame.ok()) {
+      kd::RequireRefusal(frame.status(), {absl::StatusCode::kDataLoss});
+      continue;
+    }
+    const bool any = sizes == kd::BoxSizes::kAny;
+    kd::RequireUsable(*frame, 3, any ? 1e6f : 100);
+    if (any) kd::UseFrame(*frame, 3);
   }
-  kd::RequireUsable(*frame, 3, 100);
   return 0;
 }
