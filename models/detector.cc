@@ -322,6 +322,7 @@ DetectorModelImpl::Loss DetectorModelImpl::DetectionLoss(const Predictions& pred
       per_code = per_code * torch::tensor(ToVector<float>(config.code_weights()), per_code.options());
     }
     const torch::Tensor loc_loss = per_code.sum() * config.loc_weight();
+    loss.heads.push_back({.hm = hm_loss, .loc = loc_loss});
     hm = hm.defined() ? hm + hm_loss : hm_loss;
     loc = loc.defined() ? loc + loc_loss : loc_loss;
   }

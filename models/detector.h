@@ -94,11 +94,15 @@ class DetectorModelImpl : public torch::nn::Module {
   DetectionTargets Targets(const torch::Tensor& gt_boxes) const;
 
   // Detection loss and its weighted terms by name: "hm" and "loc", summed over heads, or "cls", "loc" and "dir" of
-  // anchors. Also returns, per CenterHead group, the clamped sigmoid of the heat map, which the distillation losses
-  // reuse.
+  // anchors. Also returns, per CenterHead group, its own two terms and the clamped sigmoid of the heat map, which the
+  // distillation losses reuse.
+  struct HeadLoss {
+    torch::Tensor hm, loc;
+  };
   struct Loss {
     torch::Tensor total;
     std::map<std::string, torch::Tensor> terms;
+    std::vector<HeadLoss> heads;
     std::vector<torch::Tensor> probabilities;
   };
   Loss DetectionLoss(const Predictions& predictions, const DetectionTargets& targets) const;

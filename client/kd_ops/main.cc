@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "client/kd_ops/match_predictions.h"
 #include "client/kd_ops/operation.h"
 #include "models/detector.h"
 
@@ -172,7 +173,8 @@ int Check(const OperationTable& table, const std::vector<std::string>& paths, bo
     const absl::StatusOr<TensorMap> got = Run(operation->second, loaded->input);
     Comparison comparison;
     if (got.ok()) {
-      comparison = Compare(*got, *loaded);
+      const Tolerance& tolerance = loaded->tolerance;
+      comparison = Compare(MatchPredictions(*got, loaded->want, tolerance.rtol, tolerance.atol), *loaded);
     } else {
       comparison = {.ok = false, .problem = FirstLine(got.status().message())};
     }
@@ -219,6 +221,7 @@ int Main(int argc, char** argv) {
   AddMathOperations(table);
   AddModelOperations(table);
   AddDetectorOperations(table);
+  AddManifestOperations(table);
   AddSparseOperations(table);
   AddSparseKdOperations(table);
   if (check->parsed()) return Check(table, paths, allow_missing);

@@ -43,6 +43,7 @@ void AddModelOperations(OperationTable& table);
 void AddMathOperations(OperationTable& table);
 void AddDataOperations(OperationTable& table);
 void AddDetectorOperations(OperationTable& table);
+void AddManifestOperations(OperationTable& table);
 void AddSparseOperations(OperationTable& table);
 void AddSparseKdOperations(OperationTable& table);
 
