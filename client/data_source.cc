@@ -10,8 +10,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "base/parallel_for.h"
 #include "base/status.h"
+#include "base/visit_in_parallel.h"
 #include "client/output.h"
 
 namespace kd {
@@ -142,7 +142,7 @@ absl::Status ForEachFrame(const Dataset& dataset, const std::vector<std::string>
                           const std::string& verb,
                           const std::function<absl::Status(size_t, size_t, absl::StatusOr<Frame>)>& visit) {
   ProgressLine progress(verb, samples.size() - std::min(first, samples.size()));
-  return ParallelFor(first, samples.size(), ReadingThreads(), [&](size_t thread, size_t i) {
+  return VisitInParallel(first, samples.size(), ReadingThreads(), [&](size_t thread, size_t i) {
     const absl::Status status = visit(thread, i, dataset.Read(samples[i]));
     progress.Done();
     return status;

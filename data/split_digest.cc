@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "base/digest.h"
-#include "base/parallel_for.h"
 #include "base/status.h"
+#include "base/visit_in_parallel.h"
 
 namespace kd {
 namespace {
@@ -22,7 +22,7 @@ absl::StatusOr<std::string> SplitDigest(absl::string_view head, size_t count,
   hasher.Update(head);
   for (size_t first = 0; first < count; first += kParts) {
     std::vector<std::string> parts(std::min(kParts, count - first));
-    KD_RETURN_IF_ERROR(ParallelFor(0, parts.size(), kFileThreads, [&](size_t, size_t i) -> absl::Status {
+    KD_RETURN_IF_ERROR(VisitInParallel(0, parts.size(), kFileThreads, [&](size_t, size_t i) -> absl::Status {
       KD_ASSIGN_OR_RETURN(parts[i], part(first + i));
       return absl::OkStatus();
     }));

@@ -16,8 +16,8 @@
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "base/digest.h"
-#include "base/parallel_for.h"
 #include "base/status.h"
+#include "base/visit_in_parallel.h"
 #include "data/split_digest.h"
 #include "data/tfrecord.h"
 #include "data/waymo_frame.h"
@@ -156,7 +156,7 @@ class WaymoDataset : public Dataset {
     }
     // Walking from record to record is waiting, most of it.
     KD_RETURN_IF_ERROR(
-        ParallelFor(0, paths.size(), kFileThreads, [&](size_t, size_t i) { return IndexOf(*paths[i]).status(); }));
+        VisitInParallel(0, paths.size(), kFileThreads, [&](size_t, size_t i) { return IndexOf(*paths[i]).status(); }));
     for (const auto& [context, segment] : segments_) {
       if (segment.folder != known->folder) continue;
       KD_ASSIGN_OR_RETURN(const std::shared_ptr<const TfRecordFile> file, IndexOf(segment.path));

@@ -1,4 +1,4 @@
-#include "base/parallel_for.h"
+#include "base/visit_in_parallel.h"
 
 #include <algorithm>
 #include <atomic>
@@ -33,8 +33,8 @@ class FirstFailure {
 
 }  // namespace
 
-absl::Status ParallelFor(size_t first, size_t count, size_t threads,
-                         const std::function<absl::Status(size_t, size_t)>& visit) {
+absl::Status VisitInParallel(size_t first, size_t count, size_t threads,
+                             const std::function<absl::Status(size_t, size_t)>& visit) {
   std::atomic<size_t> next = first;
   std::atomic<bool> stopped = false;
   FirstFailure failure;
