@@ -33,7 +33,7 @@ struct Batch {
   int64_t batch_size = 0;
 };
 
-// Voxelises `views` for `detector`. `training` chooses the voxel cap. Safe to call from any thread.
+// Voxelises `views` for `detector`; `training` chooses the voxel cap and keeps to the calling thread. Thread-safe.
 Batch MakeBatch(const std::vector<const Frame*>& views, const v1::Detector& detector, bool training);
 
 // The same batch in the memory of `device`.

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/status.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "data/simulated_waymo.h"
@@ -47,19 +48,26 @@ std::string GroundTruths(const Dataset& dataset, const std::vector<std::string>&
   return objects.SerializeAsString();
 }
 
-TEST(WaymoResultsTest, LabelsWrittenAsDetectionsScoreFully) {
-  TemporaryFolder folder;
-  ASSERT_THAT(WriteSimulatedWaymo({.root = folder / "data", .train_frames = 1, .val_frames = 12}, nullptr), IsOk());
+// A simulated folder of which `val_frames` are for validation.
+absl::StatusOr<v1::Data> SimulatedData(const std::string& root, uint32_t val_frames) {
+  KD_RETURN_IF_ERROR(WriteSimulatedWaymo({.root = root, .train_frames = 1, .val_frames = val_frames}, nullptr));
   v1::Data data;
   data.set_format("waymo");
-  data.set_root(folder / "data");
+  data.set_root(root);
   for (const char* name : kClasses) data.add_class_names(name);
-  const auto dataset = OpenDataset(data);
+  return data;
+}
+
+TEST(WaymoResultsTest, LabelsWrittenAsDetectionsScoreFully) {
+  TemporaryFolder folder;
+  const auto data = SimulatedData(folder / "data", 12);
+  ASSERT_THAT(data, IsOk());
+  const auto dataset = OpenDataset(*data);
   ASSERT_THAT(dataset, IsOk());
   const auto samples = (*dataset)->Split("val");
   ASSERT_THAT(samples, IsOk());
   ASSERT_EQ(samples->size(), 12u);
-  const auto scorer = NewScorer(data, **dataset, folder / "results");
+  const auto scorer = NewScorer(*data, **dataset, folder / "results");
   ASSERT_THAT(scorer, IsOk());
   for (const std::string& sample : *samples) {
     const Frame frame = *(*dataset)->Read(sample);
@@ -97,15 +105,12 @@ TEST(WaymoResultsTest, LabelsWrittenAsDetectionsScoreFully) {
 
 TEST(WaymoResultsTest, WithoutDetectionsTheFileIsThereAndScoresNothing) {
   TemporaryFolder folder;
-  ASSERT_THAT(WriteSimulatedWaymo({.root = folder / "data", .train_frames = 1, .val_frames = 1}, nullptr), IsOk());
-  v1::Data data;
-  data.set_format("waymo");
-  data.set_root(folder / "data");
-  for (const char* name : kClasses) data.add_class_names(name);
-  const auto dataset = OpenDataset(data);
+  const auto data = SimulatedData(folder / "data", 1);
+  ASSERT_THAT(data, IsOk());
+  const auto dataset = OpenDataset(*data);
   ASSERT_THAT(dataset, IsOk());
   const std::vector<std::string> samples = *(*dataset)->Split("val");
-  const auto scorer = NewScorer(data, **dataset, folder / "results");
+  const auto scorer = NewScorer(*data, **dataset, folder / "results");
   ASSERT_THAT(scorer, IsOk());
   ASSERT_THAT((*scorer)->Add(*(*dataset)->Read(samples[0]), {}), IsOk());
   ASSERT_THAT((*scorer)->Finish(), IsOk());
