@@ -13,6 +13,7 @@
 #include <chrono>
 #include <iostream>
 #include <map>
+#include <numeric>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -118,7 +119,8 @@ class Bench {
     CopyVoxelPoints(voxels, points.data_ptr<float>(), features, grid.max_points_per_voxel, copied.data_ptr<float>(),
                     OnAllCores);
     const double end = Now();
-    return Line(end - start, {static_cast<double>(voxels.size()), static_cast<double>(voxels.kept.size())});
+    const int64_t kept = std::accumulate(voxels.num_points.begin(), voxels.num_points.end(), int64_t{0});
+    return Line(end - start, {static_cast<double>(voxels.size()), static_cast<double>(kept)});
   }
 
   std::string Iou() {

@@ -120,9 +120,10 @@ TEST(ResidualCoderTest, DecodeInvertsEncode) {
 }
 
 // The points of voxels that were made of `points`.
-std::vector<float> PointsOf(const Voxels& voxels, const std::vector<float>& points, int num_features, int per_voxel) {
+std::vector<float> PointsOf(const Voxels& voxels, const std::vector<float>& points, int num_features, int per_voxel,
+                            ParallelFor parallel = SerialFor) {
   std::vector<float> copied(voxels.size() * per_voxel * num_features, 99.0f);
-  CopyVoxelPoints(voxels, points.data(), num_features, per_voxel, copied.data());
+  CopyVoxelPoints(voxels, points.data(), num_features, per_voxel, copied.data(), parallel);
   return copied;
 }
 
@@ -135,7 +136,7 @@ TEST(VoxelizeTest, PointsOutsideAndNanAreDropped) {
   const Voxels voxels = Voxelize(points.data(), 5, 3, grid);
   EXPECT_EQ(voxels.num_points, (std::vector<int32_t>{1, 1}));
   EXPECT_EQ(voxels.coords, (std::vector<int32_t>{0, 0, 0, 0, 0, 1}));
-  // The scratch memory of the thread was cleared: the same call gives the same voxels.
+  // What the thread keeps between calls does not matter: the same call gives the same voxels.
   EXPECT_EQ(Voxelize(points.data(), 5, 3, grid).num_points, voxels.num_points);
 }
 
@@ -152,9 +153,12 @@ TEST_P(VoxelizeReferenceTest, AgreesWithTheDefinition) {
   std::vector<float> points;
   for (int i = 0; i < 9000; ++i) {
     const double reach = i % 3 == 0 ? 2 : 25;
-    for (const double value :
-         {rng.Uniform(-reach, reach), rng.Uniform(-reach, reach), rng.Uniform(-3, 5), rng.Uniform(0, 1)}) {
-      points.push_back(static_cast<float>(value));
+    const double place[] = {rng.Uniform(-reach, reach), rng.Uniform(-reach, reach), rng.Uniform(-3, 5)};
+    // Up to five points that follow one another at one place, as scans have them.
+    for (int times = static_cast<int>(rng.Uniform(1, 6)); times > 0; --times) {
+      for (const double value : {place[0], place[1], place[2], rng.Uniform(0, 1)}) {
+        points.push_back(static_cast<float>(value));
+      }
     }
   }
   std::map<std::array<int32_t, 3>, size_t> numbers;
@@ -182,11 +186,14 @@ TEST_P(VoxelizeReferenceTest, AgreesWithTheDefinition) {
     for (int64_t i = count; i > 0; --i) body(i - 1, i);
   };
   // Twice: neither memory that is kept between calls nor how work is cut must matter.
+  VoxelGrid other = grid;
+  other.range = {-10, -10, -2, 10, 10, 4};
   for (const ParallelFor parallel : {ParallelFor(SerialFor), ParallelFor(backwards)}) {
+    EXPECT_GT(Voxelize(points.data(), points.size() / 4, 4, other).size(), 0u);
     const Voxels got = Voxelize(points.data(), points.size() / 4, 4, grid, parallel);
     EXPECT_EQ(got.coords, want.coords);
     EXPECT_EQ(got.num_points, want.num_points);
-    EXPECT_EQ(PointsOf(got, points, 4, 3), want_points);
+    EXPECT_EQ(PointsOf(got, points, 4, 3, parallel), want_points);
   }
 }
 

@@ -22,10 +22,10 @@ struct VoxelGrid {
   std::array<int, 3> Cells() const;
 };
 
-// A point that a voxel keeps: its row among the points, the voxel, and its place there.
-struct KeptPoint {
-  KeptPoint() {}  // Without zeros: they would cost as much as what is written over them.
-  int32_t row, voxel, place;
+// Points that follow one another, all kept by one voxel: the row of the first, the voxel, the first one's place there.
+struct KeptRun {
+  KeptRun() {}  // Without zeros: they would cost as much as what is written over them.
+  int32_t row, voxel, place, count;
 };
 
 // The voxels of a frame and the points that they keep.
@@ -35,7 +35,7 @@ struct Voxels {
   // V.
   std::vector<int32_t> num_points;
   // In the order of the points.
-  std::vector<KeptPoint> kept;
+  std::vector<KeptRun> kept;
 
   size_t size() const { return num_points.size(); }
 };
