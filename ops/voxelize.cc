@@ -131,7 +131,7 @@ class HashTable : public NumberTable {
     for (bits_ = 4; (size_t{1} << bits_) < 2 * static_cast<size_t>(most_numbers);) ++bits_;
     if (entries_.size() < size_t{1} << bits_) entries_.resize(size_t{1} << bits_);
   }
-  size_t Place(uint32_t cell) const { return (cell * 0x9E3779B97F4A7C15u) >> (64 - bits_); }
+  size_t Place(uint32_t cell) const { return (cell * 0xD6E8FEB86659FD93u) >> (64 - bits_); }
   const void* Address(size_t place) const { return &entries_[place]; }
   int32_t Find(uint32_t cell, size_t& place) const {
     // One branch for both: whether a place is free cannot be foretold, but rarely has it another cell.
