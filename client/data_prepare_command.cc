@@ -1,6 +1,8 @@
 // kdctl data prepare: objects cut out of a split, to be pasted into other frames.
 #include <iostream>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,15 +59,25 @@ absl::Status Prepare(const PrepareFlags& flags, const Dataset& dataset, const st
   return writer.Finish();
 }
 
-// Frames that the finished database has nothing of, with what is wrong with them.
-absl::StatusOr<SkippedFrames> FindSkipped(const PrepareFlags& flags, const Dataset& dataset,
-                                          const std::vector<std::string>& samples) {
+// Adds what can be read by now to the finished database, and returns the frames that it has nothing of, with what is
+// wrong with them.
+absl::StatusOr<SkippedFrames> MendAndFindSkipped(const PrepareFlags& flags, const Dataset& dataset,
+                                                 const std::vector<std::string>& samples) {
   KD_ASSIGN_OR_RETURN(const ObjectDatabase database, ObjectDatabase::Open(flags.out, flags.data.split));
   SkippedFrames skipped;
+  std::set<uint32_t> mended;
   for (const uint32_t number : database.unread()) {
     const absl::StatusOr<Frame> frame = dataset.Read(samples.at(number));
-    skipped.Add(samples[number], frame.ok() ? absl::FailedPreconditionError("it can be read by now") : frame.status());
+    frame.ok() ? void(mended.insert(number)) : skipped.Add(samples[number], frame.status());
   }
+  if (mended.empty()) return skipped;
+  Say(absl::StrCat("adding ", mended.size(), mended.size() == 1 ? " frame" : " frames", " that can be read by now"));
+  const auto cut = [&](uint32_t number) -> absl::StatusOr<std::optional<std::vector<DatabaseObject>>> {
+    if (!mended.contains(number)) return std::nullopt;
+    KD_ASSIGN_OR_RETURN(const Frame frame, dataset.Read(samples[number]));
+    return CutObjects(frame, flags.min_points);
+  };
+  KD_RETURN_IF_ERROR(AddMendedFrames(flags.out, flags.data.split, cut));
   return skipped;
 }
 
@@ -87,7 +99,7 @@ int Run(const PrepareFlags& flags) {
                        "mend what is named and run it again; frames that are done are kept. kdctl data check "
                        "lists all that is broken");
   }
-  const absl::StatusOr<SkippedFrames> skipped = FindSkipped(flags, dataset, *samples);
+  const absl::StatusOr<SkippedFrames> skipped = MendAndFindSkipped(flags, dataset, *samples);
   const std::string path = absl::StrCat(flags.out, "/", flags.data.split, ".objects");
   if (!skipped.ok()) return ReportError(skipped.status(), absl::StrCat("delete ", path, " and run it again"));
   if (skipped->count > 0) {
@@ -95,7 +107,10 @@ int Run(const PrepareFlags& flags) {
     return ReportError(
         absl::FailedPreconditionError(absl::StrCat(path, " is complete but for ", skipped->count, " of ",
                                                    samples->size(), " frames, which could not be read")),
-        absl::StrCat("mend their files, or take them out of the split; then delete ", path, " and run it again"));
+        absl::StrCat(
+            "mend their files and run it again; where that gives a file another size, and when you take frames "
+            "out of the split instead, delete ",
+            path, " before"));
   }
   if (!made.ok()) Say(absl::StrCat(made.message(), ": nothing to do"));
   std::cout << path << "\n";

@@ -407,6 +407,12 @@ absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detec
     return Invalid(Join(path, "dense_head.with_velocity"),
                    absl::StrCat("is true, and labels of format ", format, " have no velocity; leave it out"));
   }
+  const auto& range = detector.point_cloud_range();
+  if (const float flip_x = data.augmentation().flip_x(); flip_x > 0 && range.size() == 6 && range[0] >= 0) {
+    return Invalid("data.augmentation.flip_x",
+                   absl::StrCat("is ", flip_x, ", and ", path, " sees only what is ahead, x from ", range[0], " to ",
+                                range[3], " m, which mirroring x puts behind; leave it out"));
+  }
   return absl::OkStatus();
 }
 

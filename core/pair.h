@@ -30,7 +30,8 @@ void FillPairDefaults(v1::Pair& pair);
 absl::Status ValidatePair(const v1::Pair& pair);
 
 // INVALID_ARGUMENT, beginning with `path`: the detector takes other columns a point than `data` has, or learns
-// velocities that its labels don't tell.
+// velocities that its labels don't tell. INVALID_ARGUMENT, beginning with data.augmentation.flip_x: its range has
+// nothing behind the sensor, where mirrored views would be.
 absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detector, const v1::Data& data);
 
 // The pair as YAML with all values, in schema order; ParsePair of it gives the same message.

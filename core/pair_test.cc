@@ -65,6 +65,17 @@ TEST(PairTest, AZeroThatWasWrittenStaysZero) {
   EXPECT_FLOAT_EQ(pair->data().augmentation().rotation(), 0.78539816f);
 }
 
+TEST(PairTest, XIsMirroredOnlyWhereItIsAskedFor) {
+  EXPECT_FLOAT_EQ(ParsePair(kGood, "pair.yaml")->data().augmentation().flip_x(), 0);
+  const auto pair = ParsePair(
+      absl::StrReplaceAll(
+          kGood, {{"student:\n", "student:\n  model: centerpoint_pillar\n"},
+                  {"format: kitti, root: /data,", "format: waymo, root: /data, augmentation: {flip_x: 0.5},"}}),
+      "pair.yaml");
+  ASSERT_THAT(pair, IsOk());
+  EXPECT_FLOAT_EQ(pair->data().augmentation().flip_x(), 0.5f);
+}
+
 TEST(PairTest, AStudentDiffersFromItsModelOnlyInWhatIsWritten) {
   const auto pair =
       ParsePair(With("student:\n",
@@ -215,6 +226,10 @@ INSTANTIATE_TEST_SUITE_P(
                 With("student:\n",
                      "student:\n  model: centerpoint_pillar_sim\n  detector: {dense_head: {with_velocity: true}}\n"),
                 "student.dense_head.with_velocity: is true, and labels of format kitti have no velocity; leave it out"},
+        BadFile{"flip_x",
+                absl::StrReplaceAll(kGood, {{"student:\n", "student:\n  model: centerpoint_pillar_sim\n"},
+                                            {"root: /data,", "root: /data, augmentation: {flip_x: 0.5},"}}),
+                "data.augmentation.flip_x: is 0.5, and student sees only what is ahead, x from 0 to 38.4 m"},
         BadFile{"every", std::string(kGood) + "eval: {every: 2}\n", "eval.every is 2, expected at most 0"},
         BadFile{"name", With("name: half", "name: Half"), "is not a job name"}),
     [](const auto& info) { return info.param.name; });

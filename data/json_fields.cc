@@ -1,10 +1,14 @@
 #include "data/json_fields.h"
 
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/file.h"
 #include "base/status.h"
 
@@ -54,19 +58,47 @@ Problem Read(json::value value, std::optional<NuscenesToken>* target) {
   return target->has_value() || text.empty() ? "" : absl::StrCat(", expected ", kExpected);
 }
 
-Problem Read(json::value value, absl::Span<double> target) {
+bool IsNumber(json::value value, double& number) { return value.get(number) == simdjson::SUCCESS; }
+
+bool IsPythonNumber(json::value value, double& number) {
+  if (IsNumber(value, number)) return true;
+  const std::string_view raw = value.raw_json_token();
+  const absl::string_view text = absl::StripAsciiWhitespace(absl::string_view(raw.data(), raw.size()));
+  if (text == "NaN") {
+    number = std::numeric_limits<double>::quiet_NaN();
+  } else if (text == "Infinity" || text == "-Infinity") {
+    number = text[0] == '-' ? -HUGE_VAL : HUGE_VAL;
+  } else {
+    const absl::string_view digits = absl::StripPrefix(text, "-");
+    return !digits.empty() && absl::ascii_isdigit(digits[0]) && absl::SimpleAtod(text, &number) && std::isinf(number);
+  }
+  return true;
+}
+
+Problem Read(json::value value, PythonNumber number) {
+  return IsPythonNumber(value, *number.target) ? "" : ", expected a number";
+}
+
+template <typename IsElement>
+Problem ReadList(json::value value, absl::Span<double> target, IsElement is_number) {
   const auto expected = [&] { return absl::StrCat("expected a list of ", target.size(), " numbers"); };
   json::array list;
   if (value.get(list) != simdjson::SUCCESS) return absl::StrCat(", ", expected());
   size_t n = 0;
-  for (simdjson::simdjson_result<json::value> element : list) {
+  for (simdjson::simdjson_result<json::value> entry : list) {
+    json::value element;
     double number = 0;
-    if (element.get(number) != simdjson::SUCCESS) return absl::StrCat(" with no number at place ", n, ", ", expected());
+    if (entry.get(element) != simdjson::SUCCESS || !is_number(element, number)) {
+      return absl::StrCat(" with no number at place ", n, ", ", expected());
+    }
     if (n < target.size()) target[n] = number;
     ++n;
   }
   return n == target.size() ? "" : absl::StrCat(" with ", n, " numbers, ", expected());
 }
+
+Problem Read(json::value value, absl::Span<double> target) { return ReadList(value, target, IsNumber); }
+Problem Read(json::value value, PythonNumbers target) { return ReadList(value, target.target, IsPythonNumber); }
 
 Problem Read(json::value value, std::vector<double>* target) {
   constexpr char kExpected[] = ", expected a list of lists of numbers";
@@ -144,7 +176,7 @@ absl::Status ReadJsonFields(simdjson::simdjson_result<json::value> value, absl::
     }
   }
   for (size_t i = 0; i < fields.size(); ++i) {
-    if ((seen >> i & 1) == 0)
+    if ((seen >> i & 1) == 0 && !fields[i].optional)
       return absl::InvalidArgumentError(absl::StrCat("field \"", fields[i].name, "\" is missing"));
   }
   return absl::OkStatus();

@@ -19,9 +19,18 @@
 
 namespace kd {
 
+// Numbers as Python writes them: NaN, Infinity and -Infinity count, too, and what no double can hold is infinite.
+struct PythonNumber {
+  double* target;
+};
+struct PythonNumbers {
+  absl::Span<double> target;
+};
+
 // Where a field's value goes. What the JSON must hold:
 //   string, bool, int64_t, double   the like (numbers are finite)
 //   Span<double>                    a list of just so many numbers
+//   PythonNumber, PythonNumbers     a number, a list of just so many
 //   vector<double>                  a list of lists of numbers, in reading order
 //   NuscenesToken                   a token
 //   optional<NuscenesToken>         a token, or "" for none
@@ -29,11 +38,14 @@ namespace kd {
 struct JsonField {
   absl::string_view name;
   std::variant<std::string*, bool*, int64_t*, double*, absl::Span<double>, std::vector<double>*, NuscenesToken*,
-               std::optional<NuscenesToken>*, std::vector<NuscenesToken>*>
+               std::optional<NuscenesToken>*, std::vector<NuscenesToken>*, PythonNumber, PythonNumbers>
       target;
+  // Keeps its target's value where it is missing.
+  bool optional = false;
 };
 
-// Reads `fields`, at most 32, of the object that `value` is, and passes over others. Every field must stand once.
+// Reads `fields`, at most 32, of the object that `value` is, and passes over others. Every field must stand once, but
+// for optional ones.
 // INVALID_ARGUMENT: what it is not, for example
 //   field "size" holds 2 numbers, expected a list of 3 numbers
 absl::Status ReadJsonFields(simdjson::simdjson_result<simdjson::ondemand::value> value,

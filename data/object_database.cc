@@ -426,30 +426,49 @@ absl::StatusOr<std::unique_ptr<ObjectDatabaseWriter>> ObjectDatabaseWriter::Open
     if (!(finished->info() == info)) return other(path);
     return absl::AlreadyExistsError(absl::StrCat(path, " is finished"));
   }
+  KD_ASSIGN_OR_RETURN(std::unique_ptr<ObjectDatabaseWriter> writer, Lock(folder, split));
+  const off_t size = ::lseek(writer->fd_, 0, SEEK_END);
+  // Too short to tell anything but that its beginning was torn.
+  if (size < static_cast<off_t>(kObjectsTag.size() + kBlockHead + InfoBytes(info).size())) {
+    KD_RETURN_IF_ERROR(writer->Start(info));
+    return writer;
+  }
+  KD_ASSIGN_OR_RETURN(const Walk walk, WalkObjects(partial));
+  if (!(walk.info == info)) return other(partial);
+  if (::ftruncate(writer->fd_, static_cast<off_t>(walk.end)) != 0 || ::lseek(writer->fd_, 0, SEEK_END) < 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot cut off the torn end of \"", partial, "\""));
+  }
+  const absl::MutexLock lock(&writer->mutex_);
+  writer->done_ = walk.frames;
+  return writer;
+}
+
+absl::StatusOr<std::unique_ptr<ObjectDatabaseWriter>> ObjectDatabaseWriter::Begin(const std::string& folder,
+                                                                                  const std::string& split,
+                                                                                  const ObjectDatabaseInfo& info) {
+  KD_ASSIGN_OR_RETURN(std::unique_ptr<ObjectDatabaseWriter> writer, Lock(folder, split));
+  KD_RETURN_IF_ERROR(writer->Start(info));
+  return writer;
+}
+
+absl::StatusOr<std::unique_ptr<ObjectDatabaseWriter>> ObjectDatabaseWriter::Lock(const std::string& folder,
+                                                                                 const std::string& split) {
+  const std::string path = ObjectsPath(folder, split), partial = PartialPath(path);
   const int fd = ::open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot create \"", partial, "\""));
   std::unique_ptr<ObjectDatabaseWriter> writer(new ObjectDatabaseWriter(path, fd, 0));
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     return absl::FailedPreconditionError(absl::StrCat(partial, " is being written by another program; wait for it"));
   }
-  const absl::MutexLock lock(&writer->mutex_);
-  const off_t size = ::lseek(fd, 0, SEEK_END);
-  const std::string head = absl::StrCat(kObjectsTag, Block(InfoBytes(info)));
-  if (size >= static_cast<off_t>(head.size())) {
-    KD_ASSIGN_OR_RETURN(const Walk walk, WalkObjects(partial));
-    if (!(walk.info == info)) return other(partial);
-    writer->done_ = walk.frames;
-    if (::ftruncate(fd, static_cast<off_t>(walk.end)) != 0 || ::lseek(fd, 0, SEEK_END) < 0) {
-      return absl::ErrnoToStatus(errno, absl::StrCat("cannot cut off the torn end of \"", partial, "\""));
-    }
-    return writer;
-  }
-  // Too short to tell anything but that its beginning was torn.
-  if (::ftruncate(fd, 0) != 0 || ::lseek(fd, 0, SEEK_SET) < 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot begin \"", partial, "\""));
-  }
-  KD_RETURN_IF_ERROR(writer->Append(head));
   return writer;
+}
+
+absl::Status ObjectDatabaseWriter::Start(const ObjectDatabaseInfo& info) {
+  if (::ftruncate(fd_, 0) != 0 || ::lseek(fd_, 0, SEEK_SET) < 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot begin \"", PartialPath(path_), "\""));
+  }
+  const absl::MutexLock lock(&mutex_);
+  return Append(absl::StrCat(kObjectsTag, Block(InfoBytes(info))));
 }
 
 ObjectDatabaseWriter::~ObjectDatabaseWriter() { ::close(fd_); }
@@ -507,6 +526,25 @@ absl::Status ObjectDatabaseWriter::Finish() {
   std::filesystem::rename(partial, path_, error);
   if (error) return absl::UnavailableError(absl::StrCat("cannot rename \"", partial, "\": ", error.message()));
   return absl::OkStatus();
+}
+
+absl::Status AddMendedFrames(const std::string& folder, const std::string& split, const CutFrame& cut) {
+  KD_ASSIGN_OR_RETURN(const ObjectDatabase database, ObjectDatabase::Open(folder, split));
+  KD_ASSIGN_OR_RETURN(const ObjectsFile file, ObjectsFile::Open(ObjectsPath(folder, split)));
+  KD_ASSIGN_OR_RETURN(const auto writer, ObjectDatabaseWriter::Begin(folder, split, database.info()));
+  uint64_t offset = kObjectsTag.size() + kBlockHead + InfoBytes(database.info()).size();
+  const std::vector<uint32_t>& unread = database.unread();
+  for (uint32_t frame = 0; frame < database.info().frames; ++frame) {
+    KD_ASSIGN_OR_RETURN(const std::string payload, file.ReadBlock(offset));
+    offset += kBlockHead + payload.size();
+    std::optional<std::vector<DatabaseObject>> objects;
+    if (std::binary_search(unread.begin(), unread.end(), frame)) {
+      KD_ASSIGN_OR_RETURN(objects, cut(frame));
+    }
+    KD_RETURN_IF_ERROR(objects.has_value() ? writer->Add(frame, *std::move(objects))
+                                           : writer->AddBlock(frame, Block(payload)));
+  }
+  return writer->Finish();
 }
 
 }  // namespace kd

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -81,6 +82,16 @@ class ObjectDatabase {
   std::vector<uint32_t> unread_;
 };
 
+// The objects of frame number `frame`, if it can be read by now.
+using CutFrame = std::function<absl::StatusOr<std::optional<std::vector<DatabaseObject>>>(uint32_t frame)>;
+
+// Adds frames to the finished database of FOLDER/SPLIT that could not be read when it was made, as if they could have
+// been: asks `cut` for each of them and copies the others. Until all is written the database stays what it was, and a
+// program that ends in between leaves nothing that has to be mended; one that has it open keeps the old one.
+// Errors: those of ObjectDatabase::Open and of `cut`. DATA_LOSS: a frame's bytes are damaged. FAILED_PRECONDITION:
+// another program writes it. UNAVAILABLE, RESOURCE_EXHAUSTED: as the file system says.
+absl::Status AddMendedFrames(const std::string& folder, const std::string& split, const CutFrame& cut);
+
 // Writes a database frame by frame, in order. Frames that are whole on disk stay when the program ends in between.
 // Thread-safe.
 class ObjectDatabaseWriter {
@@ -90,6 +101,10 @@ class ObjectDatabaseWriter {
   // data or settings. UNAVAILABLE, RESOURCE_EXHAUSTED: as the file system says.
   static absl::StatusOr<std::unique_ptr<ObjectDatabaseWriter>> Open(const std::string& folder, const std::string& split,
                                                                     const ObjectDatabaseInfo& info);
+  // Begins FOLDER/SPLIT.objects.partial anew, whatever is there. Errors: of the file system, as Open()'s.
+  static absl::StatusOr<std::unique_ptr<ObjectDatabaseWriter>> Begin(const std::string& folder,
+                                                                     const std::string& split,
+                                                                     const ObjectDatabaseInfo& info);
   ~ObjectDatabaseWriter();
 
   // Frames that need not be given: the first ones of the split.
@@ -99,6 +114,8 @@ class ObjectDatabaseWriter {
   // on. Those that come early wait in memory.
   absl::Status Add(uint32_t frame, std::vector<DatabaseObject> objects);
   absl::Status AddUnread(uint32_t frame);
+  // As Add(), of a frame whose block another database has.
+  absl::Status AddBlock(uint32_t frame, std::string block);
 
   // Writes the index and gives the file its name. Every frame must have been added.
   absl::Status Finish();
@@ -106,7 +123,9 @@ class ObjectDatabaseWriter {
  private:
   ObjectDatabaseWriter(std::string path, int fd, uint32_t done) : path_(std::move(path)), fd_(fd), done_(done) {}
 
-  absl::Status AddBlock(uint32_t frame, std::string block);
+  static absl::StatusOr<std::unique_ptr<ObjectDatabaseWriter>> Lock(const std::string& folder,
+                                                                    const std::string& split);
+  absl::Status Start(const ObjectDatabaseInfo& info);
   absl::Status Append(absl::string_view bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string path_;

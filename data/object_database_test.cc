@@ -3,6 +3,8 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -190,6 +192,91 @@ TEST_F(ObjectDatabaseTest, FramesThatCouldNotBeReadAreNamedAndLeaveTheOthersAlon
   ASSERT_THAT(other, IsOk());
   EXPECT_TRUE(other->unread().empty());
   EXPECT_NE(other->digest(), database->digest());
+}
+
+class MendedDatabaseTest : public ObjectDatabaseTest {
+ protected:
+  // Without the frames of `unread`.
+  void MakeWithout(const std::string& folder, const std::set<uint32_t>& unread) const {
+    const auto writer = Writer(folder);
+    ASSERT_THAT(writer, IsOk());
+    for (uint32_t i = 0; i < kFrames; ++i) {
+      ASSERT_THAT(unread.contains(i) ? (*writer)->AddUnread(i) : (*writer)->Add(i, frames_[i]), IsOk());
+    }
+    ASSERT_THAT((*writer)->Finish(), IsOk());
+  }
+  // Only the frames of `mended` can be read by now, and no other is asked for than was unread.
+  absl::Status Mend(const std::string& folder, const std::set<uint32_t>& mended) {
+    asked_.clear();
+    return AddMendedFrames(folder_ / folder, "train",
+                           [&](uint32_t frame) -> absl::StatusOr<std::optional<std::vector<DatabaseObject>>> {
+                             asked_.push_back(frame);
+                             if (!mended.contains(frame)) return std::nullopt;
+                             return frames_[frame];
+                           });
+  }
+  void ExpectSame(const std::string& a, const std::string& b) const {
+    for (const char* file : {"/train.objects", "/train.objects.index"}) EXPECT_EQ(Bytes(a + file), Bytes(b + file));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / (a + "/train.objects.partial")));
+  }
+
+  std::vector<uint32_t> asked_;
+};
+
+TEST_F(MendedDatabaseTest, MendedFramesAreAddedAsIfTheyHadNeverBeenDamaged) {
+  Make("whole");
+  MakeWithout("one", {5});
+  MakeWithout("db", {1, 5});
+  const auto before = ObjectDatabase::Open(folder_ / "db", "train");
+  ASSERT_THAT(Mend("db", {1}), IsOk());
+  EXPECT_EQ(asked_, (std::vector<uint32_t>{1, 5}));
+  ExpectSame("db", "one");
+  ASSERT_THAT(Mend("db", {1, 5}), IsOk());
+  EXPECT_EQ(asked_, (std::vector<uint32_t>{5}));
+  ExpectSame("db", "whole");
+  // Who had it open reads on.
+  for (size_t i = 0; i < before->entries().size(); ++i) EXPECT_THAT(before->Read(i), IsOk());
+}
+
+TEST_F(MendedDatabaseTest, AnInterruptionLeavesTheDatabaseAsItWas) {
+  Make("whole");
+  MakeWithout("db", {1});
+  const std::string objects = Bytes("db/train.objects"), whole = Bytes("whole/train.objects");
+  for (const size_t length : {size_t{0}, size_t{5}, whole.size() / 2, whole.size()}) {
+    Write("db/train.objects.partial", whole.substr(0, length));
+    EXPECT_EQ(ObjectDatabase::Open(folder_ / "db", "train")->unread(), (std::vector<uint32_t>{1})) << length;
+    EXPECT_THAT(Writer("db"), StatusIs(absl::StatusCode::kAlreadyExists));
+  }
+  ASSERT_THAT(Mend("db", {1}), IsOk());
+  ExpectSame("db", "whole");
+  // Between the index and the objects' new name.
+  Write("db/train.objects", objects);
+  Write("db/train.objects.partial", whole);
+  const auto writer = Writer("db");
+  ASSERT_THAT(writer, IsOk());
+  EXPECT_EQ((*writer)->frames_done(), kFrames);
+  ASSERT_THAT((*writer)->Finish(), IsOk());
+  ExpectSame("db", "whole");
+}
+
+TEST_F(MendedDatabaseTest, WhatCannotBeMendedIsToldAndLeavesTheDatabaseAlone) {
+  EXPECT_THAT(Mend("none", {}), StatusIs(absl::StatusCode::kNotFound));
+  MakeWithout("db", {1});
+  std::string objects = Bytes("db/train.objects");
+  const std::string index = Bytes("db/train.objects.index");
+  {
+    const auto other = ObjectDatabaseWriter::Begin(folder_ / "db", "train", info_);
+    ASSERT_THAT(other, IsOk());
+    EXPECT_THAT(Mend("db", {1}), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another program")));
+  }
+  EXPECT_THAT(AddMendedFrames(folder_ / "db", "train", [](uint32_t) { return absl::UnavailableError("no disk"); }),
+              StatusIs(absl::StatusCode::kUnavailable, "no disk"));
+  EXPECT_EQ(Bytes("db/train.objects"), objects);
+  objects[objects.size() / 2] ^= 1;
+  Write("db/train.objects", objects);
+  EXPECT_THAT(Mend("db", {1}), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("make the database anew")));
+  EXPECT_EQ(Bytes("db/train.objects"), objects);
+  EXPECT_EQ(Bytes("db/train.objects.index"), index);
 }
 
 TEST_F(ObjectDatabaseTest, AFinishedDatabaseIsKeptAndAnotherOneRefused) {

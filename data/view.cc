@@ -27,23 +27,29 @@ void ShufflePoints(CounterRng& rng, int num_features, std::vector<float>& points
   }
 }
 
-// Flip, rotation, scaling and the order of points.
+bool IsFlippedInX(const v1::Data& data, absl::string_view sample, uint32_t view) {
+  // By a generator of its own: the other draws of a view, of which teachers keep answers, are those that it always had.
+  CounterRng rng(RngKeyBuilder().Add("view flip_x").Add(data.seed()).Add(sample).Add(view).key());
+  return rng.Uniform() < data.augmentation().flip_x();
+}
+
+// Flips, rotation, scaling and the order of points.
 void Move(const v1::Data& data, uint32_t view, Frame& frame) {
   const v1::Augmentation& augmentation = data.augmentation();
   CounterRng rng(RngKeyBuilder().Add("view").Add(data.seed()).Add(frame.sample).Add(view).key());
   // All draws are made whatever the ranges are, so that changing one range leaves the others' values alone.
-  const bool flip = rng.Uniform() < augmentation.flip_y();
+  const float mirror_y = rng.Uniform() < augmentation.flip_y() ? -1.0f : 1.0f;
   const float angle = static_cast<float>(rng.Uniform(-augmentation.rotation(), augmentation.rotation()));
   const float scale = static_cast<float>(rng.Uniform(augmentation.scale_min(), augmentation.scale_max()));
   const float c = static_cast<float>(std::cos(static_cast<double>(angle))) * scale;
   const float s = static_cast<float>(std::sin(static_cast<double>(angle))) * scale;
-  const float mirror = flip ? -1.0f : 1.0f;
+  const bool flip_x = IsFlippedInX(data, frame.sample, view);
+  const float mirror_x = flip_x ? -1.0f : 1.0f;
 
   const auto move = [&](float& x, float& y, float& z) {
-    const float flipped = mirror * y;
-    const float x0 = x;
-    x = c * x0 - s * flipped;
-    y = s * x0 + c * flipped;
+    const float x0 = mirror_x * x, y0 = mirror_y * y;
+    x = c * x0 - s * y0;
+    y = s * x0 + c * y0;
     z *= scale;
   };
   for (size_t i = 0; i < frame.points.size(); i += frame.num_features) {
@@ -55,7 +61,8 @@ void Move(const v1::Data& data, uint32_t view, Frame& frame) {
     box.dx *= scale;
     box.dy *= scale;
     box.dz *= scale;
-    box.yaw = WrapAngle(mirror * box.yaw + angle);
+    const float yaw = mirror_y * box.yaw;
+    box.yaw = WrapAngle((flip_x ? static_cast<float>(M_PI) - yaw : yaw) + angle);
     float level = 0;
     move(labeled.vx, labeled.vy, level);
   }

@@ -25,9 +25,9 @@ class ViewMaker {
   static absl::StatusOr<ViewMaker> Open(const v1::Data& data, const Dataset& dataset);
 
   // View `view` of `frame`. View 0 is the frame as recorded. Others draw from counter-based generators keyed by
-  // (data.seed, frame.sample, view): objects to paste, flip along x (y, yaw negated), rotation about z, scaling
-  // (positions and sizes), then the order of the points. Yaw ends in [-pi, pi). Boxes of the frame come first, in their
-  // order, then the pasted ones.
+  // (data.seed, frame.sample, view): objects to paste, mirroring of y (yaw negated) and of x (pi - yaw), rotation about
+  // z, scaling (positions, sizes and velocities), then the order of the points. Yaw ends in [-pi, pi). Boxes of the
+  // frame come first, in their order, then the pasted ones.
   // Errors: those of ObjectSampler::Paste; none without pasting.
   absl::StatusOr<Frame> Make(Frame frame, uint32_t view) const;
 

@@ -152,6 +152,106 @@ TEST(ViewTest, AnswersToViewsWithoutObjectsAreFoundUnderTheNamesThatTheyHadBefor
   EXPECT_EQ(views->FilesDigest("sha256:1"), "sha256:1");
 }
 
+// Checksums that were computed before x could be mirrored: answers that teachers keep carry them.
+TEST(ViewTest, ViewsWithoutMirroringOfXKeepTheirBits) {
+  Frame frame = RandomFrame();
+  frame.boxes[0].vx = 4;
+  frame.boxes[1].vy = -1.5f;
+  EXPECT_EQ(ViewChecksum(MakeView(frame, WithDefaults(), 1)), 0xea872c78u);
+  EXPECT_EQ(ViewChecksum(MakeView(frame, WithDefaults(), 2)), 0x2c3245dfu);
+  EXPECT_EQ(ViewChecksum(MakeView(frame, WithDefaults(), 3)), 0x6fa1307bu);
+  EXPECT_EQ(ViewChecksum(MakeView(frame, WithDefaults(), 4)), 0x258e93b1u);
+}
+
+// Ranges of one value each.
+v1::Data Fixed(float flip_x, float flip_y) {
+  v1::Data data;
+  data.mutable_augmentation()->set_flip_x(flip_x);
+  data.mutable_augmentation()->set_flip_y(flip_y);
+  data.mutable_augmentation()->set_scale_min(1);
+  data.mutable_augmentation()->set_scale_max(1);
+  return data;
+}
+
+Frame FrameOfTwoMovingBoxes() {
+  Frame frame;
+  frame.sample = "000042";
+  frame.points = {1, 2, 3, 0.25f, -4, 5, -6, 0.5f};
+  frame.boxes = {{.box = {.x = 10, .y = 3, .z = -1, .dx = 4, .dy = 2, .dz = 1.5f, .yaw = 0.7f}, .vx = 6, .vy = 2},
+                 {.box = {.x = -20, .y = -5, .z = 1, .dx = 3, .dy = 1, .dz = 2, .yaw = -3.0f}, .vx = -1, .vy = 0.5f}};
+  return frame;
+}
+
+TEST(ViewTest, MirroringXTurnsHeadingsIntoPiMinusThem) {
+  const Frame view = MakeView(FrameOfTwoMovingBoxes(), Fixed(1, 0), 1);
+  std::set<std::vector<float>> points;
+  for (size_t i = 0; i < 8; i += 4) points.insert({view.points.begin() + i, view.points.begin() + i + 4});
+  EXPECT_EQ(points, (std::set<std::vector<float>>{{-1, 2, 3, 0.25f}, {4, 5, -6, 0.5f}}));
+  const LabeledBox &a = view.boxes[0], &b = view.boxes[1];
+  EXPECT_EQ(std::vector<float>({a.box.x, a.box.y, a.box.z, a.box.dx, a.box.dy, a.box.dz, a.vx, a.vy}),
+            std::vector<float>({-10, 3, -1, 4, 2, 1.5f, -6, 2}));
+  EXPECT_EQ(std::vector<float>({b.box.x, b.box.y, b.box.z, b.box.dx, b.box.dy, b.box.dz, b.vx, b.vy}),
+            std::vector<float>({20, -5, 1, 3, 1, 2, 1, 0.5f}));
+  EXPECT_NEAR(a.box.yaw, 2.44159265, 1e-6);
+  // pi + 3 is beyond a half turn.
+  EXPECT_NEAR(b.box.yaw, -0.14159265, 1e-6);
+}
+
+TEST(ViewTest, MirroringBothAxesIsAHalfTurn) {
+  const Frame view = MakeView(FrameOfTwoMovingBoxes(), Fixed(1, 1), 1);
+  const LabeledBox &a = view.boxes[0], &b = view.boxes[1];
+  EXPECT_EQ(std::vector<float>({a.box.x, a.box.y, a.vx, a.vy}), std::vector<float>({-10, -3, -6, -2}));
+  EXPECT_EQ(std::vector<float>({b.box.x, b.box.y, b.vx, b.vy}), std::vector<float>({20, 5, 1, -0.5f}));
+  EXPECT_NEAR(a.box.yaw, -2.44159265, 1e-6);
+  EXPECT_NEAR(b.box.yaw, 0.14159265, 1e-6);
+}
+
+TEST(ViewTest, MirroringXComesBeforeTheTurnAndLeavesTheOtherDrawsAlone) {
+  v1::Data plain = WithDefaults(), mirrored = WithDefaults();
+  plain.mutable_augmentation()->set_flip_y(0);
+  mirrored.mutable_augmentation()->set_flip_y(0);
+  mirrored.mutable_augmentation()->set_flip_x(1);
+  const Frame frame = FrameOfTwoMovingBoxes();
+  for (uint32_t view = 1; view <= 8; ++view) {
+    const Frame a = MakeView(frame, plain, view), b = MakeView(frame, mirrored, view);
+    const double scale = a.boxes[0].box.dx / 4, turn = a.boxes[0].box.yaw - 0.7;
+    EXPECT_EQ(b.boxes[0].box.dx, a.boxes[0].box.dx);
+    EXPECT_NEAR(b.boxes[0].box.x, scale * (-10 * std::cos(turn) - 3 * std::sin(turn)), 1e-4);
+    EXPECT_NEAR(b.boxes[0].box.y, scale * (-10 * std::sin(turn) + 3 * std::cos(turn)), 1e-4);
+    EXPECT_NEAR(b.boxes[0].vx, scale * (-6 * std::cos(turn) - 2 * std::sin(turn)), 1e-4);
+    EXPECT_NEAR(b.boxes[0].vy, scale * (-6 * std::sin(turn) + 2 * std::cos(turn)), 1e-4);
+    EXPECT_NEAR(std::remainder(b.boxes[0].box.yaw - (M_PI - 0.7 + turn), 2 * M_PI), 0, 1e-5);
+    // Points stand in the same order.
+    EXPECT_EQ(b.points[3], a.points[3]);
+    EXPECT_EQ(b.points[7], a.points[7]);
+  }
+}
+
+TEST(ViewTest, TheAxesAreMirroredIndependently) {
+  int count[2][2] = {};
+  for (uint32_t view = 1; view <= 400; ++view) {
+    const LabeledBox box = MakeView(FrameOfTwoMovingBoxes(), Fixed(0.5f, 0.5f), view).boxes[0];
+    ++count[box.box.x < 0][box.box.y < 0];
+  }
+  for (const auto& row : count) {
+    for (const int n : row) {
+      EXPECT_GT(n, 70);
+      EXPECT_LT(n, 130);
+    }
+  }
+}
+
+TEST(ViewTest, AnswersToViewsWithXMirroredHaveNamesOfTheirOwn) {
+  const auto profile = [](float flip_x) {
+    v1::Data data = WithDefaults();
+    data.mutable_augmentation()->set_flip_x(flip_x);
+    return ViewMaker::Open(data, FakeDataset({}, {}))->Profile();
+  };
+  EXPECT_EQ(profile(0), ViewMaker::Open(WithDefaults(), FakeDataset({}, {}))->Profile());
+  EXPECT_NE(profile(0.5f), profile(0));
+  EXPECT_NE(profile(0.5f), profile(1));
+}
+
 class PastingViewTest : public ::testing::Test {
  protected:
   void SetUp() override { ASSERT_THAT(WriteObjectDatabase(dataset_, "train", folder_ / "db"), IsOk()); }

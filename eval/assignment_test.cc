@@ -4,8 +4,11 @@
 #include <functional>
 #include <set>
 
+#include "base/file.h"
 #include "base/rng.h"
+#include "base/testing.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace kd {
 namespace {
@@ -55,6 +58,21 @@ TEST(AssignmentTest, NothingIsPairedWithoutRowsColumnsOrWeights) {
   EXPECT_TRUE(MaximumWeightAssignment({}).empty());
   EXPECT_EQ(MaximumWeightAssignment({{}, {}}), (std::vector<int>{-1, -1}));
   EXPECT_EQ(MaximumWeightAssignment({{0, 0}, {0, 0}, {0, 0}}), (std::vector<int>{-1, -1, -1}));
+}
+
+// assignments.json: weights of which many rows are equal, and what the matcher of Waymo's tool (at 99a4cb3) made of
+// them.
+TEST(AssignmentTest, AmongEqualTotalsItIsTheOneOfWaymosTool) {
+  const auto cases = nlohmann::json::parse(*ReadFile(SourceDir() + "/tests/golden/waymo/assignments.json"));
+  ASSERT_EQ(cases.size(), 120u);
+  for (const auto& c : cases) {
+    EXPECT_EQ(MaximumWeightAssignment(c["weights"].get<Weights>()), c["columns"].get<std::vector<int>>()) << c;
+  }
+}
+
+TEST(AssignmentTest, OfEqualRowsTheFirstOneStays) {
+  EXPECT_EQ(MaximumWeightAssignment({{7}, {7}, {7}}), (std::vector<int>{0, -1, -1}));
+  EXPECT_EQ(MaximumWeightAssignment({{7}, {8}, {7}}), (std::vector<int>{-1, 0, -1}));
 }
 
 TEST(AssignmentTest, TwoGoodPairsBeatTheBestOne) {

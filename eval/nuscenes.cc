@@ -7,7 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "nlohmann/json.hpp"
 
 namespace kd {
@@ -71,7 +73,11 @@ class Interpolation {
     const size_t i = static_cast<size_t>(above - x_.begin()) - 1;
     if (x_[i] == x) return y_[i];
     if (above == x_.end()) return right_;
-    return (y_[i + 1] - y_[i]) / (x_[i + 1] - x_[i]) * (x - x_[i]) + y_[i];
+    const double slope = (y_[i + 1] - y_[i]) / (x_[i + 1] - x_[i]);
+    // Between infinite values as NumPy does: from the left, else from the right, else what both are.
+    if (const double y = slope * (x - x_[i]) + y_[i]; !std::isnan(y)) return y;
+    const double y = slope * (x - x_[i + 1]) + y_[i + 1];
+    return std::isnan(y) && y_[i] == y_[i + 1] ? y_[i] : y;
   }
 
  private:
@@ -108,6 +114,7 @@ struct Candidate {
 };
 struct Found {
   const NuscenesBox* box;
+  const NuscenesEvalSample* sample;
   size_t first_candidate, last_candidate;
 };
 
@@ -134,7 +141,8 @@ ClassBoxes BoxesOf(absl::Span<const NuscenesEvalSample> samples, int label) {
       }
       std::stable_sort(boxes.candidates.begin() + static_cast<std::ptrdiff_t>(first), boxes.candidates.end(),
                        [](const Candidate& a, const Candidate& b) { return a.distance < b.distance; });
-      boxes.found.push_back({.box = &box, .first_candidate = first, .last_candidate = boxes.candidates.size()});
+      boxes.found.push_back(
+          {.box = &box, .sample = &sample, .first_candidate = first, .last_candidate = boxes.candidates.size()});
     }
   }
   std::reverse(boxes.found.begin(), boxes.found.end());
@@ -154,7 +162,24 @@ struct Matching {
   Curve precision{}, score{};
 };
 
-Matching MatchAt(const ClassBoxes& boxes, double distance) {
+absl::Status CheckSize(const Found& found) {
+  const NuscenesBox& box = *found.box;
+  if (std::all_of(box.size.begin(), box.size.end(), [](double v) { return v > 0; })) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "sample ", Quoted(found.sample->name), ": the ", kNuscenesClasses[box.label].name, " of score ", box.score,
+      " is ", absl::StrJoin(box.size, " x "), " m large and matches a label; sizes must be above 0"));
+}
+
+// Below the last recall that is reached the curve is 0, and scores below that would rise to it.
+absl::Status CheckScores(const Curve& scores, int label, double distance) {
+  const auto rises = [](double a, double b) { return !(a >= b); };  // Or cannot tell, between infinite ones.
+  if (std::adjacent_find(scores.begin(), scores.end(), rises) == scores.end()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("class ", kNuscenesClasses[label].name, ": scores fall below 0 before all labels are found within ",
+                   distance, " m, which has no meaning; give every box a detection_score of at least 0"));
+}
+
+absl::StatusOr<Matching> MatchAt(const ClassBoxes& boxes, int label, double distance) {
   Matching result;
   std::vector<bool> taken(boxes.labels.size());
   std::vector<double> precision, recall, score;
@@ -163,6 +188,7 @@ Matching MatchAt(const ClassBoxes& boxes, double distance) {
       const Candidate& candidate = boxes.candidates[i];
       if (candidate.distance >= distance) break;
       if (taken[candidate.label]) continue;
+      KD_RETURN_IF_ERROR(CheckSize(found));
       taken[candidate.label] = true;
       result.matches.push_back({.label = boxes.labels[candidate.label], .found = found.box});
       break;
@@ -179,6 +205,7 @@ Matching MatchAt(const ClassBoxes& boxes, double distance) {
     result.precision[i] = precision_at.At(step);
     result.score[i] = score_at.At(step);
   }
+  KD_RETURN_IF_ERROR(CheckScores(result.score, label, distance));
   return result;
 }
 
@@ -202,14 +229,14 @@ double MeanError(const Matching& matching, const std::vector<double>& errors) {
   return MeanFrom(curve, kFirstStep, last);
 }
 
-NuscenesClassScores ScoreClass(absl::Span<const NuscenesEvalSample> samples, int label) {
+absl::StatusOr<NuscenesClassScores> ScoreClass(absl::Span<const NuscenesEvalSample> samples, int label) {
   NuscenesClassScores scores;
   for (size_t e = 0; e < scores.errors.size(); ++e)
     scores.errors[e] = IsDefined(label, static_cast<int>(e)) ? 1 : kUndefined;
   const ClassBoxes boxes = BoxesOf(samples, label);
   if (boxes.labels.empty()) return scores;
   for (size_t d = 0; d < kNuscenesDistances.size(); ++d) {
-    const Matching matching = MatchAt(boxes, kNuscenesDistances[d]);
+    KD_ASSIGN_OR_RETURN(const Matching matching, MatchAt(boxes, label, kNuscenesDistances[d]));
     scores.ap[d] = AveragePrecision(matching);
     scores.mean_ap += scores.ap[d] / static_cast<double>(kNuscenesDistances.size());
     if (kNuscenesDistances[d] != kErrorDistance) continue;
@@ -271,14 +298,14 @@ absl::StatusOr<std::vector<NuscenesBox>> LabelsOf(const NuscenesTables& tables, 
 
 }  // namespace
 
-NuscenesScores ScoreNuscenes(absl::Span<const NuscenesEvalSample> samples) {
+absl::StatusOr<NuscenesScores> ScoreNuscenes(absl::Span<const NuscenesEvalSample> samples) {
   NuscenesScores scores;
   for (const NuscenesEvalSample& sample : samples) {
     scores.num_labels += sample.labels.size();
     scores.num_detections += sample.detections.size();
   }
   for (size_t c = 0; c < scores.classes.size(); ++c) {
-    scores.classes[c] = ScoreClass(samples, static_cast<int>(c));
+    KD_ASSIGN_OR_RETURN(scores.classes[c], ScoreClass(samples, static_cast<int>(c)));
     scores.mean_ap += scores.classes[c].mean_ap / static_cast<double>(scores.classes.size());
   }
   scores.nds = kMeanApWeight * scores.mean_ap;
@@ -313,6 +340,7 @@ absl::StatusOr<NuscenesScores> EvaluateNuscenes(const NuscenesTables& tables,
       if (tables.annotations()[i].is_bicycle_rack) surroundings.racks.push_back(&tables.annotations()[i]);
     }
     NuscenesEvalSample& sample = samples.emplace_back();
+    sample.name = FormatNuscenesToken(tables.samples()[of_sample.sample].token);
     KD_ASSIGN_OR_RETURN(sample.labels, LabelsOf(tables, of_sample.sample, surroundings));
     sample.detections = std::move(of_sample.boxes);
     std::erase_if(sample.detections, [&](const NuscenesBox& box) { return !surroundings.Keep(box); });

@@ -43,16 +43,20 @@ struct NuscenesScores {
 
 // One sample's boxes after the filters.
 struct NuscenesEvalSample {
+  // What errors call it.
+  std::string name;
   std::vector<NuscenesBox> labels;
   std::vector<NuscenesBox> detections;
 };
 
 // Scores what is given, without filters. Among equal scores the detection that comes last is matched first.
-NuscenesScores ScoreNuscenes(absl::Span<const NuscenesEvalSample> samples);
+// INVALID_ARGUMENT, as in nuScenes's own tool: a detection that matches has a size of 0 or below, or scores of a class
+// fall below 0 before all its labels are found.
+absl::StatusOr<NuscenesScores> ScoreNuscenes(absl::Span<const NuscenesEvalSample> samples);
 
 // Filters and scores `detections` of a split's samples.
 // FAILED_PRECONDITION: the tables hold no annotations. DATA_LOSS: a sample has no LiDAR key frame, or an evaluated
-// object more than one attribute.
+// object more than one attribute. INVALID_ARGUMENT: that of ScoreNuscenes().
 absl::StatusOr<NuscenesScores> EvaluateNuscenes(const NuscenesTables& tables,
                                                 std::vector<NuscenesDetections> detections);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,8 +19,8 @@ namespace {
 
 namespace json = simdjson::ondemand;
 
-constexpr double kFarthest = 1e7;  // Metres, and metres per second.
-constexpr double kLargestObject = 1000;
+// Of a box that tells none.
+constexpr double kNoScore = -1, kNoPointCount = -1;
 constexpr char kForm[] = "expected {\"meta\": {...}, \"results\": {SAMPLE_TOKEN: [{...}, ...], ...}}";
 
 absl::Status Invalid(absl::string_view field, absl::string_view problem) {
@@ -31,8 +32,15 @@ absl::Status Broken(simdjson::error_code error) {
 }
 
 template <typename Numbers>
-bool AllWithin(const Numbers& numbers, double limit) {
-  return std::all_of(numbers.begin(), numbers.end(), [&](double v) { return std::abs(v) <= limit; });
+absl::Status RefuseNan(absl::string_view field, const Numbers& numbers) {
+  if (std::none_of(numbers.begin(), numbers.end(), [](double v) { return std::isnan(v); })) return absl::OkStatus();
+  return Invalid(field, "holds NaN, which velocities alone may");
+}
+
+// Of a quaternion w, x, y, z of any length; 0 of one without length.
+double YawOf(const std::array<double, 4>& wxyz) {
+  const double square = wxyz[0] * wxyz[0] + wxyz[1] * wxyz[1] + wxyz[2] * wxyz[2] + wxyz[3] * wxyz[3];
+  return square > 0 ? RigidTransform{.rotation = RotationOfQuaternion(wxyz)}.Yaw() : 0;
 }
 
 // Reads boxes one after the other into the same memory.
@@ -42,27 +50,22 @@ class BoxReader {
   BoxReader(const BoxReader&) = delete;
   BoxReader& operator=(const BoxReader&) = delete;
 
-  absl::StatusOr<NuscenesBox> Read(simdjson::simdjson_result<json::value> value, NuscenesToken sample) {
+  // Nothing: a box of no points, which does not count.
+  absl::StatusOr<std::optional<NuscenesBox>> Read(simdjson::simdjson_result<json::value> value, NuscenesToken sample) {
+    box_.score = kNoScore;
+    num_points_ = kNoPointCount;
     KD_RETURN_IF_ERROR(ReadJsonFields(value, fields_));
     if (token_ != sample) {
       return Invalid("sample_token",
                      absl::StrCat("is ", FormatNuscenesToken(token_), ", expected that of the list it stands in"));
     }
-    if (!AllWithin(box_.center, kFarthest))
-      return Invalid("translation", absl::StrCat("holds a number beyond ", kFarthest, " m"));
-    if (!std::all_of(box_.size.begin(), box_.size.end(), [](double v) { return v > 0 && v <= kLargestObject; })) {
-      return Invalid("size", absl::StrCat("is ", absl::StrJoin(box_.size, " x "),
-                                          " m, sizes must be above 0 and at most ", kLargestObject));
-    }
-    const double length = std::sqrt(rotation_[0] * rotation_[0] + rotation_[1] * rotation_[1] +
-                                    rotation_[2] * rotation_[2] + rotation_[3] * rotation_[3]);
-    if (!(length > 1e-6 && length < 1e6))
-      return Invalid("rotation", "is no rotation, expected a quaternion w, x, y, z of length 1");
-    box_.yaw = RigidTransform{.rotation = RotationOfQuaternion(rotation_)}.Yaw();
-    if (!AllWithin(box_.velocity, kFarthest))
-      return Invalid("velocity", absl::StrCat("holds a number beyond ", kFarthest, " m/s"));
-    if (!(box_.score >= 0 && box_.score <= 1))
-      return Invalid("detection_score", absl::StrCat("is ", box_.score, ", expected 0 to 1"));
+    KD_RETURN_IF_ERROR(RefuseNan("translation", box_.center));
+    KD_RETURN_IF_ERROR(RefuseNan("size", box_.size));
+    KD_RETURN_IF_ERROR(RefuseNan("rotation", rotation_));
+    KD_RETURN_IF_ERROR(RefuseNan("ego_translation", ego_translation_));
+    KD_RETURN_IF_ERROR(RefuseNan("detection_score", std::array<double, 1>{box_.score}));
+    if (!std::isfinite(num_points_)) return Invalid("num_pts", "is not finite, expected a whole number");
+    box_.yaw = YawOf(rotation_);
     const int label = NuscenesClassIndex(class_name_);
     if (label < 0) {
       return Invalid("detection_name",
@@ -77,6 +80,7 @@ class BoxReader {
       return Invalid("attribute_name", absl::StrCat("is ", Quoted(attribute_name_), ", expected \"\" or one of ",
                                                     absl::StrJoin(kNuscenesAttributes, ", ")));
     }
+    if (std::trunc(num_points_) == 0) return std::nullopt;
     return box_;
   }
 
@@ -85,14 +89,20 @@ class BoxReader {
   NuscenesToken token_ = 0;
   std::array<double, 4> rotation_{};
   std::string class_name_, attribute_name_;
-  const std::array<JsonField, 8> fields_ = {{{"sample_token", &token_},
-                                             {"translation", absl::MakeSpan(box_.center)},
-                                             {"size", absl::MakeSpan(box_.size)},
-                                             {"rotation", absl::MakeSpan(rotation_)},
-                                             {"velocity", absl::MakeSpan(box_.velocity)},
-                                             {"detection_name", &class_name_},
-                                             {"detection_score", &box_.score},
-                                             {"attribute_name", &attribute_name_}}};
+  // Nobody looks at it, but three numbers it must be.
+  Vec3 ego_translation_{};
+  double num_points_ = kNoPointCount;
+  const std::array<JsonField, 10> fields_ = {
+      {{"sample_token", &token_},
+       {"translation", PythonNumbers{absl::MakeSpan(box_.center)}},
+       {"size", PythonNumbers{absl::MakeSpan(box_.size)}},
+       {"rotation", PythonNumbers{absl::MakeSpan(rotation_)}},
+       {"velocity", PythonNumbers{absl::MakeSpan(box_.velocity)}},
+       {"detection_name", &class_name_},
+       {"detection_score", PythonNumber{&box_.score}, /*optional=*/true},
+       {"attribute_name", &attribute_name_},
+       {"ego_translation", PythonNumbers{absl::MakeSpan(ego_translation_)}, /*optional=*/true},
+       {"num_pts", PythonNumber{&num_points_}, /*optional=*/true}}};
 };
 
 class SubmissionReader {
@@ -129,7 +139,10 @@ class SubmissionReader {
     }
     const auto first =
         std::find_if(expected_.begin(), expected_.end(), [&](int32_t sample) { return missing_[sample]; });
-    if (first == expected_.end()) return absl::OkStatus();
+    if (first == expected_.end()) {
+      if (has_boxes_ || expected_.empty()) return absl::OkStatus();
+      return Invalid("results", "holds no box in any sample, and nuScenes's rules want one at least");
+    }
     const auto count = std::count_if(first, expected_.end(), [&](int32_t sample) { return missing_[sample]; });
     return absl::InvalidArgumentError(
         absl::StrCat("sample \"", FormatNuscenesToken(tables_.samples()[*first].token), "\" is missing",
@@ -147,16 +160,18 @@ class SubmissionReader {
     NuscenesDetections& detections = detections_.emplace_back();
     detections.sample = sample;
     const NuscenesToken token = tables_.samples()[sample].token;
+    int number = 0;
     for (simdjson::simdjson_result<json::value> element : list) {
-      const size_t number = detections.boxes.size();
       if (number == kMaxNuscenesBoxes) {
         return absl::InvalidArgumentError(
             absl::StrCat("more than ", kMaxNuscenesBoxes, " boxes; keep those of the highest scores"));
       }
-      const absl::StatusOr<NuscenesBox> box = boxes_.Read(element, token);
+      const absl::StatusOr<std::optional<NuscenesBox>> box = boxes_.Read(element, token);
       if (!box.ok()) return Annotate(box.status(), absl::StrCat("box ", number));
-      detections.boxes.push_back(*box);
+      if (box->has_value()) detections.boxes.push_back(**box);
+      ++number;
     }
+    has_boxes_ = has_boxes_ || number > 0;
     return absl::OkStatus();
   }
 
@@ -164,18 +179,9 @@ class SubmissionReader {
   const absl::Span<const int32_t> expected_;
   std::vector<bool> missing_;
   BoxReader boxes_;
+  bool has_boxes_ = false;
   std::vector<NuscenesDetections> detections_;
 };
-
-absl::Status ReadMeta(json::value value) {
-  std::array<bool, 5> used;
-  const std::array<JsonField, 5> fields = {{{"use_camera", &used[0]},
-                                            {"use_lidar", &used[1]},
-                                            {"use_radar", &used[2]},
-                                            {"use_map", &used[3]},
-                                            {"use_external", &used[4]}}};
-  return Annotate(ReadJsonFields(std::move(value), fields), "field \"meta\"");
-}
 
 absl::Status ReadParts(json::document& document, SubmissionReader& reader) {
   json::object parts;
@@ -188,7 +194,10 @@ absl::Status ReadParts(json::document& document, SubmissionReader& reader) {
     if ((is_meta && ++metas > 1) || (is_results && ++results > 1)) {
       return Invalid(is_meta ? "meta" : "results", "stands twice");
     }
-    if (is_meta) KD_RETURN_IF_ERROR(ReadMeta(field.value()));
+    // What it tells does not change a score.
+    if (json::object meta; is_meta && field.value().get(meta) != simdjson::SUCCESS) {
+      return Invalid("meta", "is no object, expected {\"use_camera\": true, ...}");
+    }
     if (is_results) KD_RETURN_IF_ERROR(reader.ReadResults(field.value()));
   }
   if (metas == 0) return Invalid("meta", absl::StrCat("is missing, ", kForm));

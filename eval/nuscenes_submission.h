@@ -16,8 +16,9 @@ namespace kd {
 // Labelled or detected, in the global frame.
 struct NuscenesBox {
   Vec3 center{};
-  // Width, length, height; above 0.
+  // Width, length, height; above 0 of labels, any number of detections.
   Vec3 size{};
+  // NaN of a detection whose rotation holds an infinite number.
   double yaw = 0;
   // NaN: unknown.
   std::array<double, 2> velocity{};
@@ -37,11 +38,11 @@ struct NuscenesDetections {
   std::vector<NuscenesBox> boxes;
 };
 
-// Reads a submission for just the samples `expected`. Samples and boxes keep the file's order, which decides between
-// equal scores.
-// NOT_FOUND: no such file. INVALID_ARGUMENT: broken JSON, a field that is missing or not what the format says, over 500
-// boxes, a sample that is missing, twice there or none of `expected`; names the sample's token, the box (from 0) and
-// field.
+// Reads a submission for just the samples `expected`, and takes what nuScenes's own tool takes
+// (docs/nuscenes-scores.md). Samples and boxes keep the file's order, which decides between equal scores. Boxes of no
+// points (num_pts) are left out. NOT_FOUND: no such file. INVALID_ARGUMENT: broken JSON, a field that is missing or of
+// another type, NaN in other places than velocities, over 500 boxes, no box in any sample, a sample that is missing,
+// twice there or none of `expected`; names the sample's token, the box (from 0) and field.
 absl::StatusOr<std::vector<NuscenesDetections>> ReadNuscenesSubmission(const std::string& path,
                                                                        const NuscenesTables& tables,
                                                                        absl::Span<const int32_t> expected);

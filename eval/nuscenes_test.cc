@@ -46,9 +46,9 @@ void Compare(const Json& got, const Json& want, const std::string& at, double& l
   }
 }
 
-class NuscenesGoldenTest : public testing::TestWithParam<const char*> {};
+class NuscenesScoresTest : public testing::TestWithParam<const char*> {};
 
-TEST_P(NuscenesGoldenTest, ScoresAreTheOfficialOnes) {
+TEST_P(NuscenesScoresTest, ScoresAreTheOfficialOnes) {
   const NuscenesTables tables = GoldenTables(GetParam());
   const auto samples = tables.SplitSamples("mini_val");
   ASSERT_THAT(samples, IsOk());
@@ -63,10 +63,95 @@ TEST_P(NuscenesGoldenTest, ScoresAreTheOfficialOnes) {
   EXPECT_THAT(NuscenesScoresToTable(*scores), HasSubstr("NDS"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, NuscenesGoldenTest,
+INSTANTIATE_TEST_SUITE_P(Cases, NuscenesScoresTest,
                          testing::Values("n01_small", "n02_ties", "n03_racks_points", "n04_velocity_attr",
                                          "n05_empty_predictions"),
                          [](const auto& info) { return std::string(info.param); });
+
+// A change of make_submissions.py, beside the cases.
+void Apply(const Json& change, const std::vector<std::string>& tokens, nlohmann::ordered_json& submission) {
+  const Json& at = change["at"];
+  nlohmann::ordered_json* node = &submission;
+  const bool in_results = at[0].is_number();
+  if (in_results) node = &submission["results"];
+  for (size_t i = 0; i < at.size(); ++i) {
+    const bool is_last = i + 1 == at.size();
+    if (at[i].is_number() && !(in_results && i == 0)) {
+      node = &(*node)[at[i].get<size_t>()];
+      continue;
+    }
+    const std::string key = i == 0 && in_results ? tokens[at[i].get<size_t>()] : at[i].get<std::string>();
+    if (is_last && !change.contains("to")) {
+      node->erase(key);
+      return;
+    }
+    node = &(*node)[key];
+  }
+  *node = change["to"];
+}
+
+absl::StatusOr<NuscenesScores> ScoreText(const NuscenesTables& tables, const std::string& text) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "submission.json";
+  std::ofstream(path, std::ios::binary) << text;
+  auto detections = ReadNuscenesSubmission(path, tables, *tables.SplitSamples("mini_val"));
+  if (!detections.ok()) return detections.status();
+  return EvaluateNuscenes(tables, *std::move(detections));
+}
+
+TEST(NuscenesGoldenTest, WhatTheDevkitTakesIsTakenAndScoresTheSame) {
+  const NuscenesTables tables = GoldenTables("n01_small");
+  const auto original = nlohmann::ordered_json::parse(*ReadFile(CaseFolder("n01_small") + "/submission.json"));
+  std::vector<std::string> tokens;
+  for (const auto& [token, boxes] : original["results"].items()) tokens.push_back(token);
+  size_t taken = 0, refused = 0;
+  for (const Json& test_case : Json::parse(*ReadFile(CaseFolder("submissions.json")))) {
+    SCOPED_TRACE(test_case["name"]);
+    nlohmann::ordered_json submission = original;
+    for (const Json& change : test_case["changes"]) Apply(change, tokens, submission);
+    const auto scores = ScoreText(tables, absl::StrReplaceAll(submission.dump(), {{"\"@NaN\"", "NaN"},
+                                                                                  {"\"@Infinity\"", "Infinity"},
+                                                                                  {"\"@-Infinity\"", "-Infinity"},
+                                                                                  {"\"@1e999\"", "1e999"}}));
+    if (test_case.contains("refused")) {
+      ++refused;
+      EXPECT_THAT(scores, StatusIs(absl::StatusCode::kInvalidArgument, IsOneLine())) << test_case["refused"];
+      continue;
+    }
+    ++taken;
+    EXPECT_THAT(scores, IsOk());
+    if (!scores.ok()) continue;
+    Json got = Json::parse(NuscenesScoresToJson(*scores));
+    got["pred"] = got["boxes_after_filter"]["pred"];
+    for (const auto& [key, value] : test_case["scores"].items()) {
+      double largest = 0;
+      Compare(got[key], value, key, largest);
+      EXPECT_LE(largest, 1e-9) << key;
+    }
+  }
+  EXPECT_EQ(taken, 46u);
+  EXPECT_EQ(refused, 39u);
+}
+
+TEST(NuscenesGoldenTest, WhatCannotBeScoredIsToldWithItsPlace) {
+  const NuscenesTables tables = GoldenTables("n01_small");
+  const auto original = nlohmann::ordered_json::parse(*ReadFile(CaseFolder("n01_small") + "/submission.json"));
+  nlohmann::ordered_json submission = original;
+  for (auto& [token, boxes] : submission["results"].items()) {
+    for (auto& box : boxes) box["size"][1] = 0;
+  }
+  EXPECT_THAT(ScoreText(tables, submission.dump()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       testing::MatchesRegex("sample \"[0-9a-f]{32}\": the [a-z_]+ of score 0[.][0-9]+ is [0-9.]+ x 0 "
+                                             "x [0-9.]+ m large and matches a label; sizes must be above 0")));
+  submission = original;
+  for (auto& [token, boxes] : submission["results"].items()) {
+    for (auto& box : boxes) box.erase("detection_score");
+  }
+  EXPECT_THAT(ScoreText(tables, submission.dump()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("class "), HasSubstr("below 0"), HasSubstr("detection_score"))));
+}
 
 class SubmissionTest : public testing::Test {
  protected:
@@ -104,10 +189,12 @@ TEST_F(SubmissionTest, MistakesAreNamedWithTheirPlace) {
     for (const std::string& word : words) EXPECT_THAT(std::string(status.message()), HasSubstr(word));
   };
   refused([&] { FirstBox()["detection_name"] = "tank"; }, {"tank", token_});
-  refused([&] { FirstBox()["detection_score"] = 1.5; }, {"detection_score", token_});
-  refused([&] { FirstBox()["size"] = {1, -2, 1}; }, {"size", token_});
+  refused([&] { FirstBox()["detection_score"] = nullptr; }, {"detection_score", token_});
+  refused([&] { FirstBox()["size"] = {1, "2", 1}; }, {"size", token_});
   refused([&] { FirstBox()["translation"] = {1, 2}; }, {"translation", token_});
-  refused([&] { FirstBox()["rotation"] = {0, 0, 0, 0}; }, {"rotation", token_});
+  refused([&] { FirstBox()["rotation"] = {1, 0, 0}; }, {"rotation", token_});
+  refused([&] { FirstBox()["num_pts"] = nullptr; }, {"num_pts", token_});
+  refused([&] { FirstBox()["ego_translation"] = {1, 2}; }, {"ego_translation", token_});
   refused([&] { FirstBox()["attribute_name"] = "vehicle.flying"; }, {"attribute_name", token_});
   refused([&] { FirstBox().erase("velocity"); }, {"velocity", token_});
   refused([&] { FirstBox()["sample_token"] = std::string(32, '0'); }, {"sample_token"});
@@ -121,7 +208,9 @@ TEST_F(SubmissionTest, MistakesAreNamedWithTheirPlace) {
       },
       {"500", token_});
   refused([&] { submission_.erase("results"); }, {"results"});
-  refused([&] { submission_["meta"]["use_lidar"] = 1; }, {"meta", "use_lidar"});
+  refused([&] { submission_.erase("meta"); }, {"meta"});
+  refused([&] { submission_["meta"] = nullptr; }, {"meta", "object"});
+  refused([&] { submission_["results"].clear(); }, {"missing"});
   refused([&] { submission_["results"][token_] = Json::object(); }, {token_, "list"});
   const auto box = [&](size_t i) -> Json& { return submission_["results"][token_][i]; };
   ASSERT_GT(submission_["results"][token_].size(), 2u);
@@ -143,9 +232,9 @@ TEST_F(SubmissionTest, FiveHundredBoxesAreNotTooMany) {
   EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("500"), HasSubstr(token_))));
 }
 
-TEST_F(SubmissionTest, NumbersMustBeFinite) {
+TEST_F(SubmissionTest, NumbersThatPythonDoesNotWriteAreRefused) {
   for (const char* field : {"detection_score", "translation", "size", "rotation", "velocity"}) {
-    for (const char* number : {"NaN", "nan", "Infinity", "-Infinity", "1e999"}) {
+    for (const char* number : {"nan", "-NaN", "inf", "+Infinity", "infinity", "NaNs", "1e", "-"}) {
       const Json before = FirstBox()[field];
       Json& value = before.is_array() ? FirstBox()[field][0] : FirstBox()[field];
       value = "HERE";
@@ -155,6 +244,27 @@ TEST_F(SubmissionTest, NumbersMustBeFinite) {
       FirstBox()[field] = before;
     }
   }
+}
+
+// What the devkit takes because Python does not look.
+TEST_F(SubmissionTest, WhatIsNoSubmissionByAccidentAloneIsRefused) {
+  const auto refused = [&](const std::function<void()>& damage, const std::string& word) {
+    const Json before = submission_;
+    damage();
+    EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(word)));
+    submission_ = before;
+  };
+  refused([&] { FirstBox()["detection_score"] = "0.5"; }, "detection_score");
+  refused([&] { FirstBox()["detection_score"] = true; }, "detection_score");
+  refused([&] { FirstBox()["num_pts"] = "3"; }, "num_pts");
+  refused([&] { FirstBox()["translation"][0] = true; }, "translation");
+  refused([&] { FirstBox()["velocity"] = {nullptr, nullptr}; }, "velocity");
+  refused([&] { submission_["results"][token_] = Json::object(); }, "list");
+  refused([&] { submission_["meta"] = Json::array(); }, "meta");
+  refused([&] { FirstBox()["sample_token"] = FormatNuscenesToken(tables_.samples()[samples_.back()].token); },
+          "sample_token");
+  const std::string twice = absl::StrReplaceAll(submission_.dump(), {{"\"size\":", "\"size\":[1,1,1],\"size\":"}});
+  EXPECT_THAT(Read(twice), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("size")));
 }
 
 TEST_F(SubmissionTest, ASampleMayStandOnce) {
@@ -200,9 +310,10 @@ TEST(ScoreNuscenesTest, TheLabelsThemselvesScoreFully) {
     box.score = 0.5;
     samples[0].detections.push_back(box);
   }
-  const NuscenesScores scores = ScoreNuscenes(samples);
-  EXPECT_NEAR(scores.mean_ap, 1, 1e-12);
-  EXPECT_NEAR(scores.nds, 1, 1e-12);
+  const auto scores = ScoreNuscenes(samples);
+  ASSERT_THAT(scores, IsOk());
+  EXPECT_NEAR(scores->mean_ap, 1, 1e-12);
+  EXPECT_NEAR(scores->nds, 1, 1e-12);
 }
 
 }  // namespace

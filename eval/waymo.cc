@@ -218,21 +218,24 @@ std::vector<Component> Components(const Case& c, const std::vector<bool>& detect
 }
 
 // Detection of each of the component's ground truths when only its first `active` detections are there; -1 for none.
+// Of detections that overlap alike the one that stands first in the frame is taken, as the official tool does.
 std::vector<int> Match(const Component& component, size_t active) {
   std::vector<int> matches(component.ground_truths.size(), -1);
   if (component.pairs.empty() || active == 0) return matches;
+  std::vector<int> detections(component.detections.begin(), component.detections.begin() + active);
+  std::sort(detections.begin(), detections.end());
   std::map<int, size_t> row, column;
-  for (size_t j = 0; j < component.ground_truths.size(); ++j) row[component.ground_truths[j]] = j;
-  for (size_t i = 0; i < active; ++i) column[component.detections[i]] = i;
-  std::vector<std::vector<int64_t>> weights(component.ground_truths.size(), std::vector<int64_t>(active));
+  for (size_t i = 0; i < active; ++i) row[detections[i]] = i;
+  for (size_t j = 0; j < component.ground_truths.size(); ++j) column[component.ground_truths[j]] = j;
+  std::vector<std::vector<int64_t>> weights(active, std::vector<int64_t>(component.ground_truths.size()));
   for (const Pair& pair : component.pairs) {
-    const auto found = column.find(pair.detection);
-    if (found != column.end())
-      weights[row[pair.ground_truth]][found->second] = std::llround(kWeightOfFullOverlap * pair.overlap);
+    const auto found = row.find(pair.detection);
+    if (found != row.end())
+      weights[found->second][column[pair.ground_truth]] = std::llround(kWeightOfFullOverlap * pair.overlap);
   }
   const std::vector<int> assigned = MaximumWeightAssignment(weights);
-  for (size_t j = 0; j < matches.size(); ++j) {
-    if (assigned[j] >= 0) matches[j] = component.detections[assigned[j]];
+  for (size_t i = 0; i < active; ++i) {
+    if (assigned[i] >= 0) matches[assigned[i]] = detections[i];
   }
   return matches;
 }
@@ -253,7 +256,7 @@ Rules RulesOf(const Case& c, const Shard& shard, const std::vector<bool>& truth_
   std::vector<const Pair*> largest(rules.excused.size());
   for (const Pair& pair : c.pairs) {
     const Pair*& best = largest[pair.detection];
-    if (truth_in[pair.ground_truth] && (best == nullptr || pair.overlap > best->overlap)) best = &pair;
+    if (truth_in[pair.ground_truth] && (best == nullptr || pair.overlap >= best->overlap)) best = &pair;
   }
   for (const Pair* pair : largest) {
     if (pair == nullptr || pair->overlap < kOtherSpeedOverlap || rules.counted[pair->ground_truth]) continue;

@@ -64,9 +64,11 @@ TEST_P(WaymoGolden, EveryNumberMatches) {
   ExpectScores(EvaluateWaymo(*frames, options), folder + "/expected.json");
 }
 
+// w06_copies, by the tool at 99a4cb3: detections stand two or three times at a place, turned by half a turn, with other
+// scores or in a no-label zone.
 INSTANTIATE_TEST_SUITE_P(All, WaymoGolden,
                          ::testing::Values("w01_small", "w02_ties_grid_scores", "w03_difficulty_points",
-                                           "w04_nlz_heading", "w05_bev_size_velocity"));
+                                           "w04_nlz_heading", "w05_bev_size_velocity", "w06_copies"));
 
 // The files that Waymo publishes beside its tool.
 TEST(WaymoEvalTest, ThePublishedFilesScoreAsTheyShould) {
@@ -122,6 +124,23 @@ TEST(WaymoEvalTest, ABoxThatIsTurnedByHalfATurnOverlapsWholly) {
   const WaymoScore score = Vehicles({.ground_truths = {Car(1)}, .detections = {turned}});
   EXPECT_NEAR(score.ap, 1, 1e-6);
   EXPECT_NEAR(score.aph, 0, 1e-6);
+}
+
+TEST(WaymoEvalTest, OfCopiesTheFirstOfTheFrameIsTakenWhateverItsScore) {
+  WaymoEvalObject turned = Car(1, 0.905f);
+  turned.heading = M_PI / 2;
+  turned.length = turned.width = 3;
+  WaymoEvalObject straight = turned, truth = turned;
+  straight.heading = truth.heading = 0;
+  straight.score = 0.505f;
+  const WaymoScore score = Vehicles({.ground_truths = {truth}, .detections = {straight, turned}});
+  // Alone, the turned one is right by half; the other one, once it is there, is right and makes the turned one false.
+  EXPECT_NEAR(score.precision_ha[90], 0.5, 1e-6);
+  EXPECT_NEAR(score.precision_ha[50], 0.5, 1e-6);
+  EXPECT_EQ(score.fp[50], 1);
+  const WaymoScore exchanged = Vehicles({.ground_truths = {truth}, .detections = {turned, straight}});
+  EXPECT_NEAR(exchanged.precision_ha[90], 0.5, 1e-6);
+  EXPECT_NEAR(exchanged.precision_ha[50], 0.25, 1e-6);
 }
 
 TEST(WaymoEvalTest, AnObjectWithoutPointsOrSizeIsNotFound) {
@@ -197,6 +216,19 @@ TEST(WaymoEvalTest, ADetectionOfAnObjectOfAnotherSpeedIsNeitherRightNorWrong) {
   const WaymoScore very_fast = ScoreNamed(scores, "VELOCITY_TYPE_VEHICLE_VERY_FAST_LEVEL_1");
   EXPECT_EQ(very_fast.tp[0], 1);
   EXPECT_EQ(very_fast.fp[0], 2);
+}
+
+TEST(WaymoEvalTest, OfObjectsThatADetectionOverlapsAlikeTheLastOneDecidesWhoseItIs) {
+  WaymoEvalObject fast = Car(1);
+  fast.speed_x = 20;
+  // Too far off to match either.
+  const auto false_ones = [](const WaymoEvalFrame& frame) {
+    return ScoreNamed(EvaluateWaymo({frame}, {.breakdowns = kAllBreakdowns}),
+                      "VELOCITY_TYPE_VEHICLE_STATIONARY_LEVEL_1")
+        .fp[0];
+  };
+  EXPECT_EQ(false_ones({.ground_truths = {Car(1), fast}, .detections = {Car(4)}}), 0);
+  EXPECT_EQ(false_ones({.ground_truths = {fast, Car(1)}, .detections = {Car(4)}}), 1);
 }
 
 TEST(WaymoEvalTest, TheMatchingWithTheLargestTotalIsTaken) {

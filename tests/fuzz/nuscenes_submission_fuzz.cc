@@ -31,6 +31,10 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   kd::Require(detections->size() == expected.size(), "every sample is there");
   const auto scores = kd::EvaluateNuscenes(tables, *std::move(detections));
-  kd::Require(scores.ok() && scores->nds >= 0 && scores->nds <= 1, "NDS is in 0..1");
+  if (!scores.ok()) {
+    kd::RequireRefusal(scores.status(), {absl::StatusCode::kInvalidArgument});
+    return 0;
+  }
+  kd::Require(scores->nds >= 0 && scores->nds <= 1, "NDS is in 0..1");
   return 0;
 }
