@@ -56,6 +56,7 @@ PillarVfeOptions VfeOptions(const v1::Detector& detector) {
   return {.num_point_features = detector.num_point_features(),
           .num_filters = ToVector<int64_t>(detector.vfe().num_filters()),
           .with_distance = detector.vfe().with_distance(),
+          .use_absolute_xyz = !detector.vfe().has_use_absolute_xyz() || detector.vfe().use_absolute_xyz(),
           .use_norm = detector.vfe().use_norm(),
           .bn_eps = detector.vfe().bn_eps(),
           .bn_momentum = detector.vfe().bn_momentum(),
@@ -140,6 +141,22 @@ CenterHeadOptions HeadOptions(const v1::Detector& detector) {
 
 namespace {
 
+KeypointSources SourcesOf(const v1::RoiHead& head) {
+  KeypointSources sources;
+  if (head.features_source().empty()) return sources;
+  sources = {.bev = false, .raw_points = false, .x_conv = {}};
+  for (const std::string& source : head.features_source()) {
+    if (source == "bev") {
+      sources.bev = true;
+    } else if (source == "raw_points") {
+      sources.raw_points = true;
+    } else {
+      sources.x_conv.push_back(source.back() - '1');
+    }
+  }
+  return sources;
+}
+
 // Null for detectors of one stage.
 std::unique_ptr<SecondStage> NewSecondStage(const v1::Detector& detector, int64_t bev_channels) {
   if (!detector.has_roi_head()) return nullptr;
@@ -148,6 +165,7 @@ std::unique_ptr<SecondStage> NewSecondStage(const v1::Detector& detector, int64_
                           .range = ToArray<6>(detector.point_cloud_range()),
                           .voxel_size = ToArray<3>(detector.voxel_size()),
                           .num_keypoints = detector.roi_head().num_keypoints(),
+                          .keypoint_sources = SourcesOf(detector.roi_head()),
                           .bev_channels = bev_channels};
   // A map has the width of its stage's last sub-module.
   int64_t sub_module = backbone.layer_nums[0] - 1;
@@ -213,7 +231,7 @@ DetectorModelImpl::~DetectorModelImpl() = default;
 Predictions DetectorModelImpl::Forward(const Batch& batch) {
   Parts& p = *parts_;
   torch::Tensor bev;
-  FirstStage first{.points = batch.points, .batch_size = batch.batch_size};
+  FirstStage first{.coords = batch.coords, .points = batch.points, .batch_size = batch.batch_size};
   if (p.backbone_3d) {
     const torch::Tensor features = MeanVoxelFeatures(batch.voxels, batch.num_points);
     const SparseTensor voxels =

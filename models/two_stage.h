@@ -17,6 +17,7 @@ namespace kd {
 // be asked for later (CaKDP, kd-methods.md section 4.1).
 struct FirstStage {
   VoxelBackboneImpl::Maps maps;
+  torch::Tensor coords;  // V x 4 int64: frame, z, y, x of the voxels in the order that they were made in
   torch::Tensor bev;     // B x C x H x W: the height-compressed map
   torch::Tensor points;  // N x (1 + F): frame, x, y, z, ...
   int64_t batch_size = 0;
@@ -47,11 +48,20 @@ torch::Tensor ApplyRefinement(const torch::Tensor& proposals, const torch::Tenso
 // Points of a G^3 grid in each box (rows of 7): rows x G^3 x 3; x slowest, z fastest.
 torch::Tensor BoxGridPoints(const torch::Tensor& boxes, int64_t grid_size);
 
+// What keypoints gather features from.
+struct KeypointSources {
+  bool bev = true, raw_points = true;
+  // Of x_conv1 ... x_conv4, from 0, in the order of their layers.
+  std::vector<size_t> x_conv{0, 1, 2, 3};
+};
+
 struct TwoStageOptions {
   int64_t num_point_features = 4;
   std::array<float, 6> range{};
   std::array<float, 3> voxel_size{};
+  // PV-RCNN's.
   int64_t num_keypoints = 2048;
+  KeypointSources keypoint_sources;
   // Channels of the height-compressed map and of x_conv1 ... x_conv4.
   int64_t bev_channels = 256;
   std::array<int64_t, 4> map_channels{16, 32, 64, 64};

@@ -65,8 +65,9 @@ std::vector<int64_t> VoxelQuery(const SparseSites& sites, int32_t frame, const f
     int found = 0;
     std::array<int32_t, 3> cell{};  // x, y, z
     for (int axis = 0; axis < 3; ++axis) {
-      const float fine = std::floor((query[axis] - o.low[axis]) / o.voxel_size[axis]);
-      cell[axis] = static_cast<int32_t>(std::floor(std::clamp(fine, -1e6f, 1e6f) / static_cast<float>(o.stride)));
+      // In double precision the quotient of two floats falls on the right side of every whole number.
+      const double fine = std::floor(static_cast<double>(query[axis] - o.low[axis]) / o.voxel_size[axis]);
+      cell[axis] = static_cast<int32_t>(std::floor(std::clamp(fine, -1e6, 1e6) / o.stride));
     }
     const auto [depth, height, width] = sites.shape();
     for (int32_t z = std::max(cell[2] - o.reach[0], 0);

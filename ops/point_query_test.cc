@@ -27,6 +27,14 @@ TEST(BallQueryTest, TakesTheFirstPointsInsideAndPadsWithTheFirst) {
   EXPECT_EQ(BallQuery(points, 5, queries, 1, 1, 4), (std::vector<int64_t>{1, 2, 4, 1}));
 }
 
+// 0.4f is above 0.4 and 2.8f below 2.8, so 2.8f lies in the seventh cell; their quotient rounds to 7.
+TEST(VoxelQueryTest, ACellEndsWhereTheExactQuotientDoes) {
+  const SparseSites sites = SparseSites::Sort({{0, 0, 0, 6}, {0, 0, 0, 7}}, 1, {1, 1, 10})->sites;
+  const VoxelQueryOptions o{.voxel_size = {0.4f, 1, 1}, .reach = {0, 0, 0}, .radius = 1, .samples = 1};
+  const float query[] = {2.8f, 0.5f, 0.5f};
+  EXPECT_EQ(VoxelQuery(sites, 0, query, 1, o), (std::vector<int64_t>{0}));
+}
+
 TEST(VoxelQueryTest, AgreesWithAScanOfAllCells) {
   CounterRng rng(5);
   const SparseShape shape = {6, 9, 20};
