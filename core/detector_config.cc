@@ -31,6 +31,8 @@ absl::Status Invalid(absl::string_view problem) {
 constexpr const char* kModels[] = {"centerpoint_pillar", "centerpoint_voxel", "pointpillar", "pv_rcnn", "second",
                                    "voxel_rcnn"};
 
+constexpr const char* kKeypointSources[] = {"bev", "x_conv1", "x_conv2", "x_conv3", "x_conv4", "raw_points"};
+
 // Of the 3D backbone, along x and y.
 constexpr int64_t kVoxelStride = 8;
 
@@ -196,6 +198,19 @@ absl::Status CheckAnchors(const v1::Detector& d) {
   return absl::OkStatus();
 }
 
+absl::Status CheckKeypointSources(const v1::Detector& d) {
+  std::set<std::string> seen;
+  for (const std::string& source : d.roi_head().features_source()) {
+    const std::string quoted =
+        absl::StrCat("roi_head.features_source: \"", absl::CHexEscape(source.substr(0, 60)), "\" ");
+    if (std::find(std::begin(kKeypointSources), std::end(kKeypointSources), source) == std::end(kKeypointSources))
+      return Invalid(absl::StrCat(quoted, "is not known; use some of ", absl::StrJoin(kKeypointSources, ", ")));
+    if (!seen.insert(source).second) return Invalid(absl::StrCat(quoted, "stands there twice"));
+  }
+  if (seen.empty() || d.model() == "pv_rcnn") return absl::OkStatus();
+  return Invalid(absl::StrCat("model ", d.model(), " has no keypoints; leave roi_head.features_source out"));
+}
+
 absl::Status CheckSecondStage(const v1::Detector& d) {
   const v1::RoiHead& head = d.roi_head();
   if (!TwoStages(d.model())) {
@@ -207,6 +222,7 @@ absl::Status CheckSecondStage(const v1::Detector& d) {
   if (head.nms_pre_maxsize() < 1 || head.nms_post_maxsize() < 1 || head.num_keypoints() < 1) {
     return Invalid("roi_head: nms_pre_maxsize, nms_post_maxsize and num_keypoints must be at least 1");
   }
+  KD_RETURN_IF_ERROR(CheckKeypointSources(d));
   KD_RETURN_IF_ERROR(CheckAtMost("roi_head.nms_post_maxsize", head.nms_post_maxsize(), kMaxObjects));
   return CheckAtMost("roi_head.num_keypoints", head.num_keypoints(), kMaxObjects);
 }
@@ -241,6 +257,8 @@ std::array<int, 3> GridCells(const v1::Detector& detector) {
 bool HasDynamicPillars(const v1::Detector& detector) {
   return detector.has_vfe() && detector.max_points_per_voxel() == 0;
 }
+
+bool HasAbsoluteXyz(const v1::PillarVfe& vfe) { return !vfe.has_use_absolute_xyz() || vfe.use_absolute_xyz(); }
 
 float FeatureMapStride(const v1::Detector& detector) { return static_cast<float>(std::max(1u, HeadStride(detector))); }
 

@@ -39,6 +39,9 @@ absl::StatusOr<v1::Detector> DetectorOf(const SafeTensorsFile& file);
 // Whether pillars hold all their points and a frame all its pillars, without padding: max_points_per_voxel is 0.
 bool HasDynamicPillars(const v1::Detector& detector);
 
+// Whether a point's own x, y, z enter the pillar encoder: unless vfe.use_absolute_xyz was written as false.
+bool HasAbsoluteXyz(const v1::PillarVfe& vfe);
+
 // Voxels per cell of the map that the head reads, along x and y.
 float FeatureMapStride(const v1::Detector& detector);
 

@@ -2,6 +2,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "base/hostile_input.h"
 #include "base/status_matchers.h"
@@ -45,6 +46,25 @@ TEST(DetectorConfigTest, PillarsWithoutLimitsHaveNoneAtAll) {
   detector.set_max_voxels_train(0);
   detector.set_max_voxels_test(0);
   EXPECT_THAT(ValidateDetector(detector), refused);
+}
+
+TEST(DetectorConfigTest, KeypointsGatherFromKnownSourcesOnce) {
+  v1::Detector detector = *BuiltInDetector("pv_rcnn_kitti");
+  const auto with = [&](const std::vector<std::string>& sources) {
+    *detector.mutable_roi_head()->mutable_features_source() = {sources.begin(), sources.end()};
+    return ValidateDetector(detector);
+  };
+  EXPECT_THAT(with({"x_conv4", "raw_points", "x_conv1"}), IsOk());
+  EXPECT_THAT(
+      with({"x_conv5"}),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("roi_head.features_source: \"x_conv5\" is not known; use some of bev, x_conv1, x_conv2, "
+                         "x_conv3, x_conv4, raw_points")));
+  EXPECT_THAT(with({"bev", "x_conv3", "bev"}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("\"bev\" stands there twice")));
+  detector = *BuiltInDetector("voxel_rcnn_kitti");
+  EXPECT_THAT(with({"x_conv3"}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("model voxel_rcnn has no keypoints")));
 }
 
 TEST(DetectorConfigTest, AStudentOnDynamicPillarsMayHaveCoarserOnes) {

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/detector_config.h"
 #include "core/graph_parts.h"
 
 namespace kd {
@@ -9,14 +10,17 @@ namespace kd {
 std::string AddPillarEncoder(GraphBuilder& graph) {
   const v1::PillarVfe& vfe = graph.detector().vfe();
   const int64_t slots = graph.detector().max_points_per_voxel();
-  GraphNode points{
-      .op = GraphOp::kPillarPoints, .inputs = {"voxels", "num_points", "coords"}, .with_distance = vfe.with_distance()};
+  GraphNode points{.op = GraphOp::kPillarPoints,
+                   .inputs = {"voxels", "num_points", "coords"},
+                   .with_distance = vfe.with_distance(),
+                   .use_absolute_xyz = HasAbsoluteXyz(vfe)};
   for (int axis = 0; axis < 3; ++axis) {
     const float size = graph.detector().voxel_size(axis);
     points.voxel_size.push_back(size);
     points.first_centre.push_back(size / 2 + graph.detector().point_cloud_range(axis));
   }
-  int64_t width = static_cast<int64_t>(graph.detector().num_point_features()) + 6 + (vfe.with_distance() ? 1 : 0);
+  int64_t width = static_cast<int64_t>(graph.detector().num_point_features()) + (points.use_absolute_xyz ? 6 : 3) +
+                  (points.with_distance ? 1 : 0);
   points.output = GraphBuilder::Rows("vfe.points", {-1, slots, width});
   std::string x = graph.Push(std::move(points));
   for (int i = 0; i < vfe.num_filters_size(); ++i) {

@@ -72,6 +72,7 @@ Json NodeJson(const GraphNode& node) {
     json["voxel_size"] = node.voxel_size;
     json["first_centre"] = node.first_centre;
     json["with_distance"] = node.with_distance;
+    json["use_absolute_xyz"] = node.use_absolute_xyz;
   }
   if (node.relu) json["relu"] = true;
   return json;

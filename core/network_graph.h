@@ -69,7 +69,7 @@ struct GraphNode {
   std::string indice_key;
   // Of kPillarPoints, along x, y, z.
   std::vector<float> voxel_size, first_centre;
-  bool with_distance = false;
+  bool with_distance = false, use_absolute_xyz = true;
 };
 
 struct NetworkGraph {

@@ -48,7 +48,14 @@ void WritePillarPoints(OnnxWriter& writer, const GraphNode& node) {
   const std::string centre = writer.Unsqueeze(
       writer.Op("Add", {scaled, writer.Floats(at + "first_centre", node.first_centre)}, at + "flat_centre"),
       at + "centre", {1});
-  std::vector<std::string> columns = {voxels, to_mean, writer.Op("Sub", {xyz, centre}, at + "to_centre")};
+  const std::string raw = node.use_absolute_xyz
+                              ? voxels
+                              : writer.Op("Slice",
+                                          {voxels, writer.Integers(at + "rest_first", {3}),
+                                           writer.Integers(at + "rest_end", {std::numeric_limits<int32_t>::max()}),
+                                           writer.Integers(at + "rest_columns", {2})},
+                                          at + "rest");
+  std::vector<std::string> columns = {raw, to_mean, writer.Op("Sub", {xyz, centre}, at + "to_centre")};
   if (node.with_distance)
     columns.push_back(writer.Op("ReduceL2", {xyz}, at + "distance", {{"axes", {2}}}, {{"keepdims", 1}}));
   const std::string all = writer.Op("Concat", columns, at + "all", {}, {{"axis", 2}});

@@ -95,7 +95,7 @@ class ModelReader {
     vfe->set_with_distance(reader_.Flag(node, "WITH_DISTANCE", false));
     vfe->set_use_norm(reader_.Flag(node, "USE_NORM", true));
     // The key is spelt so in every released file.
-    if (!reader_.Flag(node, "USE_ABSLOTE_XYZ", true)) reader_.Fail(node, "USE_ABSLOTE_XYZ False is not supported");
+    if (!reader_.Flag(node, "USE_ABSLOTE_XYZ", true)) vfe->set_use_absolute_xyz(false);
     vfe->set_bn_eps(1e-3f);
     vfe->set_bn_momentum(0.01f);
   }

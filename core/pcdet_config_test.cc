@@ -135,6 +135,23 @@ TEST_F(PcdetConfigTest, ReadsTheReleasedPvRcnn) {
   const auto detector = ReadGolden("pv_rcnn.yaml");
   ASSERT_THAT(detector.status(), IsOk());
   v1::Detector want = *BuiltInDetector("pv_rcnn_kitti");
+  // Which the built-in one leaves out, as they are all.
+  for (const char* source : {"bev", "x_conv1", "x_conv2", "x_conv3", "x_conv4", "raw_points"})
+    want.mutable_roi_head()->add_features_source(source);
+  WriteOutAnchors(want);
+  ExpectSame(want, *detector);
+}
+
+// As OpenPCDet's files for Waymo, ONCE and own data have them.
+TEST_F(PcdetConfigTest, ReadsFourSourcesOfKeypoints) {
+  const std::string text = absl::StrReplaceAll(
+      Golden("pv_rcnn.yaml"), {{"'x_conv1', 'x_conv2', ", ""}, {"NUM_KEYPOINTS: 2048", "NUM_KEYPOINTS: 4096"}});
+  const auto detector = ReadPcdetConfig(Write("cfgs/pv_rcnn.yaml", text), "MODEL");
+  ASSERT_THAT(detector.status(), IsOk());
+  v1::Detector want = *BuiltInDetector("pv_rcnn_kitti");
+  want.mutable_roi_head()->set_num_keypoints(4096);
+  for (const char* source : {"bev", "x_conv3", "x_conv4", "raw_points"})
+    want.mutable_roi_head()->add_features_source(source);
   WriteOutAnchors(want);
   ExpectSame(want, *detector);
 }
@@ -182,12 +199,29 @@ TEST_F(PcdetConfigTest, DynamicPillarsTakeNoCapsFromTheData) {
                        HasSubstr("VFE PillarVFE reads voxels, but DATA_PROCESSOR has no step")));
 }
 
+TEST_F(PcdetConfigTest, PillarsMayLeaveOutPlaces) {
+  const std::string text = absl::StrReplaceAll(Golden("cbgs_dyn_pp_centerpoint.yaml"),
+                                               {{"USE_ABSLOTE_XYZ: True", "USE_ABSLOTE_XYZ: False"}});
+  const auto detector = ReadPcdetConfig(Write("cfgs/dyn.yaml", text), "MODEL");
+  ASSERT_THAT(detector.status(), IsOk());
+  EXPECT_FALSE(HasAbsoluteXyz(detector->vfe()));
+  EXPECT_TRUE(HasAbsoluteXyz(ReadGolden("cbgs_dyn_pp_centerpoint.yaml")->vfe()));
+}
+
 TEST_F(PcdetConfigTest, SecondStagesOtherThanTheBuiltInOnesAreRefusedByTheirSetting) {
   for (const auto& [file, from, to, problem] : {
-           // As OpenPCDet's Waymo and ONCE configurations have it.
-           std::array<std::string, 4>{"pv_rcnn.yaml", "['bev', 'x_conv1', 'x_conv2', 'x_conv3'", "['bev', 'x_conv3'",
-                                      "FEATURES_SOURCE is [bev, x_conv3, x_conv4, raw_points]; supported is [bev, "
-                                      "x_conv1, x_conv2, x_conv3, x_conv4, raw_points]"},
+           std::array<std::string, 4>{
+               "pv_rcnn.yaml", "'x_conv1', 'x_conv2'", "'x_conv9'",
+               "FEATURES_SOURCE \"x_conv9\" is not known here; there are bev, x_conv1 to x_conv4"},
+           {"pv_rcnn.yaml", "'x_conv1', 'x_conv2'", "'x_conv3'", "features_source: \"x_conv3\" stands there twice"},
+           {"pv_rcnn.yaml", "['bev', 'x_conv1', 'x_conv2', 'x_conv3', 'x_conv4', 'raw_points']", "bev",
+            "FEATURES_SOURCE is not a list of at least one source"},
+           {"pv_rcnn.yaml", "x_conv3: {", "x_conv3: {FILTER_NEIGHBOR_WITH_ROI: True, ",
+            "FILTER_NEIGHBOR_WITH_ROI True is not supported"},
+           {"pv_rcnn.yaml", "x_conv3: {", "x_conv5: {", "x_conv3 is missing"},
+           // As in OpenPCDet's PV-RCNN with a CenterHead.
+           {"pv_rcnn.yaml", "NUM_OUTPUT_FEATURES: 128", "NUM_OUTPUT_FEATURES: 90",
+            "NUM_OUTPUT_FEATURES is 90; supported is 128"},
            {"pv_rcnn.yaml", "PVRCNNHead", "PartA2FCHead", "ROI_HEAD \"PartA2FCHead\" is not known here"},
            {"pv_rcnn.yaml", "NAME: VoxelSetAbstraction", "NAME: Other", "NAME is Other; supported is"},
            {"pv_rcnn.yaml", "SAMPLE_METHOD: FPS", "SAMPLE_METHOD: SPC", "SAMPLE_METHOD is SPC; supported is FPS"},
@@ -201,8 +235,8 @@ TEST_F(PcdetConfigTest, SecondStagesOtherThanTheBuiltInOnesAreRefusedByTheirSett
            {"voxel_rcnn_car.yaml", "[[4, 4, 4]], POOL_RADIUS: [1.6]", "[[4, 4, 4]], POOL_RADIUS: [3.2]",
             "POOL_RADIUS is [3.2]; supported is [1.6]"},
            {"voxel_rcnn_car.yaml", "GRID_SIZE: 6", "GRID_SIZE: 7", "GRID_SIZE is 7; supported is 6"},
-           {"cbgs_dyn_pp_centerpoint.yaml",
-            "  DENSE_HEAD:", "  ROI_HEAD: {NAME: PVRCNNHead}\n  DENSE_HEAD:", "ROI_HEAD is supported behind MeanVFE"},
+           {"cbgs_dyn_pp_centerpoint.yaml", "  DENSE_HEAD:", "  ROI_HEAD: {NAME: PVRCNNHead}\n  DENSE_HEAD:",
+            "ROI_HEAD \"PVRCNNHead\" behind pillars is not supported; it is behind MeanVFE"},
        }) {
     const std::string text = absl::StrReplaceAll(Golden(file), {{from, to}});
     ASSERT_NE(text, Golden(file)) << from;

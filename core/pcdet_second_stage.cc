@@ -1,6 +1,11 @@
 #include "core/pcdet_second_stage.h"
 
+#include <algorithm>
 #include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/text.h"
 
 namespace kd {
 namespace {
@@ -21,20 +26,26 @@ struct Map {
 };
 constexpr Map kGridMaps[] = {{"x_conv2", "[0.4]"}, {"x_conv3", "[0.8]"}, {"x_conv4", "[1.6]"}};
 
-void CheckKeypoints(PcdetReader& reader, const YamlNode& model) {
+void CheckKeypoints(PcdetReader& reader, const YamlNode& model, const std::vector<std::string>& sources) {
   const YamlNode& pfe = reader.Child(model, "PFE");
   reader.Only(pfe, "NAME", "VoxelSetAbstraction");
   reader.Only(pfe, "POINT_SOURCE", "raw_points");
   reader.Only(pfe, "SAMPLE_METHOD", "FPS");
   reader.Only(pfe, "NUM_OUTPUT_FEATURES", "128");
-  reader.Only(pfe, "FEATURES_SOURCE", "[bev, x_conv1, x_conv2, x_conv3, x_conv4, raw_points]");
   const YamlNode& layers = reader.Child(pfe, "SA_LAYER");
-  for (const Source& source : kKeypointSources) {
-    const YamlNode& layer = reader.Child(layers, source.name);
-    if (source.downsample != nullptr) reader.Only(layer, "DOWNSAMPLE_FACTOR", source.downsample);
-    reader.Only(layer, "MLPS", source.widths);
-    reader.Only(layer, "POOL_RADIUS", source.radii);
-    reader.Only(layer, "NSAMPLE", source.samples);
+  for (const std::string& name : sources) {
+    const auto source = std::find_if(std::begin(kKeypointSources), std::end(kKeypointSources),
+                                     [&](const Source& known) { return known.name == name; });
+    if (name == "bev") continue;  // sampled, not pooled
+    if (source == std::end(kKeypointSources))
+      return reader.Unknown(pfe, "FEATURES_SOURCE", name, "bev, x_conv1 to x_conv4 and raw_points");
+    const YamlNode& layer = reader.Child(layers, name);
+    if (source->downsample != nullptr) reader.Only(layer, "DOWNSAMPLE_FACTOR", source->downsample);
+    reader.Only(layer, "MLPS", source->widths);
+    reader.Only(layer, "POOL_RADIUS", source->radii);
+    reader.Only(layer, "NSAMPLE", source->samples);
+    if (reader.Flag(layer, "FILTER_NEIGHBOR_WITH_ROI", false))
+      reader.Fail(layer, "FILTER_NEIGHBOR_WITH_ROI True is not supported");
   }
   const YamlNode& head = reader.Child(model, "POINT_HEAD");
   reader.Only(head, "NAME", "PointHeadSimple");
@@ -80,16 +91,22 @@ void ReadSecondStage(PcdetReader& reader, const YamlNode& model, v1::Detector& d
   const YamlNode& stage = reader.Child(model, "ROI_HEAD");
   const std::string name = reader.Text(stage, "NAME");
   if (!detector.has_backbone_3d() || !detector.has_anchor_head()) {
-    reader.Fail(stage, "ROI_HEAD is supported behind MeanVFE, VoxelBackBone8x and AnchorHeadSingle alone");
+    reader.Fail(stage, absl::StrCat("ROI_HEAD ", Quoted(name), " behind ",
+                                    detector.has_backbone_3d() ? "CenterHead" : "pillars",
+                                    " is not supported; it is behind MeanVFE, VoxelBackBone8x and AnchorHeadSingle"));
     return;
   }
   v1::RoiHead* head = detector.mutable_roi_head();
   head->set_num_keypoints(2048);
   if (name == "PVRCNNHead") {
     detector.set_model("pv_rcnn");
-    CheckKeypoints(reader, model);
+    const YamlNode& pfe = reader.Child(model, "PFE");
+    const std::vector<std::string> sources = reader.Texts(pfe, "FEATURES_SOURCE");
+    CheckKeypoints(reader, model, sources);
     CheckKeypointPooling(reader, reader.Child(stage, "ROI_GRID_POOL"));
-    head->set_num_keypoints(reader.Count(reader.Child(model, "PFE"), "NUM_KEYPOINTS"));
+    head->set_num_keypoints(reader.Count(pfe, "NUM_KEYPOINTS"));
+    if (sources.empty()) reader.Fail(pfe, "FEATURES_SOURCE is not a list of at least one source");
+    *head->mutable_features_source() = {sources.begin(), sources.end()};
   } else if (name == "VoxelRCNNHead") {
     detector.set_model("voxel_rcnn");
     CheckVoxelPooling(reader, reader.Child(stage, "ROI_GRID_POOL"));

@@ -56,7 +56,7 @@ PillarVfeOptions VfeOptions(const v1::Detector& detector) {
   return {.num_point_features = detector.num_point_features(),
           .num_filters = ToVector<int64_t>(detector.vfe().num_filters()),
           .with_distance = detector.vfe().with_distance(),
-          .use_absolute_xyz = !detector.vfe().has_use_absolute_xyz() || detector.vfe().use_absolute_xyz(),
+          .use_absolute_xyz = HasAbsoluteXyz(detector.vfe()),
           .use_norm = detector.vfe().use_norm(),
           .bn_eps = detector.vfe().bn_eps(),
           .bn_momentum = detector.vfe().bn_momentum(),

@@ -83,6 +83,14 @@ v1::Detector Plain() {
   return d;
 }
 
+// A point's own place is left out of the encoder's input, but not its distance.
+v1::Detector WithoutPlaces() {
+  v1::Detector d = Small("centerpoint_pillar");
+  d.mutable_vfe()->set_use_absolute_xyz(false);
+  d.mutable_vfe()->set_with_distance(true);
+  return d;
+}
+
 // A level that is made coarser instead of finer, as nuScenes's pillars have.
 v1::Detector Coarser() {
   v1::Detector d = Small("centerpoint_pillar_kitti");
@@ -115,6 +123,7 @@ std::vector<Case> Pillars() {
           {"center", Small("centerpoint_pillar")},
           {"many_heads", ManyHeads()},
           {"plain", Plain()},
+          {"without_places", WithoutPlaces()},
           {"coarser", Coarser()},
           {"anchors", Small("pointpillar_kitti")},
           {"anchors_without_directions", AnchorsWithoutDirections()}};

@@ -11,7 +11,9 @@ GraphValue PillarPoints(const GraphCall& call) {
   const GraphValue& num_points = call.In(1);
   const GraphValue& coords = call.In(2);
   const int64_t count = voxels.shape[0], slots = voxels.shape[1], features = voxels.shape[2];
-  GraphValue out{.shape = {count, slots, features + 6 + (call.node.at("with_distance").get<bool>() ? 1 : 0)}};
+  const int64_t first_column = call.node.at("use_absolute_xyz").get<bool>() ? 0 : 3;
+  GraphValue out{
+      .shape = {count, slots, features - first_column + 6 + (call.node.at("with_distance").get<bool>() ? 1 : 0)}};
   for (int64_t v = 0; v < count; ++v) {
     const auto point = [&](int64_t slot, int64_t column) {
       return voxels.data[static_cast<size_t>((v * slots + slot) * features + column)];
@@ -26,10 +28,11 @@ GraphValue PillarPoints(const GraphCall& call) {
     }
     for (int64_t slot = 0; slot < slots; ++slot) {
       std::vector<double> row;
-      for (int64_t i = 0; i < features; ++i) row.push_back(point(slot, i));
+      for (int64_t i = first_column; i < features; ++i) row.push_back(point(slot, i));
       for (int64_t axis = 0; axis < 3; ++axis) row.push_back(point(slot, axis) - mean[axis]);
       for (int64_t axis = 0; axis < 3; ++axis) row.push_back(point(slot, axis) - centre[axis]);
-      if (call.node.at("with_distance").get<bool>()) row.push_back(std::hypot(row[0], row[1], row[2]));
+      if (call.node.at("with_distance").get<bool>())
+        row.push_back(std::hypot(point(slot, 0), point(slot, 1), point(slot, 2)));
       if (slot >= num_points.data[v]) row.assign(row.size(), 0);
       out.data.insert(out.data.end(), row.begin(), row.end());
     }

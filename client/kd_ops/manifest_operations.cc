@@ -51,6 +51,11 @@ constexpr Change kChanges[] = {
     {"/cp-voxel-xs", [](v1::Detector& d) { Widen(d, 0.75f, 0.5f); }},
     {"/cp-voxel-xxs", [](v1::Detector& d) { Widen(d, 0.5f, 0.25f); }},
     {"/voxel_rcnn_car.yaml", [](v1::Detector& d) { Widen(d, 1, 0.5f); }},
+    {"/waymo_models/pv_rcnn.yaml",
+     [](v1::Detector& d) {
+       for (const char* source : {"bev", "x_conv3", "x_conv4", "raw_points"})
+         d.mutable_roi_head()->add_features_source(source);
+     }},
     {"/centerpoint_without_resnet.yaml",
      [](v1::Detector& d) { *d.mutable_backbone_3d() = BuiltInDetector("centerpoint_voxel_kitti")->backbone_3d(); }},
     {"/centerpoint_4frames.yaml", [](v1::Detector& d) { d.mutable_dense_head()->set_with_velocity(true); }},

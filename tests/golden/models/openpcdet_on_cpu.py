@@ -1,7 +1,7 @@
 """Runs OpenPCDet without its compiled extensions and without a GPU: import it first, then Prepare(CHECKOUT).
 
-Each kernel that two-stage detectors reach has a plain form here, with the kernel's order of visits, its comparisons, its
-padding and its float32 arithmetic. Kernels that nothing here needs raise when they are called. Suppression is exact
+Each kernel that two-stage detectors reach has a plain form here, with the kernel's order of visits, its comparisons,
+its padding and its float32 arithmetic. Kernels that nothing here needs raise when they are called. Suppression is exact
 (shapely), not the kernel's with its tolerance of 1 cm.
 
 Sparse convolutions are spconv 2.3.8's on the CPU, which races with more than one thread: OMP_NUM_THREADS=1.
@@ -210,7 +210,8 @@ EXTENSIONS = {
         "stack_farthest_point_sampling_wrapper": stack_farthest_point_sampling},
     "pcdet.ops.pointnet2.pointnet2_batch.pointnet2_batch_cuda": {},
     "pcdet.ops.roiaware_pool3d.roiaware_pool3d_cuda": {
-        "forward": roiaware_forward, "points_in_boxes_gpu": points_in_boxes, "points_in_boxes_cpu": points_in_boxes_cpu},
+        "forward": roiaware_forward, "points_in_boxes_gpu": points_in_boxes,
+        "points_in_boxes_cpu": points_in_boxes_cpu},
     "pcdet.ops.roipoint_pool3d.roipoint_pool3d_cuda": {},
     "pcdet.ops.iou3d_nms.iou3d_nms_cuda": {
         "boxes_overlap_bev_gpu": boxes_overlap, "boxes_iou_bev_gpu": boxes_iou, "boxes_iou_bev_cpu": boxes_iou,
@@ -220,13 +221,13 @@ EXTENSIONS = {
     "pcdet.version": {"__version__": "0.6.0"},
 }
 # Imported by parts of OpenPCDet that do not run here.
-ABSENT = ("PIL", "SharedArray", "av2", "cv2", "kornia", "lyft_dataset_sdk", "mmcv", "mmdet3d", "nuscenes", "numba", "pandas",
-          "pandaset", "pyquaternion", "scipy", "skimage", "tensorboardX", "tensorflow", "torch_scatter", "torchvision",
-          "tqdm", "waymo_open_dataset")
+ABSENT = ("PIL", "SharedArray", "av2", "cv2", "kornia", "lyft_dataset_sdk", "mmcv", "mmdet3d", "nuscenes", "numba",
+          "pandas", "pandaset", "pyquaternion", "scipy", "skimage", "tensorboardX", "tensorflow", "torch_scatter",
+          "torchvision", "tqdm", "waymo_open_dataset")
 
 
 class _Stub(types.ModuleType):
-    """Any attribute is a decorator that leaves functions as they are, and raises once it is called with anything else."""
+    """Any attribute is a decorator that leaves functions as they are, and raises when called with anything else."""
     __path__ = []
 
     def __getattr__(self, name):
@@ -280,8 +281,8 @@ def _config(value):
 def SortSites(tensor):
     """The rows of a spconv tensor by frame, z, y, x: the order in which its GPU code leaves a strided layer's sites.
 
-    On the CPU they come in no order of frames, which pooling by frame takes for granted. Submanifold layers keep the order
-    of their input, which must be grouped by frame.
+    On the CPU they come in no order of frames, which pooling by frame takes for granted. Submanifold layers keep the
+    order of their input, which must be grouped by frame.
     """
     order = torch.from_numpy(np.lexsort(tensor.indices.numpy().T[::-1]).copy())
     ordered = tensor.replace_feature(tensor.features[order])
