@@ -218,6 +218,14 @@ v1::Detector KittiVoxelRcnn() {
   return d;
 }
 
+// OpenPCDet's Part-A2 with anchors for KITTI.
+v1::Detector KittiPartA2() {
+  v1::Detector d = KittiPvRcnn();
+  d.set_model("part_a2");
+  for (auto& anchors : *d.mutable_anchor_head()->mutable_anchors()) anchors.set_bottom_height(-1.78f);
+  return d;
+}
+
 v1::Detector WaymoSecond() {
   v1::Detector d = WaymoVoxel();
   d.set_model("second");
@@ -330,6 +338,7 @@ absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name) {
                    {"centerpoint_voxel", WaymoVoxel},
                    {"centerpoint_voxel_kitti", KittiVoxel},
                    {"centerpoint_voxel_nuscenes", NuScenesVoxel},
+                   {"part_a2_kitti", KittiPartA2},
                    {"pointpillar", WaymoPointPillar},
                    {"pointpillar_kitti", KittiPointPillar},
                    {"pv_rcnn_kitti", KittiPvRcnn},

@@ -28,8 +28,8 @@ absl::Status Invalid(absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat("detector: ", problem));
 }
 
-constexpr const char* kModels[] = {"centerpoint_pillar", "centerpoint_voxel", "pointpillar", "pv_rcnn", "second",
-                                   "voxel_rcnn"};
+constexpr const char* kModels[] = {
+    "centerpoint_pillar", "centerpoint_voxel", "part_a2", "pointpillar", "pv_rcnn", "second", "voxel_rcnn"};
 
 constexpr const char* kKeypointSources[] = {"bev", "x_conv1", "x_conv2", "x_conv3", "x_conv4", "raw_points"};
 
@@ -109,7 +109,7 @@ int64_t StrideProduct(const v1::Detector& detector) {
   return product;
 }
 
-bool TwoStages(absl::string_view model) { return model == "pv_rcnn" || model == "voxel_rcnn"; }
+bool TwoStages(absl::string_view model) { return model == "part_a2" || model == "pv_rcnn" || model == "voxel_rcnn"; }
 bool OnVoxels(absl::string_view model) { return model == "centerpoint_voxel" || model == "second" || TwoStages(model); }
 bool WithAnchors(absl::string_view model) { return model == "pointpillar" || model == "second" || TwoStages(model); }
 

@@ -18,8 +18,8 @@ namespace kd {
 // "centerpoint_pillar_nuscenes" (OpenPCDet's, on dynamic pillars), "centerpoint_pillar_sim" (the small one of
 // docs/benchmark.md), "centerpoint_voxel" (Waymo, SparseKD's CP-Voxel teacher), "centerpoint_voxel_kitti" (CaKDP's
 // student), "centerpoint_voxel_nuscenes" (OpenPCDet's, 0.075 m), "pointpillar" and "second" (Waymo, SparseKD's),
-// "pointpillar_kitti", "second_kitti" and "pv_rcnn_kitti" (OpenPCDet's), "voxel_rcnn_kitti" (CaKDP's teacher of three
-// classes). NOT_FOUND with the known names.
+// "pointpillar_kitti", "second_kitti", "pv_rcnn_kitti" and "part_a2_kitti" (OpenPCDet's), "voxel_rcnn_kitti" (CaKDP's
+// teacher of three classes). NOT_FOUND with the known names.
 absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name);
 
 // The student's detector: `base` (teacher's or built-in), then pair.student.detector's set fields, then

@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 TEST(DetectorConfigTest, BuiltInsAreValid) {
   for (const char* name :
        {"centerpoint_pillar", "centerpoint_pillar_kitti", "centerpoint_pillar_nuscenes", "centerpoint_pillar_sim",
-        "centerpoint_voxel", "centerpoint_voxel_kitti", "centerpoint_voxel_nuscenes", "pointpillar",
+        "centerpoint_voxel", "centerpoint_voxel_kitti", "centerpoint_voxel_nuscenes", "part_a2_kitti", "pointpillar",
         "pointpillar_kitti", "pv_rcnn_kitti", "second", "second_kitti", "voxel_rcnn_kitti"}) {
     const auto detector = BuiltInDetector(name);
     ASSERT_THAT(detector, IsOk()) << name;

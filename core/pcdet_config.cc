@@ -71,11 +71,14 @@ class ModelReader {
     if (name == "PillarVFE") return ReadPillars(vfe);
     const YamlNode& node = reader_.Child(model_, "BACKBONE_3D");
     const std::string backbone = reader_.Text(node, "NAME");
-    if (backbone != "VoxelBackBone8x" && backbone != "VoxelResBackBone8x") {
-      return reader_.Unknown(node, "BACKBONE_3D", backbone, "VoxelBackBone8x and VoxelResBackBone8x");
+    if (backbone != "VoxelBackBone8x" && backbone != "VoxelResBackBone8x" && backbone != "UNetV2") {
+      return reader_.Unknown(node, "BACKBONE_3D", backbone, "VoxelBackBone8x, VoxelResBackBone8x and UNetV2");
     }
     v1::VoxelBackbone* b = detector_.mutable_backbone_3d();
     b->set_residual(backbone == "VoxelResBackBone8x");
+    b->set_bn_eps(1e-3f);
+    b->set_bn_momentum(0.01f);
+    if (backbone == "UNetV2") return ReadUnet(node, *b);
     auto layers = reader_.Numbers<uint32_t>(node, "LAYER_NUMS", /*needed=*/false);
     auto filters = reader_.Numbers<uint32_t>(node, "NUM_FILTERS", /*needed=*/false);
     if (layers.empty()) layers = {1, b->residual() ? 2u : 1u, 3, 3, 3, 1};
@@ -84,8 +87,22 @@ class ModelReader {
                               : std::vector<uint32_t>{16, 16, 32, 64, 64, 128};
     Fill(b->mutable_layer_nums(), layers);
     Fill(b->mutable_num_filters(), Widened(filters, reader_.Number(node, "WIDTH", 1)));
-    b->set_bn_eps(1e-3f);
-    b->set_bn_momentum(0.01f);
+  }
+
+  // VoxelBackBone8x, whose widths nothing changes, and the way back to the voxels.
+  void ReadUnet(const YamlNode& node, v1::VoxelBackbone& backbone) {
+    if (!reader_.Flag(node, "RETURN_ENCODED_TENSOR", true)) {
+      reader_.Fail(
+          node,
+          "RETURN_ENCODED_TENSOR False leaves no map: boxes would be proposed by points, as in PartA2_free.yaml; "
+          "supported is Part-A2 with anchors, PartA2.yaml");
+    }
+    const YamlNode* const stage = FindEntry(model_, "ROI_HEAD");
+    const YamlNode* const name = stage == nullptr ? nullptr : FindEntry(*stage, "NAME");
+    if (name == nullptr || name->scalar != "PartA2FCHead")
+      reader_.Fail(node, "BACKBONE_3D UNetV2 is supported under ROI_HEAD PartA2FCHead alone");
+    Fill(backbone.mutable_layer_nums(), std::vector<uint32_t>{1, 1, 3, 3, 3, 1});
+    Fill(backbone.mutable_num_filters(), std::vector<uint32_t>{16, 16, 32, 64, 64, 128});
   }
 
   void ReadPillars(const YamlNode& node) {

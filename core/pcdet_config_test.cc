@@ -172,6 +172,32 @@ TEST_F(PcdetConfigTest, ReadsTheReleasedVoxelRcnnOfCars) {
   ExpectSame(want, *detector);
 }
 
+TEST_F(PcdetConfigTest, ReadsTheReleasedPartA2) {
+  const auto detector = ReadGolden("part_a2.yaml");
+  ASSERT_THAT(detector.status(), IsOk());
+  v1::Detector want = *BuiltInDetector("part_a2_kitti");
+  WriteOutAnchors(want);
+  ExpectSame(want, *detector);
+}
+
+// It has no maps and no anchors.
+TEST_F(PcdetConfigTest, PartA2WithoutAnchorsIsRefusedByItsName) {
+  const char* const free = R"(
+CLASS_NAMES: ['Car', 'Pedestrian', 'Cyclist']
+DATA_CONFIG: {_BASE_CONFIG_: cfgs/dataset_configs/kitti_dataset.yaml}
+MODEL:
+  NAME: PointRCNN
+  VFE: {NAME: MeanVFE}
+  BACKBONE_3D: {NAME: UNetV2, RETURN_ENCODED_TENSOR: False}
+  POINT_HEAD: {NAME: PointIntraPartOffsetHead, CLS_FC: [128, 128], PART_FC: [128, 128], REG_FC: [128, 128]}
+  ROI_HEAD: {NAME: PartA2FCHead}
+)";
+  EXPECT_THAT(ReadPcdetConfig(Write("cfgs/free.yaml", free), "MODEL").status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("free.yaml:7:"), HasSubstr("RETURN_ENCODED_TENSOR False"),
+                             HasSubstr("as in PartA2_free.yaml; supported is Part-A2 with anchors, PartA2.yaml"))));
+}
+
 TEST_F(PcdetConfigTest, ReadsTheReleasedDynamicPillars) {
   const auto detector = ReadGolden("cbgs_dyn_pp_centerpoint.yaml");
   ASSERT_THAT(detector.status(), IsOk());
@@ -222,7 +248,18 @@ TEST_F(PcdetConfigTest, SecondStagesOtherThanTheBuiltInOnesAreRefusedByTheirSett
            // As in OpenPCDet's PV-RCNN with a CenterHead.
            {"pv_rcnn.yaml", "NUM_OUTPUT_FEATURES: 128", "NUM_OUTPUT_FEATURES: 90",
             "NUM_OUTPUT_FEATURES is 90; supported is 128"},
-           {"pv_rcnn.yaml", "PVRCNNHead", "PartA2FCHead", "ROI_HEAD \"PartA2FCHead\" is not known here"},
+           {"pv_rcnn.yaml", "PVRCNNHead", "PointRCNNHead", "ROI_HEAD \"PointRCNNHead\" is not known here"},
+           {"pv_rcnn.yaml", "PVRCNNHead", "PartA2FCHead", "NAME is VoxelBackBone8x; supported is UNetV2"},
+           {"pv_rcnn.yaml", "VoxelBackBone8x", "UNetV2", "UNetV2 is supported under ROI_HEAD PartA2FCHead alone"},
+           // As OpenPCDet's Waymo configuration has it.
+           {"part_a2.yaml", "POOL_SIZE: 12", "POOL_SIZE: 10", "POOL_SIZE is 10; supported is 12"},
+           {"part_a2.yaml", "    CLS_FC: []", "    CLS_FC: [128]", "CLS_FC is [128]; supported is []"},
+           {"part_a2.yaml", "SHARED_FC: [256, 256, 256]", "SHARED_FC: [256, 256]",
+            "SHARED_FC is [256, 256]; supported"},
+           {"part_a2.yaml", "THRESH: 0.3\n", "THRESH: 0.3\n    DISABLE_PART: True\n", "DISABLE_PART True"},
+           {"part_a2.yaml", "SCORE_THRESH: 0.3", "SCORE_THRESH: 0.2", "SEG_MASK_SCORE_THRESH is 0.2; supported is 0.3"},
+           {"part_a2.yaml", "TARGET_CONFIG: {GT", "TARGET_CONFIG: {BOX_CODER: PointResidualCoder, GT",
+            "proposes boxes"},
            {"pv_rcnn.yaml", "NAME: VoxelSetAbstraction", "NAME: Other", "NAME is Other; supported is"},
            {"pv_rcnn.yaml", "SAMPLE_METHOD: FPS", "SAMPLE_METHOD: SPC", "SAMPLE_METHOD is SPC; supported is FPS"},
            {"pv_rcnn.yaml", "[2.4, 4.8]", "[2.4, 4.9]", "POOL_RADIUS is [2.4, 4.9]; supported is [2.4, 4.8]"},
@@ -259,7 +296,7 @@ TEST_F(PcdetConfigTest, RefusesWhatItDoesNotKnow) {
   EXPECT_THAT(
       refused("VoxelBackBone8x", "VoxelBackBone16x"),
       StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("second.yaml:8:"), HasSubstr("\"VoxelBackBone16x\""),
-                                                         HasSubstr("VoxelBackBone8x and VoxelResBackBone8x"))));
+                                                         HasSubstr("VoxelBackBone8x, VoxelResBackBone8x and UNetV2"))));
   EXPECT_THAT(refused("AnchorHeadSingle", "AnchorHeadMulti"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("CenterHead and AnchorHeadSingle")));
   EXPECT_THAT(refused("MULTI_CLASSES_NMS: False", "MULTI_CLASSES_NMS: True"),

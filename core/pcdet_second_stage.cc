@@ -76,9 +76,28 @@ void CheckVoxelPooling(PcdetReader& reader, const YamlNode& pool) {
   }
 }
 
-void CheckLayers(PcdetReader& reader, const YamlNode& stage) {
+void CheckPartPooling(PcdetReader& reader, const YamlNode& model, const YamlNode& stage) {
+  reader.Only(reader.Child(model, "BACKBONE_3D"), "NAME", "UNetV2");
+  const YamlNode& head = reader.Child(model, "POINT_HEAD");
+  reader.Only(head, "NAME", "PointIntraPartOffsetHead");
+  reader.Only(head, "CLS_FC", "[]");
+  reader.Only(head, "PART_FC", "[]");
+  reader.Only(head, "CLASS_AGNOSTIC", "true");
+  const YamlNode& targets = reader.Child(head, "TARGET_CONFIG");
+  if (FindEntry(targets, "BOX_CODER") != nullptr)
+    reader.Fail(targets, "BOX_CODER: a POINT_HEAD that proposes boxes is not supported; anchors do");
+  if (reader.Flag(stage, "DISABLE_PART", false)) reader.Fail(stage, "DISABLE_PART True is not supported");
+  reader.Only(stage, "SEG_MASK_SCORE_THRESH", "0.3");
+  const YamlNode& pool = reader.Child(stage, "ROI_AWARE_POOL");
+  reader.Only(pool, "POOL_SIZE", "12");
+  reader.Only(pool, "NUM_FEATURES", "128");
+  reader.Only(pool, "MAX_POINTS_PER_VOXEL", "128");
+}
+
+void CheckLayers(PcdetReader& reader, const YamlNode& stage, const char* shared) {
   reader.Only(stage, "CLASS_AGNOSTIC", "true");
-  for (const char* layers : {"SHARED_FC", "CLS_FC", "REG_FC"}) reader.Only(stage, layers, "[256, 256]");
+  reader.Only(stage, "SHARED_FC", shared);
+  for (const char* layers : {"CLS_FC", "REG_FC"}) reader.Only(stage, layers, "[256, 256]");
   // Without dropout the layers behind it would have other numbers in their names.
   if (!(reader.Number(stage, "DP_RATIO") > 0))
     reader.Fail(stage, "DP_RATIO is not above 0; supported are layers with dropout between them");
@@ -91,13 +110,14 @@ void ReadSecondStage(PcdetReader& reader, const YamlNode& model, v1::Detector& d
   const YamlNode& stage = reader.Child(model, "ROI_HEAD");
   const std::string name = reader.Text(stage, "NAME");
   if (!detector.has_backbone_3d() || !detector.has_anchor_head()) {
-    reader.Fail(stage, absl::StrCat("ROI_HEAD ", Quoted(name), " behind ",
-                                    detector.has_backbone_3d() ? "CenterHead" : "pillars",
-                                    " is not supported; it is behind MeanVFE, VoxelBackBone8x and AnchorHeadSingle"));
+    reader.Fail(stage, absl::StrCat(
+                           "ROI_HEAD ", Quoted(name), " behind ", detector.has_backbone_3d() ? "CenterHead" : "pillars",
+                           " is not supported; it is behind MeanVFE, VoxelBackBone8x or UNetV2, and AnchorHeadSingle"));
     return;
   }
   v1::RoiHead* head = detector.mutable_roi_head();
   head->set_num_keypoints(2048);
+  const char* layers = "[256, 256]";
   if (name == "PVRCNNHead") {
     detector.set_model("pv_rcnn");
     const YamlNode& pfe = reader.Child(model, "PFE");
@@ -110,10 +130,14 @@ void ReadSecondStage(PcdetReader& reader, const YamlNode& model, v1::Detector& d
   } else if (name == "VoxelRCNNHead") {
     detector.set_model("voxel_rcnn");
     CheckVoxelPooling(reader, reader.Child(stage, "ROI_GRID_POOL"));
+  } else if (name == "PartA2FCHead") {
+    detector.set_model("part_a2");
+    CheckPartPooling(reader, model, stage);
+    layers = "[256, 256, 256]";
   } else {
-    reader.Unknown(stage, "ROI_HEAD", name, "PVRCNNHead and VoxelRCNNHead");
+    reader.Unknown(stage, "ROI_HEAD", name, "PVRCNNHead, VoxelRCNNHead and PartA2FCHead");
   }
-  CheckLayers(reader, stage);
+  CheckLayers(reader, stage, layers);
   const YamlNode& proposals = reader.Child(reader.Child(stage, "NMS_CONFIG"), "TEST");
   if (reader.Flag(proposals, "MULTI_CLASSES_NMS", false))
     reader.Fail(proposals, "MULTI_CLASSES_NMS True is not supported");

@@ -9,8 +9,8 @@
 namespace kd {
 
 // Adds to `detector`, whose first stage has been read, the second one that `model` has. Proposals, keypoints and
-// what these gather from are as configured; widths, radii and samples have to be those of PV-RCNN and Voxel R-CNN for
-// KITTI, which are built in. `reader` tells what is not.
+// what these gather from are as configured; widths, radii, samples and cells have to be those of PV-RCNN, Voxel R-CNN
+// and Part-A2 for KITTI, which are built in. `reader` tells what is not.
 void ReadSecondStage(PcdetReader& reader, const YamlNode& model, v1::Detector& detector);
 
 }  // namespace kd

@@ -181,6 +181,11 @@ std::string MismatchCause(absl::string_view name, const Shape& have, const Shape
   return "other widths (NUM_FILTERS, NUM_UPSAMPLE_FILTERS, SHARED_CONV_CHANNEL, WIDTH)";
 }
 
+std::string Backbone3d(const Names& names) {
+  if (HasPrefix(names, "backbone_3d.conv_up_t4.")) return "UNetV2";
+  return names.contains("backbone_3d.conv1.0.conv1.weight") ? "VoxelResBackBone8x" : "VoxelBackBone8x";
+}
+
 // Why a name stands on one side only; `on` is that side, `off` the other.
 std::string OneSidedCause(absl::string_view name, const Names& on, const Names& off, absl::string_view on_side,
                           absl::string_view off_side) {
@@ -210,11 +215,8 @@ std::string OneSidedCause(absl::string_view name, const Names& on, const Names& 
   if (absl::StartsWith(name, "vfe.pfn_layers.") && !HasPrefix(off, "vfe.pfn_layers."))
     return differ("PillarVFE", "has not: pillars and voxels");
   if (absl::StartsWith(name, "backbone_3d.")) {
-    const auto residual = [](const Names& names) { return names.contains("backbone_3d.conv1.0.conv1.weight"); };
-    if (residual(on) != residual(off)) {
-      return residual(on) ? differ("VoxelResBackBone8x", "VoxelBackBone8x")
-                          : differ("VoxelBackBone8x", "VoxelResBackBone8x");
-    }
+    const std::string has = Backbone3d(on), has_not = Backbone3d(off);
+    if (has != has_not) return differ(has, has_not);
     return "another depth (LAYER_NUMS)";
   }
   if (absl::StartsWith(name, "backbone_2d.")) return "another depth or number of levels (LAYER_NUMS, UPSAMPLE_STRIDES)";

@@ -217,6 +217,8 @@ TEST(StateReportTest, OneSidedNamesNameTheirCause) {
   EXPECT_THAT(StateReportToText(stage), HasSubstr("the checkpoint has a second stage, the configuration has none"));
   EXPECT_THAT(StateReportToText(ReportOf(kSecond, "manifest_pv_rcnn_openpcdet")),
               HasSubstr("the configuration has a second stage, the checkpoint has none"));
+  EXPECT_THAT(StateReportToText(ReportOf(kSecond, "manifest_part_a2_openpcdet")),
+              HasSubstr("the configuration has UNetV2, the checkpoint VoxelBackBone8x"));
   const std::string heads = StateReportToText(ReportOf("manifest_centerpoint_openpcdet", kSecond));
   EXPECT_THAT(heads, HasSubstr("the checkpoint has a CenterHead, the configuration an AnchorHeadSingle"));
   EXPECT_THAT(heads, HasSubstr("the configuration has an AnchorHeadSingle, the checkpoint a CenterHead"));

@@ -166,13 +166,15 @@ std::unique_ptr<SecondStage> NewSecondStage(const v1::Detector& detector, int64_
                           .voxel_size = ToArray<3>(detector.voxel_size()),
                           .num_keypoints = detector.roi_head().num_keypoints(),
                           .keypoint_sources = SourcesOf(detector.roi_head()),
-                          .bev_channels = bev_channels};
+                          .bev_channels = bev_channels,
+                          .voxel_norm = {.eps = backbone.bn_eps, .momentum = backbone.bn_momentum}};
   // A map has the width of its stage's last sub-module.
   int64_t sub_module = backbone.layer_nums[0] - 1;
   for (size_t i = 0; i < options.map_channels.size(); ++i) {
     sub_module += backbone.layer_nums[i + 1];
     options.map_channels[i] = backbone.widths[sub_module];
   }
+  if (detector.model() == "part_a2") return NewPartA2Stage(options);
   return detector.model() == "pv_rcnn" ? NewPvRcnnStage(options) : NewVoxelRcnnStage(options);
 }
 

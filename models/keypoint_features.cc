@@ -50,15 +50,6 @@ FramedPoints RawPoints(const FirstStage& first) {
   return points;
 }
 
-// Sorted sites in the order of `coords` (N x 4: frame, z, y, x), which names the same ones.
-void Reorder(FramedPoints& points, const Tensor& coords, const SparseShape& shape) {
-  const auto c = [&](int64_t column) { return coords.select(1, column).to(torch::kInt64); };
-  const Tensor keys = ((c(0) * shape[0] + c(1)) * shape[1] + c(2)) * shape[2] + c(3);
-  const Tensor place = keys.argsort().argsort();
-  points.xyz = points.xyz.index_select(0, place.cpu());
-  points.features = points.features.index_select(0, place);
-}
-
 }  // namespace
 
 KeypointFeaturesImpl::KeypointFeaturesImpl(const TwoStageOptions& options) : options_(options) {
@@ -121,20 +112,10 @@ Tensor KeypointFeaturesImpl::OfMap(const Tensor& bev, const Tensor& keypoints) c
 
 FramedPoints KeypointFeaturesImpl::VoxelCentres(const FirstStage& first, size_t map) const {
   const SparseTensor& tensor = first.maps.x_conv[map];
-  const auto stride = static_cast<float>(1 << map);
-  FramedPoints points{.xyz = torch::empty({tensor.sites->size(), 3}), .features = tensor.features};
-  points.starts.assign(tensor.sites->batch() + 1, 0);
-  float* to = points.xyz.data_ptr<float>();
-  for (const Site& site : tensor.sites->OnCpu().sites()) {
-    const int32_t cell[3] = {site.x, site.y, site.z};
-    for (int axis = 0; axis < 3; ++axis) {
-      *to++ = (static_cast<float>(cell[axis]) + 0.5f) * options_.voxel_size[axis] * stride + options_.range[axis];
-    }
-    ++points.starts[site.frame + 1];
-  }
-  for (size_t b = 1; b < points.starts.size(); ++b) points.starts[b] += points.starts[b - 1];
+  FramedPoints points = SiteCentres(tensor, int64_t{1} << map,
+                                    {options_.range[0], options_.range[1], options_.range[2]}, options_.voxel_size);
   // Which neighbours come before the cap depends on the order: submanifold layers keep that of the voxels.
-  if (map == 0) Reorder(points, first.coords, tensor.sites->shape());
+  if (map == 0) ReorderSites(points, first.coords, tensor.sites->shape());
   return points;
 }
 

@@ -292,7 +292,8 @@ TEST_P(TwoStageDetectorTest, AFrameWithoutPointsIsLegal) {
   EXPECT_TRUE(torch::isfinite(Predict({&frame}).refinement.reg).all().item<bool>());
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, TwoStageDetectorTest, testing::Values("pv_rcnn_kitti", "voxel_rcnn_kitti"),
+INSTANTIATE_TEST_SUITE_P(Kinds, TwoStageDetectorTest,
+                         testing::Values("part_a2_kitti", "pv_rcnn_kitti", "voxel_rcnn_kitti"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(TwoStageTest, ZeroCodesLeaveAProposalAndGridPointsFillIt) {

@@ -1,5 +1,6 @@
 // PV-RCNN's second stage: keypoints with features of every scale, a foreground score each, and grid pooling of
 // proposals (detectors.md section 7.3).
+#include "models/convolution_head.h"
 #include "models/keypoint_features.h"
 #include "models/set_abstraction.h"
 #include "models/two_stage.h"
@@ -25,21 +26,6 @@ nn::Sequential PointScore(int64_t in) {
   return layers;
 }
 
-// 1-wide convolutions 0 and 4 with batch norm and rectifier, dropout between; entry 7 the answer, if any.
-nn::Sequential ConvolutionHead(int64_t in, int64_t out) {
-  nn::Sequential layers;
-  const auto block = [&](int64_t from) {
-    layers->push_back(nn::Conv1d(nn::Conv1dOptions(from, kFc, 1).bias(false)));
-    layers->push_back(nn::BatchNorm1d(kFc));
-    layers->push_back(nn::ReLU());
-  };
-  block(in);
-  layers->push_back(nn::Dropout(nn::DropoutOptions(0.3)));
-  block(kFc);
-  if (out > 0) layers->push_back(nn::Conv1d(nn::Conv1dOptions(kFc, out, 1)));
-  return layers;
-}
-
 class PvRcnnStage : public SecondStage {
  public:
   explicit PvRcnnStage(const TwoStageOptions& options) : keypoints_(options) {
@@ -47,9 +33,9 @@ class PvRcnnStage : public SecondStage {
     point_head_->register_module("cls_layers", point_cls_.ptr());
 
     pool_ = SetAbstraction(SetAbstractionOptions{kKeypointWidth, kGridWidth, {0.8f, 1.6f}, {16, 16}});
-    shared_ = ConvolutionHead(2 * kGridWidth * kGrid * kGrid * kGrid, 0);
-    cls_ = ConvolutionHead(kFc, 1);
-    reg_ = ConvolutionHead(kFc, 7);
+    shared_ = NewConvolutionHead(2 * kGridWidth * kGrid * kGrid * kGrid, 2, 0);
+    cls_ = NewConvolutionHead(kHeadWidth, 2, 1);
+    reg_ = NewConvolutionHead(kHeadWidth, 2, 7);
     roi_head_->register_module("roi_grid_pool_layer", pool_.ptr());
     roi_head_->register_module("shared_fc_layer", shared_.ptr());
     roi_head_->register_module("cls_layers", cls_.ptr());

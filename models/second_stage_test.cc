@@ -13,8 +13,10 @@
 #include "core/safetensors.h"
 #include "gtest/gtest.h"
 #include "models/detector.h"
+#include "models/framed_points.h"
 #include "models/keypoint_features.h"
 #include "models/two_stage.h"
+#include "models/unet_decoder.h"
 #include "models/voxel_backbone.h"
 #include "nlohmann/json.hpp"
 
@@ -69,7 +71,7 @@ void Fill(torch::nn::Module& module) {
 
 // The 3D backbone and the second stage of a detector, which alone read the case's inputs.
 struct Network : torch::nn::Module {
-  Network(const Case& c, bool keypoints) {
+  Network(const Case& c, std::unique_ptr<SecondStage> (*make)(const TwoStageOptions&)) {
     TwoStageOptions options{.num_point_features = c.hyper.at("point_features"),
                             .num_keypoints = c.hyper.at("num_keypoints")};
     for (size_t i = 0; i < 6; ++i) options.range[i] = c.hyper.at("point_cloud_range").at(i);
@@ -88,19 +90,28 @@ struct Network : torch::nn::Module {
     VoxelBackboneOptions voxels{.in_channels = options.num_point_features};
     voxels.widths = WidthPerSubModule(voxels.layer_nums, {16, 16, 32, 64, 64, 128});
     backbone = register_module("backbone_3d", VoxelBackbone(voxels));
-    stage = keypoints ? NewPvRcnnStage(options) : NewVoxelRcnnStage(options);
+    stage = make(options);
     stage->RegisterPointFeatures(*this);
     stage->RegisterHeads(*this);
     Fill(*this);
     eval();
+    if (!c.hyper.contains("score_scale")) return;
+    torch::NoGradGuard no_grad;
+    for (Tensor& parameter : Part<torch::nn::SequentialImpl>("point_head.cls_layers")->parameters())
+      parameter *= c.hyper.at("score_scale").get<double>();
   }
 
   FirstStage First(const Case& c) {
-    constexpr int64_t kFrames = 2;
-    FirstStage first{.coords = c.at("in.coords"), .points = c.at("in.points"), .batch_size = kFrames};
-    first.maps = backbone->forward(MakeSparseTensor(c.at("in.voxel_features"), first.coords, kFrames, shape));
+    const int64_t frames = c.at("in.rois").size(0);
+    FirstStage first{.coords = c.at("in.coords"), .points = c.at("in.points"), .batch_size = frames};
+    first.maps = backbone->forward(MakeSparseTensor(c.at("in.voxel_features"), first.coords, frames, shape));
     first.bev = CompressHeight(first.maps.encoded);
     return first;
+  }
+
+  template <typename Impl>
+  std::shared_ptr<Impl> Part(const std::string& name) const {
+    return std::dynamic_pointer_cast<Impl>(named_modules("", /*include_self=*/false)[name]);
   }
 
   SparseShape shape{};
@@ -115,6 +126,9 @@ void ExpectNear(const Tensor& got, const Tensor& want, const std::string& name) 
   EXPECT_LT((got - want).abs().max().item<float>(), 2e-5f * want.abs().max().item<float>()) << name;
 }
 
+// As the files keep rows, to stay small.
+Tensor EveryThird(const Tensor& rows) { return rows.slice(0, 0, rows.size(0), 3); }
+
 void ExpectRefinement(Network& network, const FirstStage& first, const Case& c) {
   const Refinement got = network.stage->Refine(*network.stage->Prepare(first), c.at("in.rois"));
   ExpectNear(got.cls, c.at("out.cls"), "cls");
@@ -127,17 +141,14 @@ class PvRcnnTest : public testing::TestWithParam<const char*> {};
 TEST_P(PvRcnnTest, KeypointsScoresAndRefinementsAreOpenPcdets) {
   const torch::NoGradGuard no_grad;
   const Case c = ReadCase(GetParam());
-  Network network(c, /*keypoints=*/true);
+  Network network(c, NewPvRcnnStage);
   const FirstStage first = network.First(c);
-  const auto modules = network.named_modules("", /*include_self=*/false);
-  const Keypoints keypoints = modules["pfe"]->as<KeypointFeaturesImpl>()->forward(first);
+  const Keypoints keypoints = network.Part<KeypointFeaturesImpl>("pfe")->forward(first);
   EXPECT_TRUE(torch::equal(keypoints.xyz, c.at("out.keypoints")));
-  // Of every third keypoint, to keep the file small.
-  const auto third = [](const Tensor& rows) { return rows.slice(0, 0, rows.size(0), 3); };
-  ExpectNear(third(keypoints.gathered), c.at("out.features_before_fusion"), "features before fusion");
-  ExpectNear(third(keypoints.features), c.at("out.features"), "features");
+  ExpectNear(EveryThird(keypoints.gathered), c.at("out.features_before_fusion"), "features before fusion");
+  ExpectNear(EveryThird(keypoints.features), c.at("out.features"), "features");
   const Tensor scores =
-      torch::sigmoid(modules["point_head.cls_layers"]->as<torch::nn::SequentialImpl>()->forward(keypoints.gathered));
+      torch::sigmoid(network.Part<torch::nn::SequentialImpl>("point_head.cls_layers")->forward(keypoints.gathered));
   ExpectNear(scores.squeeze(1), c.at("out.scores"), "scores");
   ExpectRefinement(network, first, c);
 }
@@ -148,9 +159,39 @@ INSTANTIATE_TEST_SUITE_P(Sources, PvRcnnTest, testing::Values("pv_rcnn_a", "pv_r
 TEST(VoxelRcnnTest, RefinementsAreOpenPcdets) {
   const torch::NoGradGuard no_grad;
   const Case c = ReadCase("voxel_rcnn_a");
-  Network network(c, /*keypoints=*/false);
+  Network network(c, NewVoxelRcnnStage);
   ExpectRefinement(network, network.First(c), c);
 }
+
+// One frame of the second case holds two cells, fewer than are taken for any.
+class PartA2Test : public testing::TestWithParam<const char*> {};
+
+TEST_P(PartA2Test, PointsScoresPartsAndRefinementsAreOpenPcdets) {
+  const torch::NoGradGuard no_grad;
+  const Case c = ReadCase(GetParam());
+  Network network(c, NewPartA2Stage);
+  const FirstStage first = network.First(c);
+  ExpectRefinement(network, first, c);
+
+  // The same weights again, by their names.
+  UnetDecoder decoder({16, 32, 64, 64}, SparseNorm());
+  torch::nn::Module detector;
+  decoder.RegisterIn(*detector.register_module("backbone_3d", std::make_shared<torch::nn::Module>()));
+  Fill(detector);
+  detector.eval();
+  const SparseTensor voxels = decoder.Decode(first.maps);
+  FramedPoints points = SiteCentres(voxels, 1, {}, {1, 1, 1});
+  ReorderSites(points, first.coords, network.shape);
+  ExpectNear(EveryThird(points.features), c.at("out.features"), "features");
+  const auto of_points = [&](const char* layers) {
+    return torch::sigmoid(network.Part<torch::nn::SequentialImpl>(layers)->forward(points.features));
+  };
+  ExpectNear(of_points("point_head.cls_layers").squeeze(1), c.at("out.scores"), "scores");
+  ExpectNear(of_points("point_head.part_reg_layers"), c.at("out.parts"), "parts");
+}
+
+INSTANTIATE_TEST_SUITE_P(Boxes, PartA2Test, testing::Values("part_a2_a", "part_a2_empty_a"),
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace kd

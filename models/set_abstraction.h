@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "models/framed_points.h"
 #include "torch/torch.h"
 
 namespace kd {
@@ -14,13 +15,6 @@ struct SetAbstractionOptions {
   int64_t width = 16;       // of both layers
   std::vector<float> radii;
   std::vector<int> samples;
-};
-
-// Points of all frames in order, rows [starts[b], starts[b + 1]) of frame b.
-struct FramedPoints {
-  torch::Tensor xyz;       // N x 3, contiguous, on the CPU
-  torch::Tensor features;  // N x C
-  std::vector<int64_t> starts;
 };
 
 // Parameters mlps.{radius}.{0,1,3,4}.

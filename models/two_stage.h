@@ -1,5 +1,5 @@
-// Second stages of PV-RCNN and Voxel R-CNN (detectors.md section 7): a proposal's score and box from features around
-// it. B frames of R proposals each.
+// Second stages of PV-RCNN, Voxel R-CNN and Part-A2 (detectors.md section 7): a proposal's score and box from features
+// around it. B frames of R proposals each.
 #ifndef KD_MODELS_TWO_STAGE_H_
 #define KD_MODELS_TWO_STAGE_H_
 
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/box_suppression.h"
+#include "models/sparse_blocks.h"
 #include "models/voxel_backbone.h"
 #include "torch/torch.h"
 
@@ -65,6 +66,8 @@ struct TwoStageOptions {
   // Channels of the height-compressed map and of x_conv1 ... x_conv4.
   int64_t bev_channels = 256;
   std::array<int64_t, 4> map_channels{16, 32, 64, 64};
+  // The 3D backbone's, which Part-A2 continues.
+  SparseNorm voxel_norm;
 };
 
 // A second stage, whose modules stand at the top level of the detector.
@@ -72,8 +75,8 @@ class SecondStage {
  public:
   virtual ~SecondStage() = default;
 
-  // Register modules in the detector where OpenPCDet has them: "pfe" after the 3D backbone; "point_head" and "roi_head"
-  // after the dense head.
+  // Register modules in the detector where OpenPCDet has them: "pfe", or more of "backbone_3d", after the 3D
+  // backbone; "point_head" and "roi_head" after the dense head.
   virtual void RegisterPointFeatures(torch::nn::Module& detector) = 0;
   virtual void RegisterHeads(torch::nn::Module& detector) = 0;
 
@@ -88,6 +91,7 @@ class SecondStage {
 
 std::unique_ptr<SecondStage> NewPvRcnnStage(const TwoStageOptions& options);
 std::unique_ptr<SecondStage> NewVoxelRcnnStage(const TwoStageOptions& options);
+std::unique_ptr<SecondStage> NewPartA2Stage(const TwoStageOptions& options);
 
 }  // namespace kd
 

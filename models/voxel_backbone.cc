@@ -5,63 +5,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "models/folded_norm.h"
+#include "models/sparse_blocks.h"
 
 namespace kd {
-namespace {
 
 namespace nn = torch::nn;
 using Kind = SparseConvOptions::Kind;
-
-nn::BatchNorm1d Norm(int64_t channels, const VoxelBackboneOptions& options) {
-  return nn::BatchNorm1d(nn::BatchNorm1dOptions(channels).eps(options.bn_eps).momentum(options.bn_momentum));
-}
-
-// What stands in a stage.
-struct SubModuleImpl : nn::Module {
-  virtual SparseTensor forward(const SparseTensor& input) = 0;
-};
-
-// Convolution without bias, batch norm, rectifier; entries 0 and 1.
-struct ConvBlockImpl : SubModuleImpl {
-  ConvBlockImpl(const SparseConvOptions& conv, const VoxelBackboneOptions& options)
-      : conv(register_module("0", SparseConv3d(conv))), norm(register_module("1", Norm(conv.out_channels, options))) {}
-  SparseTensor forward(const SparseTensor& input) override {
-    if (MayFold(*this)) {
-      const SparseTensor x = conv->ForwardFolded(input, *norm);
-      return x.With(x.features.relu_());
-    }
-    const SparseTensor x = conv->forward(input);
-    return x.With(torch::relu(norm->forward(x.features)));
-  }
-  SparseConv3d conv;
-  nn::BatchNorm1d norm;
-};
-
-// Two submanifold convolutions with bias, and the input added.
-struct ResidualBlockImpl : SubModuleImpl {
-  ResidualBlockImpl(const SparseConvOptions& conv, const VoxelBackboneOptions& options)
-      : conv1(register_module("conv1", SparseConv3d(conv))),
-        bn1(register_module("bn1", Norm(conv.out_channels, options))),
-        conv2(register_module("conv2", SparseConv3d(conv))),
-        bn2(register_module("bn2", Norm(conv.out_channels, options))) {}
-  SparseTensor forward(const SparseTensor& input) override {
-    if (MayFold(*this)) {
-      SparseTensor x = conv1->ForwardFolded(input, *bn1);
-      x = conv2->ForwardFolded(x.With(x.features.relu_()), *bn2);
-      return x.With(x.features.add_(input.features).relu_());
-    }
-    SparseTensor x = conv1->forward(input);
-    x = conv2->forward(x.With(torch::relu(bn1->forward(x.features))));
-    return x.With(torch::relu(bn2->forward(x.features) + input.features));
-  }
-  SparseConv3d conv1;
-  nn::BatchNorm1d bn1;
-  SparseConv3d conv2;
-  nn::BatchNorm1d bn2;
-};
-
-}  // namespace
 
 std::vector<int64_t> WidthPerSubModule(const std::array<int64_t, 6>& layer_nums, const std::array<int64_t, 6>& widths) {
   std::vector<int64_t> all;
@@ -70,29 +19,30 @@ std::vector<int64_t> WidthPerSubModule(const std::array<int64_t, 6>& layer_nums,
 }
 
 struct VoxelBackboneImpl::Stages {
-  using Stage = std::vector<std::shared_ptr<SubModuleImpl>>;
+  using Stage = std::vector<std::shared_ptr<SparseBlock>>;
   // conv_input, conv1 ... conv4, conv_out.
   std::array<Stage, 6> all;
 };
 
 VoxelBackboneImpl::VoxelBackboneImpl(const VoxelBackboneOptions& options) : stages_(std::make_unique<Stages>()) {
+  const SparseNorm norm{.eps = options.bn_eps, .momentum = options.bn_momentum};
   auto width = options.widths.begin();
   int64_t in = options.in_channels;
   // Makes the next sub-module.
   const auto block = [&](Kind kind, std::array<int32_t, 3> kernel, std::array<int32_t, 3> stride,
-                         std::array<int32_t, 3> padding, const std::string& key) -> std::shared_ptr<SubModuleImpl> {
+                         std::array<int32_t, 3> padding, const std::string& key) -> std::shared_ptr<SparseBlock> {
     TORCH_CHECK(width != options.widths.end(), "voxel backbone: ", options.widths.size(),
                 " widths are too few for its layers");
     const int64_t from = std::exchange(in, *width++);
-    return std::make_shared<ConvBlockImpl>(
-        SparseConvOptions{kind, from, in, kernel, stride, padding, /*bias=*/false, key}, options);
+    return std::make_shared<SparseConvBlock>(
+        SparseConvOptions{kind, from, in, kernel, stride, padding, /*bias=*/false, key}, norm);
   };
-  const auto residual_block = [&](const std::string& key) -> std::shared_ptr<SubModuleImpl> {
+  const auto residual_block = [&](const std::string& key) -> std::shared_ptr<SparseBlock> {
     TORCH_CHECK(width != options.widths.end() && *width == in,
                 "voxel backbone: the width of a residual block must be that of its input, ", in);
     ++width;
-    return std::make_shared<ResidualBlockImpl>(
-        SparseConvOptions{.in_channels = in, .out_channels = in, .bias = true, .indice_key = key}, options);
+    return std::make_shared<SparseResidualBlock>(
+        SparseConvOptions{.in_channels = in, .out_channels = in, .bias = true, .indice_key = key}, norm);
   };
   const auto level_block = [&](int level) {
     if (options.residual) return residual_block(absl::StrCat("res", level));

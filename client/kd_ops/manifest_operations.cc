@@ -18,9 +18,10 @@ const char* BuiltInOf(const std::string& architecture, const std::string& file, 
   if (architecture == "SECONDNet") return "second_kitti";
   if (architecture == "PVRCNN") return "pv_rcnn_kitti";
   if (architecture == "VoxelRCNN") return "voxel_rcnn_kitti";
+  if (architecture == "PartA2Net") return "part_a2_kitti";
   if (architecture == "PointPillar") return absl::StrContains(file, "/waymo_") ? "pointpillar" : "pointpillar_kitti";
   TORCH_CHECK(architecture == "CenterPoint", file, ": no detector here is a ", architecture,
-              "; known are CenterPoint, PointPillar, PVRCNN, SECONDNet and VoxelRCNN");
+              "; known are CenterPoint, PartA2Net, PointPillar, PVRCNN, SECONDNet and VoxelRCNN");
   if (pillars) return "centerpoint_pillar";
   if (absl::StrContains(file, "/kitti_")) return "centerpoint_voxel_kitti";
   return absl::StrContains(file, "/nuscenes_") ? "centerpoint_voxel_nuscenes" : "centerpoint_voxel";

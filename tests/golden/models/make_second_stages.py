@@ -12,7 +12,8 @@ for 32 bits and FNV-1a of the name's bytes, element i gets u = (h(FNV(name) + i 
     NAME.weight of one dimension    0.75 + u / 2
     NAME.running_var                0.5 + u
     other vectors                   (2 u - 1) / 4
-computed in double precision and rounded once.
+computed in double precision and rounded once. hyper.score_scale multiplies the layer that scores voxels, so that some
+score below 0.3.
 """
 import json
 import os
@@ -134,7 +135,28 @@ def Rois(low, high):
          Box([0.12, 0.91, 0.93], [0.61, 0.53, 0.33], 0.1), Box([-0.51, 0.52, 0.5], [0.81, 0.63, 0.71], -1.1)]])
 
 
-def Case(name, file, low, high, voxel, seed, features=4, keypoints=0, sources=None):
+def Dense(low, high, rois):
+    """Around a crowd of more points than a cell keeps: a box whose cells hold it whole."""
+    cell = 1.25
+    yaw = 0.1
+    at = torch.tensor(low) + (torch.tensor(high) - torch.tensor(low)) * torch.tensor([0.3, 0.4, 0.5]) + 0.45
+    at -= torch.tensor([np.cos(yaw) - np.sin(yaw), np.sin(yaw) + np.cos(yaw), 1]).float() * cell / 2
+    rois[0, 1] = torch.tensor(at.tolist() + [12 * cell] * 3 + [yaw])
+    return rois
+
+
+def Empty(points, low, voxel):
+    """One frame of which proposals hold two voxels, one of them in the first cell of its box."""
+    centres = (torch.floor((points[[3, 200], 1:4] - torch.tensor(low)) / torch.tensor(voxel)) + 0.5) * torch.tensor(voxel)
+    centres += torch.tensor(low)
+    first = centres[0] + torch.tensor([0.013, 0.013, 0.021])
+    second = centres[1] + torch.tensor([0.003, -0.004, 0.008])
+    return torch.tensor([[first.tolist() + [0.028, 0.028, 0.046, 0.0], [-3.0, 0.5, 0.2, 1.3, 0.7, 0.6, 0.4], [0.0] * 7,
+                          second.tolist() + [0.03, 0.02, 0.05, 0.2]]])
+
+
+def Case(name, file, low, high, voxel, seed, features=4, keypoints=0, sources=None, rois=None, frames=2,
+         score_scale=None):
     with open(os.path.join(CONFIGS, file)) as text:
         config = yaml.safe_load(text)
     model = openpcdet_on_cpu.Config(config["MODEL"])
@@ -147,13 +169,19 @@ def Case(name, file, low, high, voxel, seed, features=4, keypoints=0, sources=No
     dataset = Dataset(config, low, high, voxel, features)
     net = build_network(model_cfg=model, num_class=len(config["CLASS_NAMES"]), dataset=dataset).eval()
     Fill(net)
+    if score_scale is not None:
+        hyper["score_scale"] = score_scale
+        net.point_head.cls_layers[0].weight.data *= score_scale
+        net.point_head.cls_layers[0].bias.data *= score_scale
 
-    points, rois = Points(low, high, features, seed), Rois(low, high)
+    points = Points(low, high, features, seed)
+    points = points[points[:, 0] < frames]
+    rois = Rois(low, high) if rois is None else rois(points)
     cells = torch.floor((points[:, 1:4] - torch.tensor(low)) / torch.tensor(voxel)).long()
     inside = ((cells >= 0) & (cells < torch.from_numpy(dataset.grid_size))).all(1)
     voxels, coords, counts = Voxels(points[inside], low, voxel, 5)
-    batch = {"batch_size": 2, "points": points, "voxels": voxels, "voxel_coords": coords.int(), "voxel_num_points": counts,
-             "rois": rois.clone(), "roi_scores": torch.zeros(2, 4), "roi_labels": torch.ones(2, 4).long(),
+    batch = {"batch_size": frames, "points": points, "voxels": voxels, "voxel_coords": coords.int(), "voxel_num_points": counts,
+             "rois": rois.clone(), "roi_scores": torch.zeros(frames, 4), "roi_labels": torch.ones(frames, 4).long(),
              "has_class_labels": True}
     codes = []
     net.roi_head.generate_predicted_boxes, decode = (
@@ -163,7 +191,7 @@ def Case(name, file, low, high, voxel, seed, features=4, keypoints=0, sources=No
             if module is None:
                 continue
             batch = module(batch)
-            if module is net.backbone_3d:
+            if module is net.backbone_3d and "multi_scale_3d_features" in batch:
                 maps = batch["multi_scale_3d_features"]
                 for key in ("x_conv2", "x_conv3", "x_conv4"):
                     maps[key] = openpcdet_on_cpu.SortSites(maps[key])
@@ -173,7 +201,12 @@ def Case(name, file, low, high, voxel, seed, features=4, keypoints=0, sources=No
         tensors.update({"out.keypoints": batch["point_coords"][:, 1:].view(2, keypoints, 3),
                         "out.features_before_fusion": batch["point_features_before_fusion"][::3],
                         "out.features": batch["point_features"][::3], "out.scores": batch["point_cls_scores"]})
-    tensors.update({"out.cls": cls.view(2, 4), "out.reg": reg.view(2, 4, 7), "out.boxes": batch["batch_box_preds"]})
+    elif "point_part_offset" in batch:
+        low_scores, gap = batch["point_cls_scores"] < 0.3, (batch["point_cls_scores"] - 0.3).abs().min()
+        print(name, "scores below the threshold:", int(low_scores.sum()), "nearest to it:", float(gap))
+        tensors.update({"out.features": batch["point_features"][::3], "out.scores": batch["point_cls_scores"],
+                        "out.parts": batch["point_part_offset"]})
+    tensors.update({"out.cls": cls.view(frames, 4), "out.reg": reg.view(frames, 4, 7), "out.boxes": batch["batch_box_preds"]})
     for key, tensor in tensors.items():
         print(name, key, tuple(tensor.shape), float(tensor.abs().max()))
     Write(name, tensors, {
@@ -183,8 +216,28 @@ def Case(name, file, low, high, voxel, seed, features=4, keypoints=0, sources=No
         "notes": ["made by make_second_stages.py, which says how parameters are filled",
                   "in.points: frame, x, y, z, intensity; in.voxel_features: means of at most 5 points per cell, cells in "
                   "the order of their first point at in.coords: frame, z, y, x",
-                  "out.features_before_fusion, out.features: every third keypoint of both frames in a row",
+                  "out.features_before_fusion, out.features: every third keypoint or voxel of all frames in a row",
                   "rows of x_conv2 to x_conv4 were sorted by frame, z, y, x before the second stage read them"]})
+
+
+def Manifest(name, file, low, high, voxel, features):
+    """Names, types and shapes of the whole network's state, as manifest_*.json."""
+    with open(os.path.join(CONFIGS, file)) as text:
+        config = yaml.safe_load(text)
+    dataset = Dataset(config, low, high, voxel, features)
+    net = build_network(model_cfg=openpcdet_on_cpu.Config(config["MODEL"]), num_class=len(config["CLASS_NAMES"]),
+                        dataset=dataset)
+    with open(os.path.join(HERE, name + ".json"), "w") as to:
+        json.dump({
+            "name": name, "op": "manifest",
+            "source": {"repository": "OpenPCDet", "commit": openpcdet_on_cpu.COMMIT, "where": f"tools/cfgs/{file}:MODEL"},
+            "hyper": {"class_names": config["CLASS_NAMES"], "voxel_size": voxel, "grid_size": dataset.grid_size.tolist(),
+                      "point_cloud_range": dataset.point_cloud_range.tolist(), "point_features": features,
+                      "detector": config["MODEL"]["NAME"]},
+            "trainable_parameters": sum(parameter.numel() for parameter in net.parameters()),
+            "state": [[key, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+                      for key, tensor in net.state_dict().items()]}, to)
+        to.write("\n")
 
 
 if __name__ == "__main__":
@@ -197,3 +250,9 @@ if __name__ == "__main__":
          keypoints=32, sources=["x_conv4", "raw_points", "x_conv1"])
     Case("second_stage_voxel_rcnn_a", "kitti_models/voxel_rcnn_car.yaml", [0.0, -3.2, -3.0], [6.4, 3.2, 1.0],
          [0.05, 0.05, 0.1], seed=3)
+    PART, LOW, HIGH, VOXEL = "kitti_models/PartA2.yaml", [0.0, -3.2, -3.0], [6.4, 3.2, 1.0], [0.05, 0.05, 0.1]
+    Case("second_stage_part_a2_a", PART, LOW, HIGH, VOXEL, seed=5, score_scale=4,
+         rois=lambda points: Dense(LOW, HIGH, Rois(LOW, HIGH)))
+    Case("second_stage_part_a2_empty_a", PART, LOW, HIGH, VOXEL, seed=5, frames=1, score_scale=4,
+         rois=lambda points: Empty(points, LOW, VOXEL))
+    Manifest("manifest_part_a2_openpcdet", PART, [0.0, -40.0, -3.0], [70.4, 40.0, 1.0], VOXEL, 4)
