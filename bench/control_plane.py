@@ -3,10 +3,11 @@
 
     scripts/bench control-plane [--rounds 5] [--jobs 100] [--out out/control-plane]
 
-Times of kdctl are those of the whole process, beside `true` started the same way, which is what starting any program costs
-here. The list is of --jobs ended jobs. A server has started when it answers at its address. Memory is what is resident
-after some idle seconds; pages of program files that other processes share are counted, too.
+Times of kdctl are those of the whole process, beside `true` started the same way, which is what starting any program
+costs here. The list is of --jobs ended jobs. A server has started when it answers at its address. Memory is what is
+resident after some idle seconds; pages of program files that other processes share are counted, too.
 """
+
 import argparse
 import json
 import os
@@ -21,9 +22,21 @@ DEADLINE_S = 30
 
 
 def report(name, values, goal, unit, digits=1):
-    print(json.dumps({"name": f"control-plane.{name}", "value": round(statistics.median(values), digits), "goal": goal,
-                      "better": "lower", "unit": unit, "median_of": len(values), "min": round(min(values), digits),
-                      "max": round(max(values), digits)}), flush=True)
+    print(
+        json.dumps(
+            {
+                "name": f"control-plane.{name}",
+                "value": round(statistics.median(values), digits),
+                "goal": goal,
+                "better": "lower",
+                "unit": unit,
+                "median_of": len(values),
+                "min": round(min(values), digits),
+                "max": round(max(values), digits),
+            }
+        ),
+        flush=True,
+    )
 
 
 def milliseconds(command, env=None):
@@ -74,20 +87,53 @@ def main():
     starts, memory = {"coordinator": [], "registry": []}, {"coordinator": [], "registry": []}
     times = {"true": [], "help": [], "list": []}
 
-    subprocess.run([kdctl, "data", "simulate", "--out", f"{out}/sim", "--train", "4", "--val", "2"], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [kdctl, "data", "simulate", "--out", f"{out}/sim", "--train", "4", "--val", "2"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     for number in range(arguments.rounds):
         registry = Server([program("kd-registry"), "--folder", f"{out}/registry", "--listen", "127.0.0.1:0"], out)
-        coordinator = Server([program("kd-coordinator"), "--folder", f"{out}/fleet", "--listen", "127.0.0.1:0",
-                              "--ops-listen", "127.0.0.1:0", "--registry", f"http://{registry.address}"], out)
+        coordinator = Server(
+            [
+                program("kd-coordinator"),
+                "--folder",
+                f"{out}/fleet",
+                "--listen",
+                "127.0.0.1:0",
+                "--ops-listen",
+                "127.0.0.1:0",
+                "--registry",
+                f"http://{registry.address}",
+            ],
+            out,
+        )
         environment = dict(os.environ, KD_ADDRESS=coordinator.address)
         starts["registry"].append(registry.start_s)
         starts["coordinator"].append(coordinator.start_s)
         if number == 0:
             for job in range(arguments.jobs):
-                submitted = subprocess.run([kdctl, "submit", "examples/teacher-sim.yaml", "--set", f"data.root={out}/sim", "--request-id",
-                                            f"job-{job}", "-o", "name"], check=True, env=environment, capture_output=True, text=True)
-                subprocess.run([kdctl, "cancel", submitted.stdout.strip()], check=True, env=environment, capture_output=True)
+                submitted = subprocess.run(
+                    [
+                        kdctl,
+                        "submit",
+                        "examples/teacher-sim.yaml",
+                        "--set",
+                        f"data.root={out}/sim",
+                        "--request-id",
+                        f"job-{job}",
+                        "-o",
+                        "name",
+                    ],
+                    check=True,
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                )
+                subprocess.run(
+                    [kdctl, "cancel", submitted.stdout.strip()], check=True, env=environment, capture_output=True
+                )
         time.sleep(IDLE_S)
         memory["registry"].append(resident_mib(registry.process.pid))
         memory["coordinator"].append(resident_mib(coordinator.process.pid))

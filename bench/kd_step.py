@@ -3,10 +3,11 @@
 
     scripts/bench kd-step [--rounds 5] [--out out/kd-step]
 
-Interleaves, round by round: the plain step; the step fed by a teacher server whose cache holds every response; the step with
-the teacher in the worker's own process. Same student, frames, views and batch. A run's time per step is taken between its
-first and last progress lines, so starting and evaluating do not count. Prints one JSON object per ratio.
+Interleaves, round by round: the plain step; the step fed by a teacher server whose cache holds every response; the step
+with the teacher in the worker's own process. Same student, frames, views and batch. A run's time per step is taken
+between its first and last progress lines, so starting and evaluating do not count. Prints one JSON object per ratio.
 """
+
 import argparse
 import datetime
 import json
@@ -42,8 +43,11 @@ def main():
     arguments = parser.parse_args()
     table = Table(arguments)
     if not os.path.exists(os.path.join(table.root, "ImageSets", "val.txt")):
-        subprocess.run([table.program("kdctl"), "data", "simulate", "--out", table.root, "--train", "400", "--val", "8"],
-                       check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [table.program("kdctl"), "data", "simulate", "--out", table.root, "--train", "400", "--val", "8"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     table.train("teacher", pair("teacher", table.root, 0, 1))
     server, address = table.serve()
     times = {"plain": [], "fleet": [], "in-process": []}
@@ -65,9 +69,20 @@ def main():
         server.wait()
     for name, goal in (("fleet", 1.10), ("in-process", None)):
         ratios = [a / b for a, b in zip(times[name], times["plain"])]
-        print(json.dumps({"name": f"kd-step.{name}", "value": round(statistics.median(ratios), 3), "goal": goal,
-                          "better": "lower", "unit": "ratio", "median_of": len(ratios), "min": round(min(ratios), 3),
-                          "max": round(max(ratios), 3)}))
+        print(
+            json.dumps(
+                {
+                    "name": f"kd-step.{name}",
+                    "value": round(statistics.median(ratios), 3),
+                    "goal": goal,
+                    "better": "lower",
+                    "unit": "ratio",
+                    "median_of": len(ratios),
+                    "min": round(min(ratios), 3),
+                    "max": round(max(ratios), 3),
+                }
+            )
+        )
     print(f"[kd-step] plain step: {1000 * statistics.median(times['plain']):.1f} ms", file=sys.stderr)
 
 

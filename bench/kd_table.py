@@ -3,10 +3,11 @@
 
     scripts/bench kd-table --scale sim-standard [--seeds 3] [--out out/kd-table] [--jobs 2]
 
-sim-demo: student w1/4, 500 steps, rows none and all. sim-standard: three students, 1000 steps, five rows. The teacher has
-1000 steps in both. Every run uses one thread and the same four views; a finished run is not run again. Prints one JSON
-object per limit and writes OUT/SCALE.md.
+sim-demo: student w1/4, 500 steps, rows none and all. sim-standard: three students, 1000 steps, five rows. The teacher
+has 1000 steps in both. Every run uses one thread and the same four views; a finished run is not run again. Prints one
+JSON object per limit and writes OUT/SCALE.md.
 """
+
 import argparse
 import concurrent.futures
 import json
@@ -42,8 +43,13 @@ SCALES = {
 # Least mean gain over the row "none", in mAP.
 LIMITS = {
     "sim-demo": {("w1/4", "all"): 8},
-    "sim-standard": {("w1/4", "all"): 4, ("w1/2", "all"): 4, ("x2 pillar", "all"): 4,
-                     ("w1/4", "pivotal + label"): 2, ("w1/4", "inheritance"): 2},
+    "sim-standard": {
+        ("w1/4", "all"): 4,
+        ("w1/2", "all"): 4,
+        ("x2 pillar", "all"): 4,
+        ("w1/4", "pivotal + label"): 2,
+        ("w1/4", "inheritance"): 2,
+    },
 }
 HEADROOM = 4
 
@@ -59,16 +65,24 @@ def pair(name, root, seed, epochs, student=None, row=None, teacher=None):
         lines.append(f"  compress: {compress}")
         if inherit:
             lines.append("  init: {from: teacher, strategy: first_channels}")
-    lines += ["data:", "  format: kitti", f'  root: "{root}"', f"  views: {VIEWS}",
-              "  class_names: [Car, Pedestrian, Cyclist]", "  augmentation: {rotation: 0.39}"]
+    lines += [
+        "data:",
+        "  format: kitti",
+        f'  root: "{root}"',
+        f"  views: {VIEWS}",
+        "  class_names: [Car, Pedestrian, Cyclist]",
+        "  augmentation: {rotation: 0.39}",
+    ]
     if pivotal or label:
         lines.append("distill:")
     if pivotal:
         lines.append(f"  - {{method: pivotal_logits, weight: {weight}, top_k: 500}}")
     if label:
         lines.append("  - {method: label, score_thresh: [0.6, 0.5, 0.5]}")
-    lines += [f"train: {{epochs: {epochs}, batch_size: 4, lr: 1.0e-2, seed: {seed}, threads: {THREADS}}}",
-              "eval: {metric: center_distance}"]
+    lines += [
+        f"train: {{epochs: {epochs}, batch_size: 4, lr: 1.0e-2, seed: {seed}, threads: {THREADS}}}",
+        "eval: {metric: center_distance}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -109,8 +123,18 @@ class Table:
         if os.path.exists(address_file):
             os.remove(address_file)
         log = open(os.path.join(self.out, "kd-teacher.log"), "w")
-        server = subprocess.Popen([self.program("kd-teacher"), "--weights", self.teacher, "--cache-folder",
-                                   os.path.join(self.out, "cache"), "--address-file", address_file], stderr=log)
+        server = subprocess.Popen(
+            [
+                self.program("kd-teacher"),
+                "--weights",
+                self.teacher,
+                "--cache-folder",
+                os.path.join(self.out, "cache"),
+                "--address-file",
+                address_file,
+            ],
+            stderr=log,
+        )
         for _ in range(600):
             if os.path.exists(address_file):
                 return server, open(address_file).read().strip()
@@ -124,12 +148,15 @@ class Table:
         scale = self.arguments.scale
         students, rows, epochs = SCALES[scale]
         if not os.path.exists(os.path.join(self.root, "ImageSets", "val.txt")):
-            subprocess.run([self.program("kdctl"), "data", "simulate", "--out", self.root], check=True,
-                           stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [self.program("kdctl"), "data", "simulate", "--out", self.root], check=True, stdout=subprocess.DEVNULL
+            )
         teacher = self.train("teacher", pair("teacher", self.root, 0, TEACHER_EPOCHS))
         server, address = self.serve()
         try:
-            cells = [(student, row, seed) for seed in range(self.arguments.seeds) for student in students for row in rows]
+            cells = [
+                (student, row, seed) for seed in range(self.arguments.seeds) for student in students for row in rows
+            ]
 
             def one(cell):
                 student, row, seed = cell
@@ -162,22 +189,42 @@ class Table:
         for (student, row), limit in LIMITS[scale].items():
             gains = [a - b for a, b in zip(scores(student, row), scores(student, "none"))]
             kept &= statistics.mean(gains) >= limit
-            print(json.dumps({"name": f"kd-table.{scale}.{student}.{row}", "value": round(statistics.mean(gains), 2),
-                              "goal": limit, "better": "higher", "unit": "mAP gained, mean of the seeds",
-                              "median_of": len(gains), "min": round(min(gains), 2), "max": round(max(gains), 2)}))
+            print(
+                json.dumps(
+                    {
+                        "name": f"kd-table.{scale}.{student}.{row}",
+                        "value": round(statistics.mean(gains), 2),
+                        "goal": limit,
+                        "better": "higher",
+                        "unit": "mAP gained, mean of the seeds",
+                        "median_of": len(gains),
+                        "min": round(min(gains), 2),
+                        "max": round(max(gains), 2),
+                    }
+                )
+            )
         with open(os.path.join(self.out, f"{scale}.md"), "w") as file:
             kitti = "kitti/Car/3d/moderate/R40"
-            file.write(f"Teacher: {top:.1f} mAP, {teacher[kitti]:.1f} KITTI Car 3D moderate AP_R40. {len(seeds)} seeds, mean ± deviation.\n\n")
+            file.write(
+                f"Teacher: {top:.1f} mAP, {teacher[kitti]:.1f} KITTI Car 3D moderate AP_R40. "
+                f"{len(seeds)} seeds, mean ± deviation.\n\n"
+            )
             file.write("| row | " + " | ".join(f"{s} mAP | gain | Car / Ped / Cyc | KITTI" for s in students) + " |\n")
             file.write("|---" * (1 + 4 * len(students)) + "|\n")
             for row in rows:
                 columns = []
                 for student in students:
                     gains = [a - b for a, b in zip(scores(student, row), scores(student, "none"))]
-                    classes = " / ".join(f"{statistics.mean(scores(student, row, 'center_distance/' + c)):.1f}"
-                                         for c in ("Car", "Pedestrian", "Cyclist"))
-                    columns += [spread(scores(student, row)), "" if row == "none" else f"{statistics.mean(gains):+.1f}",
-                                classes, spread(scores(student, row, kitti))]
+                    classes = " / ".join(
+                        f"{statistics.mean(scores(student, row, 'center_distance/' + c)):.1f}"
+                        for c in ("Car", "Pedestrian", "Cyclist")
+                    )
+                    columns += [
+                        spread(scores(student, row)),
+                        "" if row == "none" else f"{statistics.mean(gains):+.1f}",
+                        classes,
+                        spread(scores(student, row, kitti)),
+                    ]
                 file.write(f"| {row} | " + " | ".join(columns) + " |\n")
         return 0 if kept else 1
 

@@ -3,10 +3,11 @@
 
     scripts/bench ops [SECTION ...] [--rounds 5]
 
-Both sides take turns on the same data, each with two threads at most (metrics with one); results are compared before or while they
-are timed. Ratios are their time / ours. The peers are installed into .deps/bench and .deps/bench-nuscenes on first use; LibTorch
-comes from .deps/wheels.
+Both sides take turns on the same data, each with two threads at most (metrics with one); results are compared before or
+while they are timed. Ratios are their time / ours. The peers are installed into .deps/bench and .deps/bench-nuscenes on
+first use; LibTorch comes from .deps/wheels.
 """
+
 import argparse
 import math
 import os
@@ -34,6 +35,7 @@ def enter_peers():
 def scan(beams=64, columns=2650, seed=0):
     """A turning LiDAR among boxes on a plane: N x 5 float32."""
     import numpy as np
+
     rng = np.random.default_rng(seed)
     pitch = np.deg2rad(np.linspace(-17.6, 2.4, beams))
     yaw = np.linspace(-np.pi, np.pi, columns, endpoint=False)
@@ -62,6 +64,7 @@ def voxels_of(points):
     """Voxel coordinates (frame, z, y, x) in random order, with random features."""
     import numpy as np
     import torch
+
     low, size = np.array(RANGE[:3]), np.array(VOXEL)
     cells = np.floor((points[:, :3] - low) / size).astype(np.int64)
     inside = ((cells >= 0) & (cells < np.array([SHAPE[2], SHAPE[1], SHAPE[0] - 1]))).all(1)
@@ -75,6 +78,7 @@ def voxels_of(points):
 def sparse_conv(ours, rounds):
     import torch
     from peers.detectors import voxel_backbone, weights
+
     coords, features = voxels_of(scan())
     say(f"sparse convolution: {len(coords)} voxels")
     net = voxel_backbone()
@@ -117,13 +121,22 @@ def voxelize(ours, rounds):
     import torch
     from spconv.utils import Point2VoxelCPU3d
     from cumm import tensorview
+
     points = scan()
-    settings = {"waymo": (VOXEL, RANGE, 5, 150000), "kitti": ((0.05, 0.05, 0.1), (0, -40, -3, 70.4, 40, 1), 5, 40000),
-                "pillars": ((0.32, 0.32, 6.0), (-74.24, -74.24, -2, 74.24, 74.24, 4), 20, 150000)}
+    settings = {
+        "waymo": (VOXEL, RANGE, 5, 150000),
+        "kitti": ((0.05, 0.05, 0.1), (0, -40, -3, 70.4, 40, 1), 5, 40000),
+        "pillars": ((0.32, 0.32, 6.0), (-74.24, -74.24, -2, 74.24, 74.24, 4), 20, 150000),
+    }
     for name, (size, extent, most_points, most_voxels) in settings.items():
         ours.load({"points": torch.from_numpy(points), "range": torch.tensor(extent, dtype=torch.float32)})
-        generator = Point2VoxelCPU3d(vsize_xyz=list(size), coors_range_xyz=list(extent), num_point_features=5,
-                                     max_num_voxels=most_voxels, max_num_points_per_voxel=most_points)
+        generator = Point2VoxelCPU3d(
+            vsize_xyz=list(size),
+            coors_range_xyz=list(extent),
+            num_point_features=5,
+            max_num_voxels=most_voxels,
+            max_num_points_per_voxel=most_points,
+        )
         command = f"voxelize {','.join(map(str, size))} {most_points} {most_voxels}"
 
         def peer():
@@ -135,7 +148,9 @@ def voxelize(ours, rounds):
             theirs = peer()
         # Points on a border of cells may fall to either side.
         if abs(len(theirs[1]) - count) > 1e-3 * count or abs(int(theirs[2].sum()) - kept) > 1e-3 * kept:
-            sys.exit(f"ops: spconv makes {len(theirs[1])} voxels of {theirs[2].sum()} points, ours {count:.0f} of {kept:.0f}")
+            sys.exit(
+                f"ops: spconv makes {len(theirs[1])} voxels of {theirs[2].sum()} points, ours {count:.0f} of {kept:.0f}"
+            )
         ratios = []
         for _ in range(rounds):
             mine = ours.seconds(command)[0]
@@ -147,17 +162,35 @@ def scene(count, seed=3):
     """Boxes of vehicles at constant density, some on one another, with scores."""
     import numpy as np
     import torch
+
     rng = np.random.default_rng(seed)
     extent = 4 * math.sqrt(count)
-    boxes = np.stack([rng.uniform(-extent, extent, count), rng.uniform(-extent, extent, count), np.zeros(count),
-                      rng.uniform(3.5, 5, count), rng.uniform(1.6, 2.1, count), np.full(count, 1.6), rng.uniform(-3.1, 3.1, count)], 1)
+    boxes = np.stack(
+        [
+            rng.uniform(-extent, extent, count),
+            rng.uniform(-extent, extent, count),
+            np.zeros(count),
+            rng.uniform(3.5, 5, count),
+            rng.uniform(1.6, 2.1, count),
+            np.full(count, 1.6),
+            rng.uniform(-3.1, 3.1, count),
+        ],
+        1,
+    )
     return torch.from_numpy(boxes.astype(np.float32)), torch.from_numpy(rng.uniform(0, 1, count).astype(np.float32))
 
 
 def corners(box):
     c, s = math.cos(box[6]), math.sin(box[6])
-    return [(box[0] + c * u - s * v, box[1] + s * u + c * v)
-            for u, v in ((box[3] / 2, box[4] / 2), (box[3] / 2, -box[4] / 2), (-box[3] / 2, -box[4] / 2), (-box[3] / 2, box[4] / 2))]
+    return [
+        (box[0] + c * u - s * v, box[1] + s * u + c * v)
+        for u, v in (
+            (box[3] / 2, box[4] / 2),
+            (box[3] / 2, -box[4] / 2),
+            (-box[3] / 2, -box[4] / 2),
+            (-box[3] / 2, box[4] / 2),
+        )
+    ]
 
 
 def greedy(order, overlaps, threshold):
@@ -171,6 +204,7 @@ def greedy(order, overlaps, threshold):
 def boxes(ours, rounds):
     import cv2
     import shapely
+
     cv2.setNumThreads(2)
     a, scores = scene(400)
     b, _ = scene(400, seed=4)
@@ -211,6 +245,7 @@ def boxes(ours, rounds):
         def overlap(i, j):
             shared = polygons[i].intersection(polygons[j]).area
             return shared / (polygons[i].area + polygons[j].area - shared)
+
         return greedy(order, overlap, threshold)
 
     def cv_nms():
@@ -220,10 +255,13 @@ def boxes(ours, rounds):
             x, y = rectangles[i], rectangles[j]
             shared = cv_overlap(x, y)
             return shared / (x[1][0] * x[1][1] + y[1][0] * y[1][1] - shared)
+
         return greedy(order, overlap, threshold)
 
-    for name, command, peers, tolerance in (("iou", "iou", (("shapely", shapely_iou, 20), ("opencv", cv_iou, 2)), 1e-3),
-                                            ("nms", f"nms {threshold}", (("shapely", shapely_nms, 20), ("opencv", cv_nms, 2)), 1e-3)):
+    for name, command, peers, tolerance in (
+        ("iou", "iou", (("shapely", shapely_iou, 20), ("opencv", cv_iou, 2)), 1e-3),
+        ("nms", f"nms {threshold}", (("shapely", shapely_nms, 20), ("opencv", cv_nms, 2)), 1e-3),
+    ):
         _, (result,) = ours.seconds(command)
         for peer, call, goal in peers:
             theirs = call()
@@ -247,6 +285,7 @@ def scaling(ours, rounds):
     import numpy as np
     import torch
     from peers.detectors import PointPillars, settled, voxel_backbone, weights
+
     factors = (1, 4, 16)
 
     # Every round has data of its own, as frames have: what runs again and again is learnt by heart when it is small.
@@ -264,15 +303,23 @@ def scaling(ours, rounds):
             fits.append(exponent(factors, seconds))
         report(f"scaling.{name}", fits, 1.1, better="lower", unit="exponent")
 
-    # The same road with more columns a turn would fill the same cells, so roads stand side by side instead. The smallest has the
-    # points of a sweep of nuScenes.
+    # The same road with more columns a turn would fill the same cells, so roads stand side by side. The smallest has
+    # the points of a sweep of nuScenes.
     def roads(factor, seed):
         sweep = scan(columns=600, seed=seed)
-        return np.concatenate([sweep + np.array([160.0 * i, 0, 0, 0, 0], np.float32) for i in range(factor)]).astype(np.float32)
+        return np.concatenate([sweep + np.array([160.0 * i, 0, 0, 0, 0], np.float32) for i in range(factor)]).astype(
+            np.float32
+        )
 
     def load_points(factor, seed):
-        ours.load({"points": torch.from_numpy(roads(factor, seed)),
-                   "range": torch.tensor([RANGE[0], RANGE[1], RANGE[2], 160.0 * factor - 80, RANGE[4], RANGE[5]], dtype=torch.float32)})
+        ours.load(
+            {
+                "points": torch.from_numpy(roads(factor, seed)),
+                "range": torch.tensor(
+                    [RANGE[0], RANGE[1], RANGE[2], 160.0 * factor - 80, RANGE[4], RANGE[5]], dtype=torch.float32
+                ),
+            }
+        )
 
     fit("points", load_points, lambda factor: "voxelize 0.2,0.2,0.3 5 1000000", warm=10)
 
@@ -281,8 +328,14 @@ def scaling(ours, rounds):
     def load_voxels(factor, seed):
         coords, features = voxels_of(scan(columns=600, seed=seed))
         shifted = [coords + torch.tensor([0, 0, 0, i * SHAPE[2]]) for i in range(factor)]
-        ours.load({**parameters, "features": features.repeat(factor, 1), "coords": torch.cat(shifted),
-                   "shape": torch.tensor([SHAPE[0], SHAPE[1], SHAPE[2] * factor])})
+        ours.load(
+            {
+                **parameters,
+                "features": features.repeat(factor, 1),
+                "coords": torch.cat(shifted),
+                "shape": torch.tensor([SHAPE[0], SHAPE[1], SHAPE[2] * factor]),
+            }
+        )
 
     fit("voxels", load_voxels, lambda factor: "backbone forward cpu")
 
@@ -306,6 +359,7 @@ CANDIDATES = 400
 def kitti_scan():
     """What lies before the camera, with KITTI's density: N x 4."""
     import numpy as np
+
     points = scan(columns=2083, seed=2)
     return np.ascontiguousarray(points[np.abs(np.arctan2(points[:, 1], points[:, 0])) < np.deg2rad(40)][:, :4])
 
@@ -313,6 +367,7 @@ def kitti_scan():
 def load_detector(ours, model, points):
     import torch
     from peers.detectors import weights
+
     ours.load(weights(model), f"detector {model.name}")
     ours.load({"points": torch.from_numpy(points)})
 
@@ -320,6 +375,7 @@ def load_detector(ours, model, points):
 def box_difference(theirs, numbers):
     """The largest difference of boxes (m, rad) or scores that belong together; infinite unless each has a partner."""
     import torch
+
     boxes, scores, labels = theirs
     mine = torch.tensor(numbers).view(-1, 9)
     rows = torch.cat([labels.view(-1, 1).float(), scores.view(-1, 1), boxes[:, :7]], 1)
@@ -336,7 +392,11 @@ def box_difference(theirs, numbers):
 def detectors(ours, rounds):
     import torch
     from peers.detectors import CenterPointVoxel, PointPillars, settled
-    for name, kind, points in (("pointpillars", PointPillars, kitti_scan()), ("centerpoint-voxel", CenterPointVoxel, scan())):
+
+    for name, kind, points in (
+        ("pointpillars", PointPillars, kitti_scan()),
+        ("centerpoint-voxel", CenterPointVoxel, scan()),
+    ):
         torch.manual_seed(0)
         model = settled(kind(), points, CANDIDATES)
         load_detector(ours, model, points)
@@ -358,29 +418,57 @@ def detectors(ours, rounds):
             mine_s.append(ours.seconds("detect 1")[0])
             peer_s.append(timed(peer)[0])
             ratios.append(peer_s[-1] / mine_s[-1])
-        report(f"inference.{name}", ratios, 1.2, peer="PyTorch 2.11.0, spconv 2.3.8, OpenCV 5.0.0", threads=THREADS, boxes=len(boxes) // 9,
-               difference=difference, ours_seconds=round(statistics.median(mine_s), 4), peer_seconds=round(statistics.median(peer_s), 4))
+        report(
+            f"inference.{name}",
+            ratios,
+            1.2,
+            peer="PyTorch 2.11.0, spconv 2.3.8, OpenCV 5.0.0",
+            threads=THREADS,
+            boxes=len(boxes) // 9,
+            difference=difference,
+            ours_seconds=round(statistics.median(mine_s), 4),
+            peer_seconds=round(statistics.median(peer_s), 4),
+        )
 
 
 def gpu(ours, rounds):
     import torch
+
     if not torch.cuda.is_available():
         report_nothing("gpu", "no GPU")
         return
     # spconv for CUDA stands where spconv for CPUs does, so it has an environment of its own.
-    variables = dict(os.environ, PYTHONPATH=os.pathsep.join([os.path.join(ROOT, ".deps", "wheels"), os.path.join(ROOT, "bench")]))
-    subprocess.run([environment("bench-cuda", "peers-cuda.txt"), "-B", os.path.join(ROOT, "bench", "peers", "gpu.py"), str(rounds)],
-                   env=variables, check=True)
+    variables = dict(
+        os.environ, PYTHONPATH=os.pathsep.join([os.path.join(ROOT, ".deps", "wheels"), os.path.join(ROOT, "bench")])
+    )
+    subprocess.run(
+        [
+            environment("bench-cuda", "peers-cuda.txt"),
+            "-B",
+            os.path.join(ROOT, "bench", "peers", "gpu.py"),
+            str(rounds),
+        ],
+        env=variables,
+        check=True,
+    )
 
 
 def evaluation(ours, rounds):
     from peers.evaluation import kitti, nuscenes, waymo
+
     for section in (nuscenes, kitti, waymo):
         section(rounds)
 
 
-SECTIONS = {"sparse-conv": sparse_conv, "voxelize": voxelize, "boxes": boxes, "detectors": detectors, "evaluation": evaluation,
-            "scaling": scaling, "gpu": gpu}
+SECTIONS = {
+    "sparse-conv": sparse_conv,
+    "voxelize": voxelize,
+    "boxes": boxes,
+    "detectors": detectors,
+    "evaluation": evaluation,
+    "scaling": scaling,
+    "gpu": gpu,
+}
 
 
 def main():
@@ -390,9 +478,10 @@ def main():
     arguments = parser.parse_args()
     unknown = [name for name in arguments.sections if name not in SECTIONS]
     if unknown:
-        parser.error(f"unknown section \"{unknown[0]}\"; there are {', '.join(SECTIONS)}")
+        parser.error(f'unknown section "{unknown[0]}"; there are {", ".join(SECTIONS)}')
     enter_peers()
     import torch
+
     torch.set_num_threads(THREADS)
     ours = Ours()
     for name in arguments.sections or SECTIONS:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Prints what scripts/demo found: demo_table.py sim FOLDER SEEDS, or demo_table.py kitti FOLDER FRAMES."""
+
 import json
 import statistics
 import sys
@@ -16,9 +17,11 @@ def sim(out, seeds):
 
     def row(label, m):
         kitti = m.get("kitti/Car/3d/moderate/R40")
-        print(f"{label:28s} {m['center_distance/mAP']:6.1f}   {m['center_distance/Car']:6.1f}"
-              f" {m['center_distance/Pedestrian']:6.1f} {m['center_distance/Cyclist']:6.1f}"
-              f"   {'' if kitti is None else f'{kitti:6.1f}'}")
+        print(
+            f"{label:28s} {m['center_distance/mAP']:6.1f}   {m['center_distance/Car']:6.1f}"
+            f" {m['center_distance/Pedestrian']:6.1f} {m['center_distance/Cyclist']:6.1f}"
+            f"   {'' if kitti is None else f'{kitti:6.1f}'}"
+        )
 
     print(f"{'':28s} {'mAP':>6s}   {'Car':>6s} {'Ped':>6s} {'Cyc':>6s}   KITTI Car 3D moderate AP_R40")
     row("teacher", metrics("teacher"))
@@ -41,13 +44,22 @@ def sim(out, seeds):
 def kitti(out, frames):
     print(f"centre-distance mAP and KITTI's 3D moderate AP on the {frames} frames that were also trained on")
     print(f"{'':26s} {'mAP':>6s}   {'Car R11':>8s} {'Car R40':>8s} {'Ped R11':>8s} {'Ped R40':>8s}")
-    for label, name in [("teacher", "teacher"), ("student alone", "student-alone"),
-                        ("student distilled", "student-distilled"), ("the labels themselves", "labels")]:
-        own = "" if name == "labels" else f"{load(f'{out}/{name}/evaluation.json')['metrics']['center_distance/mAP']:.1f}"
+    for label, name in [
+        ("teacher", "teacher"),
+        ("student alone", "student-alone"),
+        ("student distilled", "student-distilled"),
+        ("the labels themselves", "labels"),
+    ]:
+        own = (
+            "" if name == "labels" else f"{load(f'{out}/{name}/evaluation.json')['metrics']['center_distance/mAP']:.1f}"
+        )
         # KITTI scores only classes that were detected at all.
         strict = load(f"{out}/{name}/kitti.json").get("strict", {})
-        figures = [f"{strict[kind]['3d']['moderate'][sampling]:8.2f}" if kind in strict else f"{'none':>8s}"
-                   for kind in ("Car", "Pedestrian") for sampling in ("R11", "R40")]
+        figures = [
+            f"{strict[kind]['3d']['moderate'][sampling]:8.2f}" if kind in strict else f"{'none':>8s}"
+            for kind in ("Car", "Pedestrian")
+            for sampling in ("R11", "R40")
+        ]
         print(f"{label:26s} {own:>6s}   {' '.join(figures)}")
     print("KITTI samples precision at 11 or 40 recalls: on one or two objects even the labels reach a few points only")
     return 0

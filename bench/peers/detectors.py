@@ -1,6 +1,9 @@
-"""PointPillars and CenterPoint on voxels as people run them from PyPI: plain PyTorch, spconv's voxels and sparse layers, OpenCV's
-suppression of rotated boxes. The layers, their order and the names of their weights are OpenPCDet's; the code is ours.
+"""PointPillars and CenterPoint on voxels as people run them from PyPI.
+
+Plain PyTorch, spconv's voxels and sparse layers, OpenCV's suppression of rotated boxes. The layers, their order and the
+names of their weights are OpenPCDet's; the code is ours.
 """
+
 import math
 from functools import partial
 
@@ -20,14 +23,21 @@ WAYMO_SHAPE = (41, 1504, 1504)
 
 class VoxelGenerator:
     def __init__(self, size, extent, features, most_points, most_voxels):
-        self.generator = Point2VoxelCPU3d(vsize_xyz=list(size), coors_range_xyz=list(extent), num_point_features=features,
-                                          max_num_voxels=most_voxels, max_num_points_per_voxel=most_points)
+        self.generator = Point2VoxelCPU3d(
+            vsize_xyz=list(size),
+            coors_range_xyz=list(extent),
+            num_point_features=features,
+            max_num_voxels=most_voxels,
+            max_num_points_per_voxel=most_points,
+        )
 
     def __call__(self, points):
         """Voxels, coordinates (frame, z, y, x) and numbers of points."""
         # The generator writes into memory of its own.
-        voxels, coords, counts = (torch.from_numpy(part.numpy().copy()) for part in
-                                  self.generator.point_to_voxel(tensorview.from_numpy(points)))
+        voxels, coords, counts = (
+            torch.from_numpy(part.numpy().copy())
+            for part in self.generator.point_to_voxel(tensorview.from_numpy(points))
+        )
         return voxels, nn.functional.pad(coords, (1, 0)), counts
 
 
@@ -55,10 +65,18 @@ class BevBackbone(nn.Module):
         for count, stride, out, up, up_out in zip(layers, strides, filters, ups, up_filters):
             block = [nn.Identity()]
             for i in range(count + 1):
-                block += [nn.Conv2d(width, out, 3, stride if i == 0 else 1, 1, bias=False), norm2d(out), nn.ReLU(inplace=True)]
+                block += [
+                    nn.Conv2d(width, out, 3, stride if i == 0 else 1, 1, bias=False),
+                    norm2d(out),
+                    nn.ReLU(inplace=True),
+                ]
                 width = out
             self.blocks.append(nn.Sequential(*block))
-            self.deblocks.append(nn.Sequential(nn.ConvTranspose2d(out, up_out, up, up, bias=False), norm2d(up_out), nn.ReLU(inplace=True)))
+            self.deblocks.append(
+                nn.Sequential(
+                    nn.ConvTranspose2d(out, up_out, up, up, bias=False), norm2d(up_out), nn.ReLU(inplace=True)
+                )
+            )
 
     def forward(self, x):
         maps = []
@@ -77,6 +95,7 @@ def suppress(boxes, scores, threshold, most):
 
 class PointPillars(nn.Module):
     """kdctl's "pointpillar_kitti"."""
+
     name, features = "pointpillar_kitti", 4
     size, extent = (0.16, 0.16, 4.0), (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)
 
@@ -88,7 +107,11 @@ class PointPillars(nn.Module):
         self.vfe = encoder
         self.backbone_2d = BevBackbone(64, (3, 5, 5), (2, 2, 2), (64, 128, 256), (1, 2, 4), (128, 128, 128))
         head = nn.Module()
-        head.conv_cls, head.conv_box, head.conv_dir_cls = nn.Conv2d(384, 18, 1), nn.Conv2d(384, 42, 1), nn.Conv2d(384, 12, 1)
+        head.conv_cls, head.conv_box, head.conv_dir_cls = (
+            nn.Conv2d(384, 18, 1),
+            nn.Conv2d(384, 42, 1),
+            nn.Conv2d(384, 12, 1),
+        )
         nn.init.normal_(head.conv_box.weight, std=0.01)
         self.dense_head = head
         self.anchors = self.make_anchors(248, 216)
@@ -97,7 +120,9 @@ class PointPillars(nn.Module):
         x, y = torch.linspace(0, 69.12, width), torch.linspace(-39.68, 39.68, height)
         boxes = torch.zeros(height, width, 3, 2, 7)
         boxes[..., 0], boxes[..., 1] = x.view(1, -1, 1, 1), y.view(-1, 1, 1, 1)
-        for i, (size, bottom) in enumerate((((3.9, 1.6, 1.56), -1.78), ((0.8, 0.6, 1.73), -0.6), ((1.76, 0.6, 1.73), -0.6))):
+        for i, (size, bottom) in enumerate(
+            (((3.9, 1.6, 1.56), -1.78), ((0.8, 0.6, 1.73), -0.6), ((1.76, 0.6, 1.73), -0.6))
+        ):
             boxes[:, :, i, :, 3:6] = torch.tensor(size)
             boxes[:, :, i, :, 2] = bottom + size[2] / 2
         boxes[..., 1, 6] = 1.57
@@ -116,11 +141,18 @@ class PointPillars(nn.Module):
         """Boxes (7), scores and labels from 0."""
         scores, codes, directions = (part.view(len(self.anchors), -1) for part in self.maps(points))
         a = self.anchors
-        diagonal = torch.sqrt(a[:, 3:4]**2 + a[:, 4:5]**2)
+        diagonal = torch.sqrt(a[:, 3:4] ** 2 + a[:, 4:5] ** 2)
         yaw = codes[:, 6] + a[:, 6] - 0.78539
         yaw = yaw - torch.floor(yaw / math.pi) * math.pi + 0.78539 + math.pi * directions.argmax(1)
-        boxes = torch.cat([codes[:, :2] * diagonal + a[:, :2], codes[:, 2:3] * a[:, 5:6] + a[:, 2:3], torch.exp(codes[:, 3:6]) * a[:, 3:6],
-                           yaw.unsqueeze(1)], 1)
+        boxes = torch.cat(
+            [
+                codes[:, :2] * diagonal + a[:, :2],
+                codes[:, 2:3] * a[:, 5:6] + a[:, 2:3],
+                torch.exp(codes[:, 3:6]) * a[:, 3:6],
+                yaw.unsqueeze(1),
+            ],
+            1,
+        )
         best, labels = torch.sigmoid(scores).max(1)
         rows = torch.nonzero(best >= 0.1).squeeze(1)
         best, order = best[rows].topk(min(len(rows), 4096))
@@ -138,6 +170,7 @@ def voxel_backbone():
     """VoxelResBackBone8x of spconv's layers. Its CPU convolutions take no bias: it is added by hand."""
     import spconv.pytorch as spconv
     import spconv.pytorch.ops as spconv_ops
+
     # Asked for on the way back even where no CUDA is.
     if not torch.cuda.is_available():
         spconv_ops.get_current_stream = lambda: 0
@@ -170,7 +203,9 @@ def voxel_backbone():
             self.conv1 = spconv.SparseSequential(Block(16, "res1"), Block(16, "res1"))
             self.conv2 = spconv.SparseSequential(down(16, 32, "spconv2"), Block(32, "res2"), Block(32, "res2"))
             self.conv3 = spconv.SparseSequential(down(32, 64, "spconv3"), Block(64, "res3"), Block(64, "res3"))
-            self.conv4 = spconv.SparseSequential(down(64, 128, "spconv4", (0, 1, 1)), Block(128, "res4"), Block(128, "res4"))
+            self.conv4 = spconv.SparseSequential(
+                down(64, 128, "spconv4", (0, 1, 1)), Block(128, "res4"), Block(128, "res4")
+            )
             self.conv_out = down(128, 128, "spconv_down2", 0, (3, 1, 1), (2, 1, 1))
 
         def forward(self, features, coords, shape=WAYMO_SHAPE):
@@ -185,6 +220,7 @@ def voxel_backbone():
 
 class CenterPointVoxel(nn.Module):
     """kdctl's "centerpoint_voxel"."""
+
     name, features = "centerpoint_voxel", 5
 
     def __init__(self):
@@ -198,9 +234,16 @@ class CenterPointVoxel(nn.Module):
 
         head = nn.Module()
         head.shared_conv = conv(512, 64)
-        head.heads_list = nn.ModuleList([nn.ModuleDict({
-            name: nn.Sequential(conv(64, 64), nn.Conv2d(64, width, 3, padding=1))
-            for name, width in (("center", 2), ("center_z", 1), ("dim", 3), ("rot", 2), ("hm", 3))})])
+        head.heads_list = nn.ModuleList(
+            [
+                nn.ModuleDict(
+                    {
+                        name: nn.Sequential(conv(64, 64), nn.Conv2d(64, width, 3, padding=1))
+                        for name, width in (("center", 2), ("center_z", 1), ("dim", 3), ("rot", 2), ("hm", 3))
+                    }
+                )
+            ]
+        )
         # Boxes of random weights stay of this world.
         for name in ("center", "center_z", "dim", "rot"):
             head.heads_list[0][name][1].weight.data *= 0.1
@@ -228,7 +271,9 @@ class CenterPointVoxel(nn.Module):
             return maps[name][0].flatten(1)[:, cells].t()
 
         y, x = torch.div(cells, width, rounding_mode="floor"), cells % width
-        centre = (torch.stack([x, y], 1) + at("center")) * 8 * torch.tensor(WAYMO_VOXEL[:2]) + torch.tensor(WAYMO_RANGE[:2])
+        centre = (torch.stack([x, y], 1) + at("center")) * 8 * torch.tensor(WAYMO_VOXEL[:2]) + torch.tensor(
+            WAYMO_RANGE[:2]
+        )
         turn = at("rot")
         boxes = torch.cat([centre, at("center_z"), torch.exp(at("dim")), torch.atan2(turn[:, 1:], turn[:, :1])], 1)
         low, high = torch.tensor(WAYMO_RANGE[:3]), torch.tensor(WAYMO_RANGE[3:])
@@ -244,7 +289,7 @@ class CenterPointVoxel(nn.Module):
 
 
 def settled(model, points, candidates):
-    """`model` for evaluation, its batch norms set to the statistics of `points`, so that random weights keep numbers in bounds.
+    """`model` for evaluation, its batch norms set to the statistics of `points`: random weights keep numbers in bounds.
 
     With one thread: spconv's CPU convolutions race.
     """
@@ -264,5 +309,7 @@ def settled(model, points, candidates):
 
 def weights(model):
     """Under OpenPCDet's names."""
-    return {name.replace(".bias1", ".conv1.bias").replace(".bias2", ".conv2.bias"): tensor.contiguous().clone()
-            for name, tensor in model.state_dict().items()}
+    return {
+        name.replace(".bias1", ".conv1.bias").replace(".bias2", ".conv2.bias"): tensor.contiguous().clone()
+        for name, tensor in model.state_dict().items()
+    }

@@ -1,7 +1,9 @@
 """Section evaluation: official metrics from the start of a process to its scores.
 
-The files are made by seed: a street's objects, and detections that find most of them, miss some and see others that are not there.
+The files are made by seed: a street's objects, and detections that find most of them, miss some and see others that are
+not there.
 """
+
 import json
 import math
 import os
@@ -28,8 +30,11 @@ CLASSES = {
     "vehicle.bicycle": ("bicycle", 0.0125, (0.6, 1.7, 1.3), 4, ("cycle.with_rider", "cycle.without_rider")),
     "static_object.bicycle_rack": (None, 0.01, (1.5, 4.0, 1.4), 0, ()),
 }
-SENSORS = (["LIDAR_TOP"] + [f"CAM_{side}" for side in ("FRONT", "FRONT_RIGHT", "FRONT_LEFT", "BACK", "BACK_LEFT", "BACK_RIGHT")] +
-           [f"RADAR_{side}" for side in ("FRONT", "FRONT_LEFT", "FRONT_RIGHT", "BACK_LEFT", "BACK_RIGHT")])
+SENSORS = (
+    ["LIDAR_TOP"]
+    + [f"CAM_{side}" for side in ("FRONT", "FRONT_RIGHT", "FRONT_LEFT", "BACK", "BACK_LEFT", "BACK_RIGHT")]
+    + [f"RADAR_{side}" for side in ("FRONT", "FRONT_LEFT", "FRONT_RIGHT", "BACK_LEFT", "BACK_RIGHT")]
+)
 VERSION = "v1.0-trainval"
 # 12 of the 150 scenes of the split: as much as the devkit reads and scores in about half a minute.
 NUSCENES_SCENES = [f"scene-{n:04d}" for n in (3, 12, 13, 14, 15, 16, 17, 18, 35, 36, 38, 39)]
@@ -50,25 +55,51 @@ def yaw_quaternion(yaw):
 def make_nuscenes(root):
     """Writes the tables and a submission below `root`; returns the number of samples."""
     import cv2
+
     rng = np.random.default_rng(7)
     os.makedirs(os.path.join(root, VERSION))
     os.makedirs(os.path.join(root, "maps"))
     cv2.imwrite(os.path.join(root, "maps", "street.png"), np.zeros((8, 8), np.uint8))
-    attribute_names = ["vehicle.moving", "vehicle.parked", "vehicle.stopped", "cycle.with_rider", "cycle.without_rider",
-                       "pedestrian.moving", "pedestrian.standing", "pedestrian.sitting_lying_down"]
+    attribute_names = [
+        "vehicle.moving",
+        "vehicle.parked",
+        "vehicle.stopped",
+        "cycle.with_rider",
+        "cycle.without_rider",
+        "pedestrian.moving",
+        "pedestrian.standing",
+        "pedestrian.sitting_lying_down",
+    ]
     categories, shares = list(CLASSES), np.array([c[1] for c in CLASSES.values()])
     shares = shares / shares.sum()
-    tables = {name: [] for name in ("instance", "ego_pose", "log", "scene", "sample", "sample_data", "sample_annotation")}
-    tables["category"] = [{"token": token(1, i), "name": name, "description": "", "index": i} for i, name in enumerate(categories)]
-    tables["attribute"] = [{"token": token(2, i), "name": name, "description": ""} for i, name in enumerate(attribute_names)]
-    tables["visibility"] = [{"token": str(i + 1), "level": level, "description": ""}
-                            for i, level in enumerate(("v0-40", "v40-60", "v60-80", "v80-100"))]
-    tables["sensor"] = [{"token": token(3, i), "channel": name, "modality": {"L": "lidar", "C": "camera", "R": "radar"}[name[0]]}
-                        for i, name in enumerate(SENSORS)]
+    tables = {
+        name: [] for name in ("instance", "ego_pose", "log", "scene", "sample", "sample_data", "sample_annotation")
+    }
+    tables["category"] = [
+        {"token": token(1, i), "name": name, "description": "", "index": i} for i, name in enumerate(categories)
+    ]
+    tables["attribute"] = [
+        {"token": token(2, i), "name": name, "description": ""} for i, name in enumerate(attribute_names)
+    ]
+    tables["visibility"] = [
+        {"token": str(i + 1), "level": level, "description": ""}
+        for i, level in enumerate(("v0-40", "v40-60", "v60-80", "v80-100"))
+    ]
+    tables["sensor"] = [
+        {"token": token(3, i), "channel": name, "modality": {"L": "lidar", "C": "camera", "R": "radar"}[name[0]]}
+        for i, name in enumerate(SENSORS)
+    ]
     intrinsic = [[1266.4, 0.0, 816.3], [0.0, 1266.4, 491.5], [0.0, 0.0, 1.0]]
-    tables["calibrated_sensor"] = [{"token": token(4, i), "sensor_token": token(3, i), "translation": [0.94, 0.0, 1.84],
-                                    "rotation": yaw_quaternion(0.3 * i), "camera_intrinsic": intrinsic if name[0] == "C" else []}
-                                   for i, name in enumerate(SENSORS)]
+    tables["calibrated_sensor"] = [
+        {
+            "token": token(4, i),
+            "sensor_token": token(3, i),
+            "translation": [0.94, 0.0, 1.84],
+            "rotation": yaw_quaternion(0.3 * i),
+            "camera_intrinsic": intrinsic if name[0] == "C" else [],
+        }
+        for i, name in enumerate(SENSORS)
+    ]
     results = {}
 
     def add_recordings(sample, time, ego, heading, previous, rows):
@@ -76,32 +107,70 @@ def make_nuscenes(root):
             for sweep in range(SWEEPS + 1):
                 name = token(5, len(rows))
                 at = time + (500000 * sweep) // (SWEEPS + 1)
-                row = {"token": name, "sample_token": sample, "ego_pose_token": name, "calibrated_sensor_token": token(4, i),
-                       "timestamp": at, "fileformat": "jpg" if channel[0] == "C" else "pcd", "is_key_frame": sweep == 0,
-                       "height": 900 if channel[0] == "C" else 0, "width": 1600 if channel[0] == "C" else 0,
-                       "filename": f"{'sweeps' if sweep else 'samples'}/{channel}/n000-2026-01-01__{channel}__{at}",
-                       "prev": previous.get(channel, ""), "next": ""}
+                row = {
+                    "token": name,
+                    "sample_token": sample,
+                    "ego_pose_token": name,
+                    "calibrated_sensor_token": token(4, i),
+                    "timestamp": at,
+                    "fileformat": "jpg" if channel[0] == "C" else "pcd",
+                    "is_key_frame": sweep == 0,
+                    "height": 900 if channel[0] == "C" else 0,
+                    "width": 1600 if channel[0] == "C" else 0,
+                    "filename": f"{'sweeps' if sweep else 'samples'}/{channel}/n000-2026-01-01__{channel}__{at}",
+                    "prev": previous.get(channel, ""),
+                    "next": "",
+                }
                 if row["prev"]:
                     rows[int(row["prev"][4:], 16)]["next"] = name
                 previous[channel] = name
                 rows.append(row)
-                tables["ego_pose"].append({"token": name, "timestamp": at, "rotation": yaw_quaternion(heading),
-                                           "translation": [ego[0] + 0.1 * sweep, ego[1], 0.0]})
+                tables["ego_pose"].append(
+                    {
+                        "token": name,
+                        "timestamp": at,
+                        "rotation": yaw_quaternion(heading),
+                        "translation": [ego[0] + 0.1 * sweep, ego[1], 0.0],
+                    }
+                )
 
     def floats(values):
         return [float(value) for value in values]
 
     def detection(sample, name, center, size, yaw, velocity, attribute, score):
-        return {"sample_token": sample, "translation": floats(center), "size": floats(size), "rotation": yaw_quaternion(yaw),
-                "velocity": floats(velocity), "detection_name": name, "detection_score": score, "attribute_name": attribute}
+        return {
+            "sample_token": sample,
+            "translation": floats(center),
+            "size": floats(size),
+            "rotation": yaw_quaternion(yaw),
+            "velocity": floats(velocity),
+            "detection_name": name,
+            "detection_score": score,
+            "attribute_name": attribute,
+        }
 
     for scene, scene_name in enumerate(NUSCENES_SCENES):
-        tables["log"].append({"token": token(6, scene), "logfile": f"n000-{scene}", "vehicle": "n000", "date_captured": "2026-01-01",
-                              "location": "singapore-onenorth"})
+        tables["log"].append(
+            {
+                "token": token(6, scene),
+                "logfile": f"n000-{scene}",
+                "vehicle": "n000",
+                "date_captured": "2026-01-01",
+                "location": "singapore-onenorth",
+            }
+        )
         first = len(tables["sample"])
-        tables["scene"].append({"token": token(7, scene), "log_token": token(6, scene), "nbr_samples": SAMPLES_PER_SCENE,
-                                "first_sample_token": token(8, first), "last_sample_token": token(8, first + SAMPLES_PER_SCENE - 1),
-                                "name": scene_name, "description": "made by seed"})
+        tables["scene"].append(
+            {
+                "token": token(7, scene),
+                "log_token": token(6, scene),
+                "nbr_samples": SAMPLES_PER_SCENE,
+                "first_sample_token": token(8, first),
+                "last_sample_token": token(8, first + SAMPLES_PER_SCENE - 1),
+                "name": scene_name,
+                "description": "made by seed",
+            }
+        )
         heading, speed = rng.uniform(-3.1, 3.1), rng.uniform(0, 10)
         start = rng.uniform(300, 1500, 2)
         kinds = rng.choice(len(categories), 100, p=shares)
@@ -114,8 +183,15 @@ def make_nuscenes(root):
         for step in range(SAMPLES_PER_SCENE):
             number = first + step
             sample, time = token(8, number), 1500000000000000 + scene * 10**9 + step * 500000
-            tables["sample"].append({"token": sample, "timestamp": time, "prev": token(8, number - 1) if step else "",
-                                     "next": token(8, number + 1) if step + 1 < SAMPLES_PER_SCENE else "", "scene_token": token(7, scene)})
+            tables["sample"].append(
+                {
+                    "token": sample,
+                    "timestamp": time,
+                    "prev": token(8, number - 1) if step else "",
+                    "next": token(8, number + 1) if step + 1 < SAMPLES_PER_SCENE else "",
+                    "scene_token": token(7, scene),
+                }
+            )
             ego = floats(start + speed * step * 0.5 * np.array([math.cos(heading), math.sin(heading)]))
             add_recordings(sample, time, ego, heading, previous, tables["sample_data"])
             found = []
@@ -125,11 +201,20 @@ def make_nuscenes(root):
                     continue
                 name, _, _, _, attributes = CLASSES[categories[kind]]
                 attribute = "" if not attributes else attributes[0] if speeds[i] > 0 else attributes[-1]
-                row = {"token": token(9, len(tables["sample_annotation"])), "sample_token": sample, "instance_token": "",
-                       "visibility_token": str(rng.integers(1, 5)),
-                       "attribute_tokens": [token(2, attribute_names.index(attribute))] if attribute else [],
-                       "translation": floats([*moved, sizes[i][2] / 2]), "size": sizes[i], "rotation": yaw_quaternion(yaws[i]),
-                       "prev": "", "next": "", "num_lidar_pts": int(rng.geometric(0.03) - 1), "num_radar_pts": 0}
+                row = {
+                    "token": token(9, len(tables["sample_annotation"])),
+                    "sample_token": sample,
+                    "instance_token": "",
+                    "visibility_token": str(rng.integers(1, 5)),
+                    "attribute_tokens": [token(2, attribute_names.index(attribute))] if attribute else [],
+                    "translation": floats([*moved, sizes[i][2] / 2]),
+                    "size": sizes[i],
+                    "rotation": yaw_quaternion(yaws[i]),
+                    "prev": "",
+                    "next": "",
+                    "num_lidar_pts": int(rng.geometric(0.03) - 1),
+                    "num_radar_pts": 0,
+                }
                 tables["sample_annotation"].append(row)
                 tracks.setdefault(i, []).append(row)
                 if name is None or rng.random() > 0.85:
@@ -137,25 +222,57 @@ def make_nuscenes(root):
                 told = attribute if not attributes or rng.random() < 0.8 else str(rng.choice(attributes))
                 yaw = yaws[i] + rng.normal(0, 0.15) + (math.pi if rng.random() < 0.1 else 0)
                 velocity = speeds[i] * np.array([math.cos(yaws[i]), math.sin(yaws[i])]) + rng.normal(0, 0.4, 2)
-                found.append(detection(sample, name, row["translation"] + rng.normal(0, 0.3, 3), sizes[i] * rng.uniform(0.9, 1.1, 3),
-                                       yaw, velocity, told, rng.beta(4, 2)))
+                found.append(
+                    detection(
+                        sample,
+                        name,
+                        row["translation"] + rng.normal(0, 0.3, 3),
+                        sizes[i] * rng.uniform(0.9, 1.1, 3),
+                        yaw,
+                        velocity,
+                        told,
+                        rng.beta(4, 2),
+                    )
+                )
             while len(found) < BOXES_PER_SAMPLE:
                 kind = rng.choice(len(categories) - 1, p=shares[:-1] / shares[:-1].sum())
                 name, _, size, _, attributes = CLASSES[categories[kind]]
-                found.append(detection(sample, name, [*(ego + rng.uniform(-55, 55, 2)), size[2] / 2], size * rng.uniform(0.8, 1.2, 3),
-                                       rng.uniform(-3.1, 3.1), rng.normal(0, 1, 2), str(rng.choice(attributes)) if attributes else "",
-                                       rng.beta(1, 8)))
+                found.append(
+                    detection(
+                        sample,
+                        name,
+                        [*(ego + rng.uniform(-55, 55, 2)), size[2] / 2],
+                        size * rng.uniform(0.8, 1.2, 3),
+                        rng.uniform(-3.1, 3.1),
+                        rng.normal(0, 1, 2),
+                        str(rng.choice(attributes)) if attributes else "",
+                        rng.beta(1, 8),
+                    )
+                )
             results[sample] = found
         for i, rows in tracks.items():
             instance = token(10, len(tables["instance"]))
-            tables["instance"].append({"token": instance, "category_token": token(1, int(kinds[i])), "nbr_annotations": len(rows),
-                                       "first_annotation_token": rows[0]["token"], "last_annotation_token": rows[-1]["token"]})
+            tables["instance"].append(
+                {
+                    "token": instance,
+                    "category_token": token(1, int(kinds[i])),
+                    "nbr_annotations": len(rows),
+                    "first_annotation_token": rows[0]["token"],
+                    "last_annotation_token": rows[-1]["token"],
+                }
+            )
             for row, after in zip(rows, rows[1:] + [None]):
                 row["instance_token"] = instance
                 if after:
                     row["next"], after["prev"] = after["token"], row["token"]
-    tables["map"] = [{"token": token(11, 0), "log_tokens": [row["token"] for row in tables["log"]], "category": "semantic_prior",
-                      "filename": "maps/street.png"}]
+    tables["map"] = [
+        {
+            "token": token(11, 0),
+            "log_tokens": [row["token"] for row in tables["log"]],
+            "category": "semantic_prior",
+            "filename": "maps/street.png",
+        }
+    ]
     for name, rows in tables.items():
         # Laid out as nuScenes's own files.
         with open(os.path.join(root, VERSION, f"{name}.json"), "w") as file:
@@ -163,8 +280,11 @@ def make_nuscenes(root):
     with open(os.path.join(root, "submission.json"), "w") as file:
         meta = {f"use_{source}": source == "lidar" for source in ("camera", "lidar", "radar", "map", "external")}
         file.write(json.dumps({"meta": meta, "results": results}))
-    say(f"nuScenes: {len(tables['sample'])} samples, {len(tables['sample_annotation'])} labels, {len(tables['sample_data'])} recordings, "
-        f"{sum(map(len, results.values()))} detections")
+    say(
+        f"nuScenes: {len(tables['sample'])} samples, {len(tables['sample_annotation'])} labels, "
+        f"{len(tables['sample_data'])} recordings, "
+        f"{sum(map(len, results.values()))} detections"
+    )
     return len(tables["sample"])
 
 
@@ -172,7 +292,9 @@ def differences(ours, theirs, where=""):
     """Absolute differences of all numbers of the devkit's summary, by name."""
     if isinstance(theirs, dict):
         if set(ours) != set(theirs):
-            sys.exit(f"ops: nuScenes: {where or 'the results'} has {sorted(theirs)} of the devkit, {sorted(ours)} of ours")
+            sys.exit(
+                f"ops: nuScenes: {where or 'the results'} has {sorted(theirs)} of the devkit, {sorted(ours)} of ours"
+            )
         for key in theirs:
             yield from differences(ours[key], theirs[key], f"{where}/{key}")
     else:
@@ -196,9 +318,26 @@ def nuscenes(rounds):
         samples = make_nuscenes(root)
         submission = os.path.join(root, "submission.json")
         # The devkit's own command, without its pictures.
-        peer = [python, "-m", "nuscenes.eval.detection.evaluate", submission, "--output_dir", os.path.join(root, "devkit"),
-                "--eval_set", "val", "--dataroot", root, "--version", VERSION, "--plot_examples", "0", "--render_curves", "0",
-                "--verbose", "0"]
+        peer = [
+            python,
+            "-m",
+            "nuscenes.eval.detection.evaluate",
+            submission,
+            "--output_dir",
+            os.path.join(root, "devkit"),
+            "--eval_set",
+            "val",
+            "--dataroot",
+            root,
+            "--version",
+            VERSION,
+            "--plot_examples",
+            "0",
+            "--render_curves",
+            "0",
+            "--verbose",
+            "0",
+        ]
         mine = [kdctl, "eval", "nuscenes", "--root", root, "--split", "val", "--detections", submission, "-o", "json"]
         single = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         single.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
@@ -215,15 +354,31 @@ def nuscenes(rounds):
             scores = json.loads(text)
             shared = ("label_aps", "mean_dist_aps", "mean_ap", "label_tp_errors", "tp_errors", "tp_scores", "nd_score")
             worst = max(worst, *differences({key: scores[key] for key in shared}, {key: theirs[key] for key in shared}))
-        say(f"nuScenes: results differ by at most {worst[0]:.3g}{' at ' + worst[1] if worst[0] else ''}; NDS {scores['nd_score']:.4f}")
+        say(
+            f"nuScenes: results differ by at most {worst[0]:.3g}{' at ' + worst[1] if worst[0] else ''}; "
+            f"NDS {scores['nd_score']:.4f}"
+        )
         if worst[0] > 1e-9:
             sys.exit(f"ops: nuScenes: {worst[1]} differs by {worst[0]:.3g}")
-        report("eval.nuscenes", ratios, 30, peer="nuscenes-devkit 1.2.0", samples=samples, threads=1, difference=worst[0],
-               ours_seconds=round(sorted(mine_s)[rounds // 2], 3), peer_seconds=round(sorted(peer_s)[rounds // 2], 2))
+        report(
+            "eval.nuscenes",
+            ratios,
+            30,
+            peer="nuscenes-devkit 1.2.0",
+            samples=samples,
+            threads=1,
+            difference=worst[0],
+            ours_seconds=round(sorted(mine_s)[rounds // 2], 3),
+            peer_seconds=round(sorted(peer_s)[rounds // 2], 2),
+        )
 
 
 KITTI_FRAMES = 3769  # As many as its validation split has.
-KITTI_CLASSES = (("Car", 0.75, (1.5, 1.6, 3.9)), ("Pedestrian", 0.18, (1.7, 0.6, 0.8)), ("Cyclist", 0.07, (1.7, 0.6, 1.8)))
+KITTI_CLASSES = (
+    ("Car", 0.75, (1.5, 1.6, 3.9)),
+    ("Pedestrian", 0.18, (1.7, 0.6, 0.8)),
+    ("Cyclist", 0.07, (1.7, 0.6, 1.8)),
+)
 
 
 def make_kitti(root):
@@ -249,7 +404,10 @@ def make_kitti(root):
         for kind in rng.choice(3, rng.integers(2, 14), p=shares):
             name, _, size = KITTI_CLASSES[kind]
             size = np.array(size) * rng.uniform(0.9, 1.1, 3)
-            at, yaw = np.array([rng.uniform(-15, 15), rng.uniform(1.4, 1.9), rng.uniform(5, 65)]), rng.uniform(-3.1, 3.1)
+            at, yaw = (
+                np.array([rng.uniform(-15, 15), rng.uniform(1.4, 1.9), rng.uniform(5, 65)]),
+                rng.uniform(-3.1, 3.1),
+            )
             labels.append(line(name, picture(size, at), size, at, yaw))
             if rng.random() < 0.85:
                 size, at = size * rng.uniform(0.95, 1.05, 3), at + rng.normal(0, 0.12, 3)
@@ -273,7 +431,14 @@ def frames_per_second(name, command, frames, rounds):
 def kitti(rounds):
     with tempfile.TemporaryDirectory() as root:
         make_kitti(root)
-        command = ["eval", "kitti", "--labels", os.path.join(root, "labels"), "--detections", os.path.join(root, "detections")]
+        command = [
+            "eval",
+            "kitti",
+            "--labels",
+            os.path.join(root, "labels"),
+            "--detections",
+            os.path.join(root, "detections"),
+        ]
         frames_per_second("eval.kitti", [program("release", "bin", "kdctl"), *command], KITTI_FRAMES, rounds)
 
 
@@ -302,14 +467,19 @@ def waymo_object(frame, kind, at, size, yaw, score=None, points=0, speed=(0, 0))
     label = field(1, doubles([at[0], at[1], at[2], size[1], size[0], size[2], yaw])) + field(2, doubles(speed))
     label += varint(3 << 3) + varint(kind) + varint(7 << 3) + varint(points)
     message = field(1, label) + (b"" if score is None else varint(2 << 3 | 5) + struct.pack("<f", score))
-    message += field(4, f"segment-{frame // 198:03d}".encode()) + varint(5 << 3) + varint(1500000000000000 + frame * 100000)
+    message += (
+        field(4, f"segment-{frame // 198:03d}".encode()) + varint(5 << 3) + varint(1500000000000000 + frame * 100000)
+    )
     return field(1, message)
 
 
 def make_waymo(root):
     rng = np.random.default_rng(9)
     shares = np.array([t[1] for t in WAYMO_TYPES])
-    with open(os.path.join(root, "labels.bin"), "wb") as labels, open(os.path.join(root, "detections.bin"), "wb") as detections:
+    with (
+        open(os.path.join(root, "labels.bin"), "wb") as labels,
+        open(os.path.join(root, "detections.bin"), "wb") as detections,
+    ):
         for frame in range(WAYMO_FRAMES):
             for kind in rng.choice(3, 50, p=shares):
                 number, _, size = WAYMO_TYPES[kind]
@@ -318,17 +488,39 @@ def make_waymo(root):
                 points, speed = int(rng.geometric(0.01)), rng.normal(0, 3, 2)
                 labels.write(waymo_object(frame, number, at, size, yaw, points=points, speed=speed))
                 if rng.random() < 0.8:
-                    detections.write(waymo_object(frame, number, at + rng.normal(0, 0.1, 3), size * rng.uniform(0.95, 1.05, 3),
-                                                  yaw + rng.normal(0, 0.1), score=rng.beta(4, 2)))
+                    detections.write(
+                        waymo_object(
+                            frame,
+                            number,
+                            at + rng.normal(0, 0.1, 3),
+                            size * rng.uniform(0.95, 1.05, 3),
+                            yaw + rng.normal(0, 0.1),
+                            score=rng.beta(4, 2),
+                        )
+                    )
             for kind in rng.choice(3, 110, p=shares):
                 number, _, size = WAYMO_TYPES[kind]
-                detections.write(waymo_object(frame, number, rng.uniform(-70, 70, 3) * [1, 1, 0.01], size, rng.uniform(-3.1, 3.1),
-                                              score=rng.beta(1, 8)))
+                detections.write(
+                    waymo_object(
+                        frame,
+                        number,
+                        rng.uniform(-70, 70, 3) * [1, 1, 0.01],
+                        size,
+                        rng.uniform(-3.1, 3.1),
+                        score=rng.beta(1, 8),
+                    )
+                )
 
 
 def waymo(rounds):
     with tempfile.TemporaryDirectory() as root:
         make_waymo(root)
-        command = ["eval", "waymo", "--ground-truths", os.path.join(root, "labels.bin"),
-                   "--detections", os.path.join(root, "detections.bin")]
+        command = [
+            "eval",
+            "waymo",
+            "--ground-truths",
+            os.path.join(root, "labels.bin"),
+            "--detections",
+            os.path.join(root, "detections.bin"),
+        ]
         frames_per_second("eval.waymo", [program("release", "bin", "kdctl"), *command], WAYMO_FRAMES, rounds)

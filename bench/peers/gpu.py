@@ -1,4 +1,8 @@
-"""Section gpu, run in the environment of spconv for CUDA: detectors in frames per second, and sparse convolution against spconv."""
+"""Section gpu, run in the environment of spconv for CUDA.
+
+Detectors in frames per second, and sparse convolution against spconv.
+"""
+
 import sys
 
 import torch
@@ -7,7 +11,15 @@ import ops
 from peers.detectors import voxel_backbone, weights
 from peers.harness import Ours, report, report_nothing, say
 
-DETECTORS = ("pointpillar_kitti", "second_kitti", "pv_rcnn_kitti", "voxel_rcnn_kitti", "centerpoint_pillar", "centerpoint_voxel")
+DETECTORS = (
+    "pointpillar_kitti",
+    "second_kitti",
+    "pv_rcnn_kitti",
+    "voxel_rcnn_kitti",
+    "part_a2_kitti",
+    "centerpoint_pillar",
+    "centerpoint_voxel",
+)
 
 
 def frames_per_second(ours, rounds):
@@ -29,8 +41,14 @@ def frames_per_second(ours, rounds):
 def sparse_convolution(ours, rounds):
     coords, features = ops.voxels_of(ops.scan())
     net = voxel_backbone().cuda().eval()
-    ours.load({**{f"param.{name}": tensor for name, tensor in weights(net.cpu()).items()}, "features": features, "coords": coords,
-               "shape": torch.tensor(ops.SHAPE)})
+    ours.load(
+        {
+            **{f"param.{name}": tensor for name, tensor in weights(net.cpu()).items()},
+            "features": features,
+            "coords": coords,
+            "shape": torch.tensor(ops.SHAPE),
+        }
+    )
     net.cuda()
     there, at = features.cuda(), coords.int().cuda()
 
@@ -45,7 +63,9 @@ def sparse_convolution(ours, rounds):
     difference = abs(out.abs().sum().item() - total) / total
     # Its tensor cores round to TF32.
     if out.shape[0] != rows or difference > 1e-2:
-        sys.exit(f"ops: spconv has {out.shape[0]} sites, ours {rows:.0f}; features differ by {difference:.2g} of their sum")
+        sys.exit(
+            f"ops: spconv has {out.shape[0]} sites, ours {rows:.0f}; features differ by {difference:.2g} of their sum"
+        )
     for _ in range(3):
         peer()
         ours.seconds("backbone forward cuda")

@@ -1,4 +1,5 @@
-"""What the sections of `scripts/bench ops` share: the peers' environments, our own process, and how figures are printed."""
+"""What the sections of `scripts/bench ops` share: the peers' environments, our own process, how figures are printed."""
+
 import json
 import os
 import statistics
@@ -26,8 +27,21 @@ def environment(name, requirements):
     if not os.path.exists(stamp) or open(stamp).read() != wanted:
         say(f"installing bench/{requirements} into .deps/{name}")
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--no-deps", "-r", path],
-                       check=True)
+        subprocess.run(
+            [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "--no-deps",
+                "-r",
+                path,
+            ],
+            check=True,
+        )
         with open(stamp, "w") as file:
             file.write(wanted)
     return python
@@ -41,14 +55,31 @@ def program(preset, *parts):
 
 
 def report(name, values, goal=None, better="higher", unit="ratio", **more):
-    print(json.dumps({"name": f"ops.{name}", "value": round(statistics.median(values), 3), "goal": goal, "better": better,
-                      "unit": unit, "median_of": len(values), "min": round(min(values), 3), "max": round(max(values), 3), **more}),
-          flush=True)
+    print(
+        json.dumps(
+            {
+                "name": f"ops.{name}",
+                "value": round(statistics.median(values), 3),
+                "goal": goal,
+                "better": better,
+                "unit": unit,
+                "median_of": len(values),
+                "min": round(min(values), 3),
+                "max": round(max(values), 3),
+                **more,
+            }
+        ),
+        flush=True,
+    )
 
 
 def report_nothing(name, note):
-    print(json.dumps({"name": f"ops.{name}", "value": None, "goal": None, "better": "higher", "unit": "ratio", "note": note}),
-          flush=True)
+    print(
+        json.dumps(
+            {"name": f"ops.{name}", "value": None, "goal": None, "better": "higher", "unit": "ratio", "note": note}
+        ),
+        flush=True,
+    )
 
 
 def timed(call):
@@ -65,17 +96,19 @@ class Ours:
 
     def ask(self, line):
         if self.process is None:
-            self.process = subprocess.Popen([program(self.preset, "bench", "ops_bench")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                            text=True)
+            self.process = subprocess.Popen(
+                [program(self.preset, "bench", "ops_bench")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            sys.exit(f"ops: ops_bench ended at \"{line}\"")
+            sys.exit(f'ops: ops_bench ended at "{line}"')
         return answer.split()
 
     def load(self, tensors, command="load"):
         from safetensors.torch import save_file
+
         with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
             save_file(tensors, file.name)
             answer = self.ask(f"{command} {file.name}")

@@ -6,6 +6,7 @@ CHECKOUT holds OpenPCDet at the commit below. Nothing of it is compiled: torch_s
 scatter_reduce, and suppression by one that keeps every box, as NMS_THRESH 1 does. Points crowd in some pillars and
 leave the range in others; the BEV backbone ends in a level of stride 1/2, as nuScenes's does.
 """
+
 import json
 import os
 import struct
@@ -31,10 +32,20 @@ def module(name, **members):
 
 
 # Packages without their __init__, which would import everything.
-for name in ("pcdet", "pcdet.models", "pcdet.models.backbones_2d", "pcdet.models.backbones_2d.map_to_bev",
-             "pcdet.models.backbones_3d", "pcdet.models.backbones_3d.vfe", "pcdet.models.dense_heads",
-             "pcdet.models.model_utils", "pcdet.ops", "pcdet.ops.iou3d_nms", "pcdet.ops.roiaware_pool3d",
-             "pcdet.utils"):
+for name in (
+    "pcdet",
+    "pcdet.models",
+    "pcdet.models.backbones_2d",
+    "pcdet.models.backbones_2d.map_to_bev",
+    "pcdet.models.backbones_3d",
+    "pcdet.models.backbones_3d.vfe",
+    "pcdet.models.dense_heads",
+    "pcdet.models.model_utils",
+    "pcdet.ops",
+    "pcdet.ops.iou3d_nms",
+    "pcdet.ops.roiaware_pool3d",
+    "pcdet.utils",
+):
     module(name, __path__=[f"{CHECKOUT}/{name.replace('.', '/')}"])
 
 
@@ -52,8 +63,10 @@ module("scipy")
 module("scipy.spatial", Delaunay=None)
 module("SharedArray")
 module("pcdet.ops.roiaware_pool3d.roiaware_pool3d_utils")
-module("pcdet.ops.iou3d_nms.iou3d_nms_utils",
-       nms_gpu=lambda boxes, scores, threshold, **k: (torch.argsort(scores, descending=True, stable=True), None))
+module(
+    "pcdet.ops.iou3d_nms.iou3d_nms_utils",
+    nms_gpu=lambda boxes, scores, threshold, **k: (torch.argsort(scores, descending=True, stable=True), None),
+)
 np.int = int  # gone from numpy since
 torch.Tensor.cuda = lambda self, *a, **k: self
 
@@ -81,33 +94,65 @@ VOXEL, RANGE, GRID = [0.4, 0.4, 6.0], [0.0, -3.2, -2.0, 9.6, 3.2, 4.0], [24, 16,
 branches = {"center": 2, "center_z": 1, "dim": 3, "rot": 2}
 MODEL = {
     "NAME": "CenterPoint",
-    "VFE": {"NAME": "DynPillarVFE", "WITH_DISTANCE": False, "USE_ABSLOTE_XYZ": True, "USE_NORM": True,
-            "NUM_FILTERS": [8, 8]},
+    "VFE": {
+        "NAME": "DynPillarVFE",
+        "WITH_DISTANCE": False,
+        "USE_ABSLOTE_XYZ": True,
+        "USE_NORM": True,
+        "NUM_FILTERS": [8, 8],
+    },
     "MAP_TO_BEV": {"NAME": "PointPillarScatter", "NUM_BEV_FEATURES": 8},
-    "BACKBONE_2D": {"NAME": "BaseBEVBackbone", "LAYER_NUMS": [1, 1], "LAYER_STRIDES": [2, 2], "NUM_FILTERS": [8, 12],
-                    "UPSAMPLE_STRIDES": [0.5, 1], "NUM_UPSAMPLE_FILTERS": [8, 8]},
+    "BACKBONE_2D": {
+        "NAME": "BaseBEVBackbone",
+        "LAYER_NUMS": [1, 1],
+        "LAYER_STRIDES": [2, 2],
+        "NUM_FILTERS": [8, 12],
+        "UPSAMPLE_STRIDES": [0.5, 1],
+        "NUM_UPSAMPLE_FILTERS": [8, 8],
+    },
     "DENSE_HEAD": {
-        "NAME": "CenterHead", "CLASS_AGNOSTIC": False, "CLASS_NAMES_EACH_HEAD": [CLASSES], "SHARED_CONV_CHANNEL": 8,
-        "USE_BIAS_BEFORE_NORM": True, "NUM_HM_CONV": 2,
+        "NAME": "CenterHead",
+        "CLASS_AGNOSTIC": False,
+        "CLASS_NAMES_EACH_HEAD": [CLASSES],
+        "SHARED_CONV_CHANNEL": 8,
+        "USE_BIAS_BEFORE_NORM": True,
+        "NUM_HM_CONV": 2,
         "SEPARATE_HEAD_CFG": {
             "HEAD_ORDER": list(branches),
-            "HEAD_DICT": {name: {"out_channels": width, "num_conv": 2} for name, width in branches.items()}},
-        "TARGET_ASSIGNER_CONFIG": {"FEATURE_MAP_STRIDE": 4, "NUM_MAX_OBJS": 20, "GAUSSIAN_OVERLAP": 0.1,
-                                   "MIN_RADIUS": 2},
+            "HEAD_DICT": {name: {"out_channels": width, "num_conv": 2} for name, width in branches.items()},
+        },
+        "TARGET_ASSIGNER_CONFIG": {
+            "FEATURE_MAP_STRIDE": 4,
+            "NUM_MAX_OBJS": 20,
+            "GAUSSIAN_OVERLAP": 0.1,
+            "MIN_RADIUS": 2,
+        },
         "LOSS_CONFIG": {"LOSS_WEIGHTS": {"cls_weight": 1.0, "loc_weight": 2.0, "code_weights": [1.0] * 8}},
         "POST_PROCESSING": {
-            "SCORE_THRESH": 0.1, "POST_CENTER_LIMIT_RANGE": [-80, -80, -10, 80, 80, 10], "MAX_OBJ_PER_SAMPLE": 10,
-            "NMS_CONFIG": {"NMS_TYPE": "nms_gpu", "NMS_THRESH": 1.0, "NMS_PRE_MAXSIZE": 100, "NMS_POST_MAXSIZE": 10}}},
-    "POST_PROCESSING": {"RECALL_THRESH_LIST": [0.3]}}
+            "SCORE_THRESH": 0.1,
+            "POST_CENTER_LIMIT_RANGE": [-80, -80, -10, 80, 80, 10],
+            "MAX_OBJ_PER_SAMPLE": 10,
+            "NMS_CONFIG": {"NMS_TYPE": "nms_gpu", "NMS_THRESH": 1.0, "NMS_PRE_MAXSIZE": 100, "NMS_POST_MAXSIZE": 10},
+        },
+    },
+    "POST_PROCESSING": {"RECALL_THRESH_LIST": [0.3]},
+}
 
 torch.manual_seed(20)
 parts = config(MODEL)
 vfe = DynamicPillarVFE(parts.VFE, num_point_features=4, voxel_size=VOXEL, grid_size=GRID, point_cloud_range=RANGE)
 to_bev = PointPillarScatter(parts.MAP_TO_BEV, grid_size=GRID)
 bev = BaseBEVBackbone(parts.BACKBONE_2D, input_channels=8)
-head = CenterHead(parts.DENSE_HEAD, input_channels=bev.num_bev_features, num_class=3, class_names=CLASSES,
-                  grid_size=np.array(GRID), point_cloud_range=np.array(RANGE, dtype=np.float32), voxel_size=VOXEL,
-                  predict_boxes_when_training=False)
+head = CenterHead(
+    parts.DENSE_HEAD,
+    input_channels=bev.num_bev_features,
+    num_class=3,
+    class_names=CLASSES,
+    grid_size=np.array(GRID),
+    point_cloud_range=np.array(RANGE, dtype=np.float32),
+    voxel_size=VOXEL,
+    predict_boxes_when_training=False,
+)
 net = torch.nn.Module()
 net.vfe, net.backbone_2d, net.dense_head = vfe, bev, head
 with torch.no_grad():
@@ -129,8 +174,13 @@ points[:, 1:4] = points[:, 1:4] * torch.tensor([11.0, 7.4, 8.0]) - torch.tensor(
 points[100:160, 1:3] = torch.tensor([4.1, 0.3]) + torch.rand(60, 2) * 0.2
 points[400:430, 1:3] = torch.tensor([7.3, -1.7]) + torch.rand(30, 2) * 0.2
 boxes = torch.zeros(2, 4, 8)
-boxes[0, :3] = torch.tensor([[2.0, 0.5, 0.5, 4.2, 1.9, 1.6, 0.3, 1], [6.5, -1.5, 0.2, 0.9, 0.8, 1.7, -2.1, 2],
-                             [8.8, 2.6, 0.1, 1.8, 0.7, 1.6, 1.2, 3]])
+boxes[0, :3] = torch.tensor(
+    [
+        [2.0, 0.5, 0.5, 4.2, 1.9, 1.6, 0.3, 1],
+        [6.5, -1.5, 0.2, 0.9, 0.8, 1.7, -2.1, 2],
+        [8.8, 2.6, 0.1, 1.8, 0.7, 1.6, 1.2, 3],
+    ]
+)
 boxes[1, :2] = torch.tensor([[5.0, -0.4, 0.9, 4.8, 2.1, 1.8, 2.9, 1], [1.2, 2.2, 0.0, 0.8, 0.8, 1.8, 0.0, 2]])
 
 
@@ -165,17 +215,29 @@ text += b" " * (-len(text) % 8)
 with open(NAME + ".safetensors", "wb") as file:
     file.write(struct.pack("<Q", len(text)) + text + data)
 case = {
-    "name": NAME, "op": "model.detector",
+    "name": NAME,
+    "op": "model.detector",
     "source": {"repository": "OpenPCDet", "commit": COMMIT, "where": "pcdet/models/detectors:CenterPoint"},
-    "hyper": {"model": MODEL, "grid_size": GRID, "voxel_size": VOXEL, "point_cloud_range": RANGE,
-              "class_names": CLASSES, "point_features": 4},
+    "hyper": {
+        "model": MODEL,
+        "grid_size": GRID,
+        "voxel_size": VOXEL,
+        "point_cloud_range": RANGE,
+        "class_names": CLASSES,
+        "point_features": 4,
+    },
     "tolerance": {"rtol": 0.002, "atol": 0.0002, "exact": []},
-    "notes": ["made by make_dynamic_pillar.py",
-              "in.points: frame, x, y, z, intensity; the encoder makes pillars of them",
-              "out.pred: evaluation pass with running statistics, nothing suppressed, one entry a frame; labels from 1",
-              "out.loss and grad.param.*: training pass with batch statistics on the same points"],
-    "tensors": {name: {"dtype": "float32" if entry["dtype"] == "F32" else "int64", "shape": entry["shape"]}
-                for name, entry in header.items()}}
+    "notes": [
+        "made by make_dynamic_pillar.py",
+        "in.points: frame, x, y, z, intensity; the encoder makes pillars of them",
+        "out.pred: evaluation pass with running statistics, nothing suppressed, one entry a frame; labels from 1",
+        "out.loss and grad.param.*: training pass with batch statistics on the same points",
+    ],
+    "tensors": {
+        name: {"dtype": "float32" if entry["dtype"] == "F32" else "int64", "shape": entry["shape"]}
+        for name, entry in header.items()
+    },
+}
 with open(NAME + ".json", "w") as file:
     json.dump(case, file, indent=1)
     file.write("\n")

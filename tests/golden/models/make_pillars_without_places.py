@@ -6,6 +6,7 @@ PYTHON and CHECKOUT are those of make_second_stages.py. Points and pillars are t
 dynamic_pillar_vfe_a, the encoders have USE_ABSLOTE_XYZ False and WITH_DISTANCE True; torch_scatter is stood in for by
 torch's scatter_reduce.
 """
+
 import json
 import os
 import sys
@@ -31,22 +32,32 @@ def Scatter(how):
     return reduce
 
 
-dynamic_pillar_vfe.torch_scatter = types.SimpleNamespace(scatter_mean=Scatter("mean"),
-                                                         scatter_max=lambda *a, **k: (Scatter("amax")(*a, **k), None))
+dynamic_pillar_vfe.torch_scatter = types.SimpleNamespace(
+    scatter_mean=Scatter("mean"), scatter_max=lambda *a, **k: (Scatter("amax")(*a, **k), None)
+)
 
 
 def Case(like, name, build, outputs):
     with open(os.path.join(HERE, like + ".json")) as file:
         case = json.load(file)
-    tensors = {key: value for key, value in load_file(os.path.join(HERE, like + ".safetensors")).items()
-               if key.startswith("in.")}
+    tensors = {
+        key: value
+        for key, value in load_file(os.path.join(HERE, like + ".safetensors")).items()
+        if key.startswith("in.")
+    }
     hyper = case["hyper"]
     hyper.update(use_absolute_xyz=False, with_distance=True)
-    config = openpcdet_on_cpu.Config({"USE_NORM": True, "WITH_DISTANCE": True, "USE_ABSLOTE_XYZ": False,
-                                      "NUM_FILTERS": hyper["num_filters"]})
+    config = openpcdet_on_cpu.Config(
+        {"USE_NORM": True, "WITH_DISTANCE": True, "USE_ABSLOTE_XYZ": False, "NUM_FILTERS": hyper["num_filters"]}
+    )
     torch.manual_seed(30)
-    net = build(config, num_point_features=4, voxel_size=hyper["voxel_size"], grid_size=hyper["grid_size"],
-                point_cloud_range=hyper["point_cloud_range"]).eval()
+    net = build(
+        config,
+        num_point_features=4,
+        voxel_size=hyper["voxel_size"],
+        grid_size=hyper["grid_size"],
+        point_cloud_range=hyper["point_cloud_range"],
+    ).eval()
     with torch.no_grad():
         for key, value in list(net.named_parameters()) + list(net.named_buffers()):
             if key.endswith("running_var"):
@@ -58,16 +69,22 @@ def Case(like, name, build, outputs):
     tensors.update(answers)
     save_file({key: value.contiguous() for key, value in tensors.items()}, os.path.join(HERE, name + ".safetensors"))
     case.update(name=name, notes=["made by make_pillars_without_places.py"] + case["notes"][:1])
-    case["tensors"] = {key: {"dtype": str(value.dtype).split(".")[1], "shape": list(value.shape)}
-                       for key, value in tensors.items()}
+    case["tensors"] = {
+        key: {"dtype": str(value.dtype).split(".")[1], "shape": list(value.shape)} for key, value in tensors.items()
+    }
     with open(os.path.join(HERE, name + ".json"), "w") as file:
         json.dump(case, file)
         file.write("\n")
 
 
 def OfPillars(net, tensors):
-    batch = net({"voxels": tensors["in.voxels"].clone(), "voxel_num_points": tensors["in.num_points"],
-                 "voxel_coords": tensors["in.coords"]})
+    batch = net(
+        {
+            "voxels": tensors["in.voxels"].clone(),
+            "voxel_num_points": tensors["in.num_points"],
+            "voxel_coords": tensors["in.coords"],
+        }
+    )
     return {"out.pillar_features": batch["pillar_features"]}
 
 

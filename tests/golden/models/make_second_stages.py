@@ -1,13 +1,14 @@
-"""Writes second_stage_*.json and .safetensors beside it: OpenPCDet's second stages on given RoIs, run by torch 2.11 on a CPU.
+"""Writes second_stage_*.json and .safetensors beside it: OpenPCDet's second stages on given RoIs, by torch on a CPU.
 
     OMP_NUM_THREADS=1 PYTHONPATH=$PWD/.deps/wheels PYTHON tests/golden/models/make_second_stages.py CHECKOUT
 
-PYTHON has bench/peers.txt and pyyaml installed; CHECKOUT holds OpenPCDet at openpcdet_on_cpu.COMMIT. The networks are the
-released ones with fewer keypoints and a small grid: mean features, 3D backbone, height compression and second stage, in
-evaluation mode.
+PYTHON has bench/peers.txt and pyyaml installed; CHECKOUT holds OpenPCDet at openpcdet_on_cpu.COMMIT. The networks are
+the released ones with fewer keypoints and a small grid: mean features, 3D backbone, height compression and second
+stage, in evaluation mode. The stored numbers are torch 2.11's.
 
-Weights are not stored. Both sides fill every float parameter and buffer by its name. With h(x) the finaliser of MurmurHash3
-for 32 bits and FNV-1a of the name's bytes, element i gets u = (h(FNV(name) + i * 0x9E3779B9) >> 8) / 2^24, and from it
+Weights are not stored. Both sides fill every float parameter and buffer by its name. With h(x) the finaliser of
+MurmurHash3 for 32 bits and FNV-1a of the name's bytes, element i gets
+u = (h(FNV(name) + i * 0x9E3779B9) >> 8) / 2^24, and from it
     a matrix or kernel              (2 u - 1) * sqrt(6 / (elements / shape[0]))
     NAME.weight of one dimension    0.75 + u / 2
     NAME.running_var                0.5 + u
@@ -15,6 +16,7 @@ for 32 bits and FNV-1a of the name's bytes, element i gets u = (h(FNV(name) + i 
 computed in double precision and rounded once. hyper.score_scale multiplies the layer that scores voxels, so that some
 score below 0.3.
 """
+
 import json
 import os
 import struct
@@ -83,7 +85,7 @@ def Voxels(points, low, voxel, most):
         held.setdefault((int(point[0]), z, y, x), []).append(point[1:])
     voxels = torch.zeros(len(held), most, points.shape[1] - 1)
     for row, own in enumerate(held.values()):
-        voxels[row, :min(most, len(own))] = torch.stack(own[:most])
+        voxels[row, : min(most, len(own))] = torch.stack(own[:most])
     return voxels, torch.tensor(list(held)), torch.tensor([min(most, len(own)) for own in held.values()])
 
 
@@ -98,8 +100,10 @@ def Write(name, tensors, case):
     text += b" " * (-len(text) % 8)
     with open(os.path.join(HERE, name + ".safetensors"), "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text + data)
-    case["tensors"] = {key: {"dtype": "float32" if entry["dtype"] == "F32" else "int64", "shape": entry["shape"]}
-                       for key, entry in header.items()}
+    case["tensors"] = {
+        key: {"dtype": "float32" if entry["dtype"] == "F32" else "int64", "shape": entry["shape"]}
+        for key, entry in header.items()
+    }
     with open(os.path.join(HERE, name + ".json"), "w") as file:
         json.dump(case, file, indent=1)
         file.write("\n")
@@ -128,11 +132,22 @@ def Rois(low, high):
     def Box(at, extent, yaw):
         return (torch.tensor(low) + size * torch.tensor(at)).tolist() + extent + [yaw]
 
-    return torch.tensor([
-        [Box([0.345, 0.452, 0.61], [1.31, 0.83, 0.91], 0.37), Box([0.51, 0.47, 0.42], [3.93, 1.62, 1.57], -2.11),
-         Box([1.003, 0.61, 0.33], [1.71, 0.93, 1.23], 1.43), [0.0] * 7],
-        [Box([0.671, 0.263, 0.55], [1.27, 1.13, 0.97], 2.87), Box([0.57, 0.31, 0.5], [2.93, 1.31, 1.41], 0.81),
-         Box([0.12, 0.91, 0.93], [0.61, 0.53, 0.33], 0.1), Box([-0.51, 0.52, 0.5], [0.81, 0.63, 0.71], -1.1)]])
+    return torch.tensor(
+        [
+            [
+                Box([0.345, 0.452, 0.61], [1.31, 0.83, 0.91], 0.37),
+                Box([0.51, 0.47, 0.42], [3.93, 1.62, 1.57], -2.11),
+                Box([1.003, 0.61, 0.33], [1.71, 0.93, 1.23], 1.43),
+                [0.0] * 7,
+            ],
+            [
+                Box([0.671, 0.263, 0.55], [1.27, 1.13, 0.97], 2.87),
+                Box([0.57, 0.31, 0.5], [2.93, 1.31, 1.41], 0.81),
+                Box([0.12, 0.91, 0.93], [0.61, 0.53, 0.33], 0.1),
+                Box([-0.51, 0.52, 0.5], [0.81, 0.63, 0.71], -1.1),
+            ],
+        ]
+    )
 
 
 def Dense(low, high, rois):
@@ -147,16 +162,27 @@ def Dense(low, high, rois):
 
 def Empty(points, low, voxel):
     """One frame of which proposals hold two voxels, one of them in the first cell of its box."""
-    centres = (torch.floor((points[[3, 200], 1:4] - torch.tensor(low)) / torch.tensor(voxel)) + 0.5) * torch.tensor(voxel)
+    centres = (torch.floor((points[[3, 200], 1:4] - torch.tensor(low)) / torch.tensor(voxel)) + 0.5) * torch.tensor(
+        voxel
+    )
     centres += torch.tensor(low)
     first = centres[0] + torch.tensor([0.013, 0.013, 0.021])
     second = centres[1] + torch.tensor([0.003, -0.004, 0.008])
-    return torch.tensor([[first.tolist() + [0.028, 0.028, 0.046, 0.0], [-3.0, 0.5, 0.2, 1.3, 0.7, 0.6, 0.4], [0.0] * 7,
-                          second.tolist() + [0.03, 0.02, 0.05, 0.2]]])
+    return torch.tensor(
+        [
+            [
+                first.tolist() + [0.028, 0.028, 0.046, 0.0],
+                [-3.0, 0.5, 0.2, 1.3, 0.7, 0.6, 0.4],
+                [0.0] * 7,
+                second.tolist() + [0.03, 0.02, 0.05, 0.2],
+            ]
+        ]
+    )
 
 
-def Case(name, file, low, high, voxel, seed, features=4, keypoints=0, sources=None, rois=None, frames=2,
-         score_scale=None):
+def Case(
+    name, file, low, high, voxel, seed, features=4, keypoints=0, sources=None, rois=None, frames=2, score_scale=None
+):
     with open(os.path.join(CONFIGS, file)) as text:
         config = yaml.safe_load(text)
     model = openpcdet_on_cpu.Config(config["MODEL"])
@@ -164,8 +190,15 @@ def Case(name, file, low, high, voxel, seed, features=4, keypoints=0, sources=No
         model.PFE.NUM_KEYPOINTS = keypoints
     if sources is not None:
         model.PFE.FEATURES_SOURCE = sources
-    hyper = {"point_cloud_range": low + high, "voxel_size": voxel, "point_features": features, "num_keypoints": keypoints,
-             "features_source": list(model.PFE.FEATURES_SOURCE) if keypoints else []}
+    hyper = {
+        "point_cloud_range": low + high,
+        "voxel_size": voxel,
+        "point_features": features,
+        "num_keypoints": keypoints,
+        "features_source": list(model.PFE.FEATURES_SOURCE) if keypoints else [],
+    }
+    if "ROI_AWARE_POOL" in model.ROI_HEAD:
+        hyper["pool_size"] = model.ROI_HEAD.ROI_AWARE_POOL.POOL_SIZE
     dataset = Dataset(config, low, high, voxel, features)
     net = build_network(model_cfg=model, num_class=len(config["CLASS_NAMES"]), dataset=dataset).eval()
     Fill(net)
@@ -180,12 +213,22 @@ def Case(name, file, low, high, voxel, seed, features=4, keypoints=0, sources=No
     cells = torch.floor((points[:, 1:4] - torch.tensor(low)) / torch.tensor(voxel)).long()
     inside = ((cells >= 0) & (cells < torch.from_numpy(dataset.grid_size))).all(1)
     voxels, coords, counts = Voxels(points[inside], low, voxel, 5)
-    batch = {"batch_size": frames, "points": points, "voxels": voxels, "voxel_coords": coords.int(), "voxel_num_points": counts,
-             "rois": rois.clone(), "roi_scores": torch.zeros(frames, 4), "roi_labels": torch.ones(frames, 4).long(),
-             "has_class_labels": True}
+    batch = {
+        "batch_size": frames,
+        "points": points,
+        "voxels": voxels,
+        "voxel_coords": coords.int(),
+        "voxel_num_points": counts,
+        "rois": rois.clone(),
+        "roi_scores": torch.zeros(frames, 4),
+        "roi_labels": torch.ones(frames, 4).long(),
+        "has_class_labels": True,
+    }
     codes = []
     net.roi_head.generate_predicted_boxes, decode = (
-        lambda **k: codes.append((k["cls_preds"], k["box_preds"])) or decode(**k), net.roi_head.generate_predicted_boxes)
+        lambda **k: codes.append((k["cls_preds"], k["box_preds"])) or decode(**k),
+        net.roi_head.generate_predicted_boxes,
+    )
     with torch.no_grad():
         for module in (net.vfe, net.backbone_3d, net.map_to_bev_module, net.pfe, net.point_head, net.roi_head):
             if module is None:
@@ -195,29 +238,53 @@ def Case(name, file, low, high, voxel, seed, features=4, keypoints=0, sources=No
                 maps = batch["multi_scale_3d_features"]
                 for key in ("x_conv2", "x_conv3", "x_conv4"):
                     maps[key] = openpcdet_on_cpu.SortSites(maps[key])
-    (cls, reg), = codes
+    ((cls, reg),) = codes
     tensors = {"in.points": points, "in.voxel_features": batch["voxel_features"], "in.coords": coords, "in.rois": rois}
     if keypoints:
-        tensors.update({"out.keypoints": batch["point_coords"][:, 1:].view(2, keypoints, 3),
-                        "out.features_before_fusion": batch["point_features_before_fusion"][::3],
-                        "out.features": batch["point_features"][::3], "out.scores": batch["point_cls_scores"]})
+        tensors.update(
+            {
+                "out.keypoints": batch["point_coords"][:, 1:].view(2, keypoints, 3),
+                "out.features_before_fusion": batch["point_features_before_fusion"][::3],
+                "out.features": batch["point_features"][::3],
+                "out.scores": batch["point_cls_scores"],
+            }
+        )
     elif "point_part_offset" in batch:
         low_scores, gap = batch["point_cls_scores"] < 0.3, (batch["point_cls_scores"] - 0.3).abs().min()
         print(name, "scores below the threshold:", int(low_scores.sum()), "nearest to it:", float(gap))
-        tensors.update({"out.features": batch["point_features"][::3], "out.scores": batch["point_cls_scores"],
-                        "out.parts": batch["point_part_offset"]})
-    tensors.update({"out.cls": cls.view(frames, 4), "out.reg": reg.view(frames, 4, 7), "out.boxes": batch["batch_box_preds"]})
+        tensors.update(
+            {
+                "out.features": batch["point_features"][::3],
+                "out.scores": batch["point_cls_scores"],
+                "out.parts": batch["point_part_offset"],
+            }
+        )
+    tensors.update(
+        {"out.cls": cls.view(frames, 4), "out.reg": reg.view(frames, 4, 7), "out.boxes": batch["batch_box_preds"]}
+    )
     for key, tensor in tensors.items():
         print(name, key, tuple(tensor.shape), float(tensor.abs().max()))
-    Write(name, tensors, {
-        "name": name, "op": "model.second_stage",
-        "source": {"repository": "OpenPCDet", "commit": openpcdet_on_cpu.COMMIT, "where": f"tools/cfgs/{file}:MODEL"},
-        "hyper": hyper,
-        "notes": ["made by make_second_stages.py, which says how parameters are filled",
-                  "in.points: frame, x, y, z, intensity; in.voxel_features: means of at most 5 points per cell, cells in "
-                  "the order of their first point at in.coords: frame, z, y, x",
-                  "out.features_before_fusion, out.features: every third keypoint or voxel of all frames in a row",
-                  "rows of x_conv2 to x_conv4 were sorted by frame, z, y, x before the second stage read them"]})
+    Write(
+        name,
+        tensors,
+        {
+            "name": name,
+            "op": "model.second_stage",
+            "source": {
+                "repository": "OpenPCDet",
+                "commit": openpcdet_on_cpu.COMMIT,
+                "where": f"tools/cfgs/{file}:MODEL",
+            },
+            "hyper": hyper,
+            "notes": [
+                "made by make_second_stages.py, which says how parameters are filled",
+                "in.points: frame, x, y, z, intensity; in.voxel_features: means of at most 5 points per cell, cells in "
+                "the order of their first point at in.coords: frame, z, y, x",
+                "out.features_before_fusion, out.features: every third keypoint or voxel of all frames in a row",
+                "rows of x_conv2 to x_conv4 were sorted by frame, z, y, x before the second stage read them",
+            ],
+        },
+    )
 
 
 def Manifest(name, file, low, high, voxel, features):
@@ -225,34 +292,95 @@ def Manifest(name, file, low, high, voxel, features):
     with open(os.path.join(CONFIGS, file)) as text:
         config = yaml.safe_load(text)
     dataset = Dataset(config, low, high, voxel, features)
-    net = build_network(model_cfg=openpcdet_on_cpu.Config(config["MODEL"]), num_class=len(config["CLASS_NAMES"]),
-                        dataset=dataset)
+    net = build_network(
+        model_cfg=openpcdet_on_cpu.Config(config["MODEL"]), num_class=len(config["CLASS_NAMES"]), dataset=dataset
+    )
     with open(os.path.join(HERE, name + ".json"), "w") as to:
-        json.dump({
-            "name": name, "op": "manifest",
-            "source": {"repository": "OpenPCDet", "commit": openpcdet_on_cpu.COMMIT, "where": f"tools/cfgs/{file}:MODEL"},
-            "hyper": {"class_names": config["CLASS_NAMES"], "voxel_size": voxel, "grid_size": dataset.grid_size.tolist(),
-                      "point_cloud_range": dataset.point_cloud_range.tolist(), "point_features": features,
-                      "detector": config["MODEL"]["NAME"]},
-            "trainable_parameters": sum(parameter.numel() for parameter in net.parameters()),
-            "state": [[key, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
-                      for key, tensor in net.state_dict().items()]}, to)
+        json.dump(
+            {
+                "name": name,
+                "op": "manifest",
+                "source": {
+                    "repository": "OpenPCDet",
+                    "commit": openpcdet_on_cpu.COMMIT,
+                    "where": f"tools/cfgs/{file}:MODEL",
+                },
+                "hyper": {
+                    "class_names": config["CLASS_NAMES"],
+                    "voxel_size": voxel,
+                    "grid_size": dataset.grid_size.tolist(),
+                    "point_cloud_range": dataset.point_cloud_range.tolist(),
+                    "point_features": features,
+                    "detector": config["MODEL"]["NAME"],
+                },
+                "trainable_parameters": sum(parameter.numel() for parameter in net.parameters()),
+                "state": [
+                    [key, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+                    for key, tensor in net.state_dict().items()
+                ],
+            },
+            to,
+        )
         to.write("\n")
 
 
 if __name__ == "__main__":
     KITTI, WAYMO = "kitti_models/pv_rcnn.yaml", "waymo_models/pv_rcnn.yaml"
     Case("second_stage_pv_rcnn_a", KITTI, [0.0, -6.4, -3.0], [12.8, 6.4, 1.0], [0.1, 0.1, 0.1], seed=1, keypoints=64)
-    Case("second_stage_pv_rcnn_waymo_a", WAYMO, [-6.4, -6.4, -2.0], [6.4, 6.4, 4.0], [0.1, 0.1, 0.15], seed=2, features=5,
-         keypoints=48)
+    Case(
+        "second_stage_pv_rcnn_waymo_a",
+        WAYMO,
+        [-6.4, -6.4, -2.0],
+        [6.4, 6.4, 4.0],
+        [0.1, 0.1, 0.15],
+        seed=2,
+        features=5,
+        keypoints=48,
+    )
     # No released list has another order: the places of bev and raw_points in it do not count, those of maps do.
-    Case("second_stage_pv_rcnn_order_a", WAYMO, [-6.4, -6.4, -2.0], [6.4, 6.4, 4.0], [0.1, 0.1, 0.15], seed=4,
-         keypoints=32, sources=["x_conv4", "raw_points", "x_conv1"])
-    Case("second_stage_voxel_rcnn_a", "kitti_models/voxel_rcnn_car.yaml", [0.0, -3.2, -3.0], [6.4, 3.2, 1.0],
-         [0.05, 0.05, 0.1], seed=3)
+    Case(
+        "second_stage_pv_rcnn_order_a",
+        WAYMO,
+        [-6.4, -6.4, -2.0],
+        [6.4, 6.4, 4.0],
+        [0.1, 0.1, 0.15],
+        seed=4,
+        keypoints=32,
+        sources=["x_conv4", "raw_points", "x_conv1"],
+    )
+    Case(
+        "second_stage_voxel_rcnn_a",
+        "kitti_models/voxel_rcnn_car.yaml",
+        [0.0, -3.2, -3.0],
+        [6.4, 3.2, 1.0],
+        [0.05, 0.05, 0.1],
+        seed=3,
+    )
     PART, LOW, HIGH, VOXEL = "kitti_models/PartA2.yaml", [0.0, -3.2, -3.0], [6.4, 3.2, 1.0], [0.05, 0.05, 0.1]
-    Case("second_stage_part_a2_a", PART, LOW, HIGH, VOXEL, seed=5, score_scale=4,
-         rois=lambda points: Dense(LOW, HIGH, Rois(LOW, HIGH)))
-    Case("second_stage_part_a2_empty_a", PART, LOW, HIGH, VOXEL, seed=5, frames=1, score_scale=4,
-         rois=lambda points: Empty(points, LOW, VOXEL))
+    Case(
+        "second_stage_part_a2_a",
+        PART,
+        LOW,
+        HIGH,
+        VOXEL,
+        seed=5,
+        score_scale=4,
+        rois=lambda points: Dense(LOW, HIGH, Rois(LOW, HIGH)),
+    )
+    Case(
+        "second_stage_part_a2_empty_a",
+        PART,
+        LOW,
+        HIGH,
+        VOXEL,
+        seed=5,
+        frames=1,
+        score_scale=4,
+        rois=lambda points: Empty(points, LOW, VOXEL),
+    )
+    WAYMO_PART = "waymo_models/PartA2.yaml"
+    Case("second_stage_part_a2_waymo_a", WAYMO_PART, LOW, HIGH, VOXEL, seed=6, features=5, score_scale=4)
     Manifest("manifest_part_a2_openpcdet", PART, [0.0, -40.0, -3.0], [70.4, 40.0, 1.0], VOXEL, 4)
+    Manifest(
+        "manifest_part_a2_waymo_openpcdet", WAYMO_PART, [-75.2, -75.2, -2.0], [75.2, 75.2, 4.0], [0.1, 0.1, 0.15], 5
+    )

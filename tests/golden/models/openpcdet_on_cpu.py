@@ -6,6 +6,7 @@ its padding and its float32 arithmetic. Kernels that nothing here needs raise wh
 
 Sparse convolutions are spconv 2.3.8's on the CPU, which races with more than one thread: OMP_NUM_THREADS=1.
 """
+
 import importlib.abc
 import importlib.machinery
 import os
@@ -49,11 +50,25 @@ def ball_query(frames, queries, radius, samples, new_xyz, new_counts, xyz, count
                 rows[q, 0] = -1
                 continue
             rows[q] = found[0]
-            rows[q, :len(found)] = found
+            rows[q, : len(found)] = found
 
 
-def voxel_query(queries, depth, height, width, samples, radius, reach_z, reach_y, reach_x, new_xyz, xyz, new_coords,
-                point_indices, idx):
+def voxel_query(
+    queries,
+    depth,
+    height,
+    width,
+    samples,
+    radius,
+    reach_z,
+    reach_y,
+    reach_x,
+    new_xyz,
+    xyz,
+    new_coords,
+    point_indices,
+    idx,
+):
     """The first voxels by z, y, x of the cells around with d2 <= radius2; padded as above."""
     radius2 = F(radius) * F(radius)
     points, places, rows = _array(xyz), _array(new_xyz), _array(idx)
@@ -71,7 +86,7 @@ def voxel_query(queries, depth, height, width, samples, radius, reach_z, reach_y
             rows[q, 0] = -1
             continue
         rows[q] = found[0]
-        rows[q, :len(found)] = found
+        rows[q, : len(found)] = found
 
 
 def group_points(frames, queries, channels, samples, features, counts, idx, idx_counts, out):
@@ -134,7 +149,8 @@ def roiaware_forward(rois, points, features, argmax, rows_of_cells, pooled, aver
         for k in np.flatnonzero(inside):
             cell = tuple(
                 min(max(int((F(local[a][k]) + box[3 + a] / F(2)) / (box[3 + a] / F(extents[a]))), 0), extents[a] - 1)
-                for a in range(3))
+                for a in range(3)
+            )
             held = rows[(r,) + cell]
             if held[0] < most:
                 held[held[0] + 1] = k
@@ -142,7 +158,7 @@ def roiaware_forward(rois, points, features, argmax, rows_of_cells, pooled, aver
         best[r] = -1
         for cell in np.argwhere(rows[r, ..., 0] > 0):
             at = (r,) + tuple(cell)
-            held = rows[at][1:1 + rows[at][0]]
+            held = rows[at][1 : 1 + rows[at][0]]
             if average:
                 total = np.zeros(values.shape[1], F)
                 for k in held:
@@ -205,29 +221,58 @@ def nms(boxes, keep, threshold):
 
 EXTENSIONS = {
     "pcdet.ops.pointnet2.pointnet2_stack.pointnet2_stack_cuda": {
-        "ball_query_wrapper": ball_query, "voxel_query_wrapper": voxel_query, "group_points_wrapper": group_points,
+        "ball_query_wrapper": ball_query,
+        "voxel_query_wrapper": voxel_query,
+        "group_points_wrapper": group_points,
         "farthest_point_sampling_wrapper": farthest_point_sampling,
-        "stack_farthest_point_sampling_wrapper": stack_farthest_point_sampling},
+        "stack_farthest_point_sampling_wrapper": stack_farthest_point_sampling,
+    },
     "pcdet.ops.pointnet2.pointnet2_batch.pointnet2_batch_cuda": {},
     "pcdet.ops.roiaware_pool3d.roiaware_pool3d_cuda": {
-        "forward": roiaware_forward, "points_in_boxes_gpu": points_in_boxes,
-        "points_in_boxes_cpu": points_in_boxes_cpu},
+        "forward": roiaware_forward,
+        "points_in_boxes_gpu": points_in_boxes,
+        "points_in_boxes_cpu": points_in_boxes_cpu,
+    },
     "pcdet.ops.roipoint_pool3d.roipoint_pool3d_cuda": {},
     "pcdet.ops.iou3d_nms.iou3d_nms_cuda": {
-        "boxes_overlap_bev_gpu": boxes_overlap, "boxes_iou_bev_gpu": boxes_iou, "boxes_iou_bev_cpu": boxes_iou,
-        "nms_gpu": nms},
+        "boxes_overlap_bev_gpu": boxes_overlap,
+        "boxes_iou_bev_gpu": boxes_iou,
+        "boxes_iou_bev_cpu": boxes_iou,
+        "nms_gpu": nms,
+    },
     "pcdet.ops.bev_pool.bev_pool_ext": {},
     "pcdet.ops.ingroup_inds.ingroup_inds_cuda": {},
     "pcdet.version": {"__version__": "0.6.0"},
 }
 # Imported by parts of OpenPCDet that do not run here.
-ABSENT = ("PIL", "SharedArray", "av2", "cv2", "kornia", "lyft_dataset_sdk", "mmcv", "mmdet3d", "nuscenes", "numba",
-          "pandas", "pandaset", "pyquaternion", "scipy", "skimage", "tensorboardX", "tensorflow", "torch_scatter",
-          "torchvision", "tqdm", "waymo_open_dataset")
+ABSENT = (
+    "PIL",
+    "SharedArray",
+    "av2",
+    "cv2",
+    "kornia",
+    "lyft_dataset_sdk",
+    "mmcv",
+    "mmdet3d",
+    "nuscenes",
+    "numba",
+    "pandas",
+    "pandaset",
+    "pyquaternion",
+    "scipy",
+    "skimage",
+    "tensorboardX",
+    "tensorflow",
+    "torch_scatter",
+    "torchvision",
+    "tqdm",
+    "waymo_open_dataset",
+)
 
 
 class _Stub(types.ModuleType):
     """Any attribute is a decorator that leaves functions as they are, and raises when called with anything else."""
+
     __path__ = []
 
     def __getattr__(self, name):
@@ -301,7 +346,10 @@ def Prepare(checkout):
     np.int, np.bool, np.float = int, bool, float  # gone from numpy since
     torch.Tensor.cuda = lambda self, *a, **k: self
     torch.nn.Module.cuda = lambda self, *a, **k: self
-    torch.cuda.IntTensor, torch.cuda.FloatTensor, torch.cuda.LongTensor = (torch.IntTensor, torch.FloatTensor,
-                                                                            torch.LongTensor)
+    torch.cuda.IntTensor, torch.cuda.FloatTensor, torch.cuda.LongTensor = (
+        torch.IntTensor,
+        torch.FloatTensor,
+        torch.LongTensor,
+    )
     torch.jit.script = lambda function, *a, **k: function  # compiles what calls absent modules, too
     torch.set_num_threads(1)

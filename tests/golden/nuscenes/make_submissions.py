@@ -7,6 +7,7 @@ here has those that are read. A change puts a value ("to") or takes one away; it
 document, or through "results" if it begins with the number of a sample. A case has the devkit's scores, or why it
 refuses it; null is a score that is not finite, and numbers that JSON does not know stand in quotes behind an @.
 """
+
 import contextlib
 import copy
 import io
@@ -55,8 +56,11 @@ def of_all(field, value, every=1):
 
 
 def scaled_scores(factor, shift):
-    return [put(box(s, n, "detection_score"), RESULTS[t][n]["detection_score"] * factor + shift)
-            for s, t in enumerate(TOKENS) for n in range(len(RESULTS[t]))]
+    return [
+        put(box(s, n, "detection_score"), RESULTS[t][n]["detection_score"] * factor + shift)
+        for s, t in enumerate(TOKENS)
+        for n in range(len(RESULTS[t]))
+    ]
 
 
 def cases():
@@ -94,10 +98,14 @@ def cases():
     # Sizes.
     for name, size in (("0", [0.0, 2.0, 1.0]), ("below_0", [1.0, -2.0, 1.0])):
         yield f"size_{name}_of_all_buses", of_class("bus", "size", size)
-        yield f"size_{name}_far_from_labels", [put(box(0, 0, "size"), size),
-                                              put(box(0, 0, "translation"), [v + 15.0 for v in first["translation"]])]
-        yield f"size_{name}_out_of_range", [put(box(0, 0, "size"), size),
-                                           put(box(0, 0, "translation"), [v + 1000.0 for v in first["translation"]])]
+        yield (
+            f"size_{name}_far_from_labels",
+            [put(box(0, 0, "size"), size), put(box(0, 0, "translation"), [v + 15.0 for v in first["translation"]])],
+        )
+        yield (
+            f"size_{name}_out_of_range",
+            [put(box(0, 0, "size"), size), put(box(0, 0, "translation"), [v + 1000.0 for v in first["translation"]])],
+        )
     yield "size_infinite", of_class("bus", "size", [INF, 2.0, 1.0], every=2)
     yield "size_beyond_any_object", of_class("bus", "size", [1e200, 1e200, 1e200], every=2)
     yield "size_tiny", of_class("bus", "size", [1e-200, 1e-200, 1e-200], every=2)
@@ -105,8 +113,13 @@ def cases():
     yield "size_of_two", [put(box(*bus, "size"), [2.0, 1.0])]
     # Rotations.
     for s, n in boxes_of("bus")[:1]:
-        yield "rotation_three_times_as_long", [
-            put(box(s, n, "rotation"), [3 * v for v in RESULTS[TOKENS[s]][n]["rotation"]]) for s, n in boxes_of("bus")]
+        yield (
+            "rotation_three_times_as_long",
+            [
+                put(box(s, n, "rotation"), [3 * v for v in RESULTS[TOKENS[s]][n]["rotation"]])
+                for s, n in boxes_of("bus")
+            ],
+        )
     yield "rotation_0", of_class("bus", "rotation", [0.0, 0.0, 0.0, 0.0])
     yield "rotation_infinite", of_class("bus", "rotation", [INF, 0.0, 0.0, 1.0], every=2)
     yield "rotation_infinite_everywhere", of_all("rotation", [0.0, 0.0, 0.0, INF])
@@ -186,13 +199,17 @@ def finite(value):
 
 
 def score(tables, text):
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), \
-            contextlib.redirect_stderr(io.StringIO()):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         path = os.path.join(folder, "submission.json")
         with open(path, "w") as file:
             file.write(text)
-        evaluation = DetectionEval(tables, config_factory("detection_cvpr_2019"), path, "mini_val",
-                                   os.path.join(folder, "out"), verbose=False)
+        evaluation = DetectionEval(
+            tables, config_factory("detection_cvpr_2019"), path, "mini_val", os.path.join(folder, "out"), verbose=False
+        )
         pred = len(evaluation.pred_boxes.all)
         summary = evaluation.main(render_curves=False)
     kept = ("mean_ap", "mean_dist_aps", "label_tp_errors", "tp_errors", "tp_scores", "nd_score")

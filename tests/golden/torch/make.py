@@ -4,6 +4,7 @@
 
 Their numbers are counted up, so that a test can tell them.
 """
+
 import collections
 import os
 
@@ -41,23 +42,39 @@ optimizer.step()
 with torch.no_grad():
     net.block[0].weight.copy_(count(2, 3))
     net.block[0].bias.copy_(count(2, start=10))
-openpcdet = {"epoch": 3, "it": numpy.float64(7), "model_state": net.state_dict(),
-             "optimizer_state": optimizer.state_dict(), "version": "pcdet+0"}
+openpcdet = {
+    "epoch": 3,
+    "it": numpy.float64(7),
+    "model_state": net.state_dict(),
+    "optimizer_state": optimizer.state_dict(),
+    "version": "pcdet+0",
+}
 torch.save(openpcdet, "openpcdet.pth")
 # As torch before 1.6 wrote it.
 torch.save(openpcdet, "legacy.pth", _use_new_zipfile_serialization=False)
 
-# Views of one storage, strides, an offset, every number type, names as data-parallel training has them, nothing around it.
+# Views of one storage, strides, an offset, every number type, names as data-parallel training has them, nothing around.
 base = count(4, 6)
-views = collections.OrderedDict([
-    ("module.whole", base), ("module.transposed", base.t()), ("module.part", base[1:3, 2:5]),
-    ("module.column", base[:, 1]), ("module.expanded", base[0, 3].expand(2, 3)),
-    ("module.scalar", torch.tensor(5, dtype=torch.int64)), ("module.empty", torch.zeros(0, 3)),
-    ("module.parameter", torch.nn.Parameter(count(2, start=1))),
-    ("module.f64", count(2, start=1, dtype=torch.float64)), ("module.f16", count(2, start=1, dtype=torch.float16)),
-    ("module.bf16", count(2, start=1, dtype=torch.bfloat16)), ("module.i32", count(2, start=1, dtype=torch.int32)),
-    ("module.i16", count(2, start=1, dtype=torch.int16)), ("module.i8", count(2, start=-1, dtype=torch.int8)),
-    ("module.u8", count(2, start=254, dtype=torch.uint8)), ("module.bool", torch.tensor([True, False]))])
+views = collections.OrderedDict(
+    [
+        ("module.whole", base),
+        ("module.transposed", base.t()),
+        ("module.part", base[1:3, 2:5]),
+        ("module.column", base[:, 1]),
+        ("module.expanded", base[0, 3].expand(2, 3)),
+        ("module.scalar", torch.tensor(5, dtype=torch.int64)),
+        ("module.empty", torch.zeros(0, 3)),
+        ("module.parameter", torch.nn.Parameter(count(2, start=1))),
+        ("module.f64", count(2, start=1, dtype=torch.float64)),
+        ("module.f16", count(2, start=1, dtype=torch.float16)),
+        ("module.bf16", count(2, start=1, dtype=torch.bfloat16)),
+        ("module.i32", count(2, start=1, dtype=torch.int32)),
+        ("module.i16", count(2, start=1, dtype=torch.int16)),
+        ("module.i8", count(2, start=-1, dtype=torch.int8)),
+        ("module.u8", count(2, start=254, dtype=torch.uint8)),
+        ("module.bool", torch.tensor([True, False])),
+    ]
+)
 torch.save(views, "views.pth")
 torch.save(views, "legacy_views.pth", _use_new_zipfile_serialization=False)
 
