@@ -222,6 +222,7 @@ v1::Detector KittiVoxelRcnn() {
 v1::Detector KittiPartA2() {
   v1::Detector d = KittiPvRcnn();
   d.set_model("part_a2");
+  d.mutable_roi_head()->set_pool_size(12);
   for (auto& anchors : *d.mutable_anchor_head()->mutable_anchors()) anchors.set_bottom_height(-1.78f);
   return d;
 }

@@ -42,7 +42,7 @@ constexpr double kMaxCells = 4096 * 4096;
 constexpr double kMaxVolume = 4096.0 * 4096 * 255;
 constexpr uint32_t kMaxClasses = 256, kMaxLevels = 8, kMaxStride = 64, kMaxLayers = 64, kMaxWidth = 4096,
                    kMaxPointsPerVoxel = 1024, kMaxPointFeatures = 64, kMaxVoxels = 10'000'000, kMaxConvs = 8,
-                   kMaxObjects = 100'000, kMaxDirBins = 16, kMaxAnchorsPerClass = 64;
+                   kMaxObjects = 100'000, kMaxPoolSize = 16, kMaxDirBins = 16, kMaxAnchorsPerClass = 64;
 
 absl::Status CheckAtMost(absl::string_view field, double value, double most) {
   if (value <= most) return absl::OkStatus();
@@ -224,7 +224,9 @@ absl::Status CheckSecondStage(const v1::Detector& d) {
   }
   KD_RETURN_IF_ERROR(CheckKeypointSources(d));
   KD_RETURN_IF_ERROR(CheckAtMost("roi_head.nms_post_maxsize", head.nms_post_maxsize(), kMaxObjects));
-  return CheckAtMost("roi_head.num_keypoints", head.num_keypoints(), kMaxObjects);
+  KD_RETURN_IF_ERROR(CheckAtMost("roi_head.num_keypoints", head.num_keypoints(), kMaxObjects));
+  if (d.model() == "part_a2" && head.pool_size() < 1) return Invalid("roi_head.pool_size must be at least 1");
+  return CheckAtMost("roi_head.pool_size", head.pool_size(), kMaxPoolSize);
 }
 
 absl::Status CheckHead(const v1::Detector& d) {
@@ -259,6 +261,9 @@ bool HasDynamicPillars(const v1::Detector& detector) {
 }
 
 bool HasAbsoluteXyz(const v1::PillarVfe& vfe) { return !vfe.has_use_absolute_xyz() || vfe.use_absolute_xyz(); }
+
+// 2: keypoints of PV-RCNN take the first voxels of x_conv1 around them in the order that the batch has.
+uint32_t AnswersRevision(const v1::Detector& detector) { return detector.model() == "pv_rcnn" ? 2 : 1; }
 
 float FeatureMapStride(const v1::Detector& detector) { return static_cast<float>(std::max(1u, HeadStride(detector))); }
 

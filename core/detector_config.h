@@ -3,6 +3,7 @@
 #define KD_CORE_DETECTOR_CONFIG_H_
 
 #include <array>
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -41,6 +42,10 @@ bool HasDynamicPillars(const v1::Detector& detector);
 
 // Whether a point's own x, y, z enter the pillar encoder: unless vfe.use_absolute_xyz was written as false.
 bool HasAbsoluteXyz(const v1::PillarVfe& vfe);
+
+// Raised where this code changes what a detector answers beyond rounding, so that responses that were kept before are
+// not taken for those of now; 1 for detectors that never changed.
+uint32_t AnswersRevision(const v1::Detector& detector);
 
 // Voxels per cell of the map that the head reads, along x and y.
 float FeatureMapStride(const v1::Detector& detector);

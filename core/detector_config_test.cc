@@ -15,6 +15,13 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+// Answers kept by a code that gave others have other keys.
+TEST(DetectorConfigTest, RevisionsOfAnswers) {
+  EXPECT_EQ(AnswersRevision(*BuiltInDetector("pv_rcnn_kitti")), 2u);
+  EXPECT_EQ(AnswersRevision(*BuiltInDetector("voxel_rcnn_kitti")), 1u);
+  EXPECT_EQ(AnswersRevision(v1::Detector()), 1u);
+}
+
 TEST(DetectorConfigTest, BuiltInsAreValid) {
   for (const char* name :
        {"centerpoint_pillar", "centerpoint_pillar_kitti", "centerpoint_pillar_nuscenes", "centerpoint_pillar_sim",

@@ -180,6 +180,14 @@ TEST_F(PcdetConfigTest, ReadsTheReleasedPartA2) {
   ExpectSame(want, *detector);
 }
 
+// As OpenPCDet's file for Waymo has it.
+TEST_F(PcdetConfigTest, ReadsOtherNumbersOfCellsInPartA2) {
+  const std::string text = absl::StrReplaceAll(Golden("part_a2.yaml"), {{"POOL_SIZE: 12", "POOL_SIZE: 10"}});
+  const auto detector = ReadPcdetConfig(Write("cfgs/part_a2.yaml", text), "MODEL");
+  ASSERT_THAT(detector.status(), IsOk());
+  EXPECT_EQ(detector->roi_head().pool_size(), 10u);
+}
+
 // It has no maps and no anchors.
 TEST_F(PcdetConfigTest, PartA2WithoutAnchorsIsRefusedByItsName) {
   const char* const free = R"(
@@ -251,8 +259,8 @@ TEST_F(PcdetConfigTest, SecondStagesOtherThanTheBuiltInOnesAreRefusedByTheirSett
            {"pv_rcnn.yaml", "PVRCNNHead", "PointRCNNHead", "ROI_HEAD \"PointRCNNHead\" is not known here"},
            {"pv_rcnn.yaml", "PVRCNNHead", "PartA2FCHead", "NAME is VoxelBackBone8x; supported is UNetV2"},
            {"pv_rcnn.yaml", "VoxelBackBone8x", "UNetV2", "UNetV2 is supported under ROI_HEAD PartA2FCHead alone"},
-           // As OpenPCDet's Waymo configuration has it.
-           {"part_a2.yaml", "POOL_SIZE: 12", "POOL_SIZE: 10", "POOL_SIZE is 10; supported is 12"},
+           {"part_a2.yaml", "POOL_SIZE: 12", "POOL_SIZE: 0", "roi_head.pool_size must be at least 1"},
+           {"part_a2.yaml", "POOL_SIZE: 12", "POOL_SIZE: 1000", "roi_head.pool_size is 1000"},
            {"part_a2.yaml", "    CLS_FC: []", "    CLS_FC: [128]", "CLS_FC is [128]; supported is []"},
            {"part_a2.yaml", "SHARED_FC: [256, 256, 256]", "SHARED_FC: [256, 256]",
             "SHARED_FC is [256, 256]; supported"},

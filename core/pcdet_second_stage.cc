@@ -76,7 +76,7 @@ void CheckVoxelPooling(PcdetReader& reader, const YamlNode& pool) {
   }
 }
 
-void CheckPartPooling(PcdetReader& reader, const YamlNode& model, const YamlNode& stage) {
+void ReadPartPooling(PcdetReader& reader, const YamlNode& model, const YamlNode& stage, v1::RoiHead& to) {
   reader.Only(reader.Child(model, "BACKBONE_3D"), "NAME", "UNetV2");
   const YamlNode& head = reader.Child(model, "POINT_HEAD");
   reader.Only(head, "NAME", "PointIntraPartOffsetHead");
@@ -89,7 +89,7 @@ void CheckPartPooling(PcdetReader& reader, const YamlNode& model, const YamlNode
   if (reader.Flag(stage, "DISABLE_PART", false)) reader.Fail(stage, "DISABLE_PART True is not supported");
   reader.Only(stage, "SEG_MASK_SCORE_THRESH", "0.3");
   const YamlNode& pool = reader.Child(stage, "ROI_AWARE_POOL");
-  reader.Only(pool, "POOL_SIZE", "12");
+  to.set_pool_size(reader.Count(pool, "POOL_SIZE"));
   reader.Only(pool, "NUM_FEATURES", "128");
   reader.Only(pool, "MAX_POINTS_PER_VOXEL", "128");
 }
@@ -132,7 +132,7 @@ void ReadSecondStage(PcdetReader& reader, const YamlNode& model, v1::Detector& d
     CheckVoxelPooling(reader, reader.Child(stage, "ROI_GRID_POOL"));
   } else if (name == "PartA2FCHead") {
     detector.set_model("part_a2");
-    CheckPartPooling(reader, model, stage);
+    ReadPartPooling(reader, model, stage, *head);
     layers = "[256, 256, 256]";
   } else {
     reader.Unknown(stage, "ROI_HEAD", name, "PVRCNNHead, VoxelRCNNHead and PartA2FCHead");

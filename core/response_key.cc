@@ -23,6 +23,7 @@ std::string ResponseKey(const ResponseScope& scope, absl::string_view sample, ui
   AppendPart(text, sample);
   AppendPart(text, std::to_string(view));
   AppendPart(text, tensor);
+  if (scope.answers_revision > 1) AppendPart(text, std::to_string(scope.answers_revision));
   std::string key(SHA256_DIGEST_LENGTH, '\0');
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(),
          reinterpret_cast<unsigned char*>(key.data()));

@@ -76,10 +76,12 @@ TEST(ResponseKeyTest, EveryPartChangesTheKey) {
                                       ResponseKey({"u", "d", "p"}, "1", 2, "hm.0"),
                                       ResponseKey({"t", "e", "p"}, "1", 2, "hm.0"),
                                       ResponseKey({"t", "d", "q"}, "1", 2, "hm.0"),
+                                      ResponseKey({"t", "d", "p", 2}, "1", 2, "hm.0"),
+                                      ResponseKey({"t", "d", "p", 3}, "1", 2, "hm.0"),
                                       ResponseKey(scope, "12", 2, "hm.0"),
                                       ResponseKey(scope, "1", 22, "hm.0"),
                                       ResponseKey(scope, "1", 2, "hm.1")};
-  EXPECT_EQ(keys.size(), 7u);
+  EXPECT_EQ(keys.size(), 9u);
   EXPECT_EQ(keys.begin()->size(), 32u);
 }
 

@@ -167,6 +167,7 @@ std::unique_ptr<SecondStage> NewSecondStage(const v1::Detector& detector, int64_
                           .num_keypoints = detector.roi_head().num_keypoints(),
                           .keypoint_sources = SourcesOf(detector.roi_head()),
                           .bev_channels = bev_channels,
+                          .pool_size = static_cast<int32_t>(detector.roi_head().pool_size()),
                           .voxel_norm = {.eps = backbone.bn_eps, .momentum = backbone.bn_momentum}};
   // A map has the width of its stage's last sub-module.
   int64_t sub_module = backbone.layer_nums[0] - 1;

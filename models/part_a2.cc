@@ -13,7 +13,6 @@ namespace {
 namespace nn = torch::nn;
 using torch::Tensor;
 
-constexpr RoiGrid kGrid{.cells = 12, .max_points = 127};
 constexpr int64_t kWidth = 64;  // of both branches
 constexpr int64_t kPart = 4;    // place within the object and probability to lie in one
 // Below this probability a voxel has no place within an object.
@@ -42,12 +41,13 @@ class PartA2Stage : public SecondStage {
  public:
   explicit PartA2Stage(const TwoStageOptions& options)
       : options_(options),
+        grid_{.cells = options.pool_size},
         decoder_(options.map_channels, options.voxel_norm),
         point_cls_(nn::Linear(options.map_channels[0], 1)),
         part_reg_(nn::Linear(options.map_channels[0], 3)),
         conv_part_(kPart),
         conv_rpn_(options.map_channels[0]),
-        shared_(NewConvolutionHead(2 * kWidth * kGrid.cells * kGrid.cells * kGrid.cells, 3, 0)),
+        shared_(NewConvolutionHead(2 * kWidth * grid_.cells * grid_.cells * grid_.cells, 3, 0)),
         cls_(NewConvolutionHead(kHeadWidth, 2, 1)),
         reg_(NewConvolutionHead(kHeadWidth, 2, 7)) {
     point_head_->register_module("cls_layers", point_cls_.ptr());
@@ -89,7 +89,7 @@ class PartA2Stage : public SecondStage {
       const SparseTensor cells = PooledCells(state, b, boxes[b].cpu().contiguous(), boxes.device());
       const Tensor part = conv_part_->forward(cells.With(cells.features.slice(1, 0, kPart))),
                    rpn = conv_rpn_->forward(cells.With(cells.features.slice(1, kPart)));
-      // Channel-major: channel * 12^3 + cell, x slowest.
+      // Channel-major: channel * cells^3 + cell, x slowest.
       const Tensor all = cells.With(torch::cat({rpn, part}, 1)).Dense().flatten(1);
       const Tensor shared = shared_->forward(all.unsqueeze(2));
       cls.push_back(cls_->forward(shared).flatten());
@@ -105,12 +105,12 @@ class PartA2Stage : public SecondStage {
   };
 
   // Cells with points as sites (box, x, y, z): means of `part`, then maxima of the features.
-  static SparseTensor PooledCells(const Voxels& voxels, int64_t frame, const Tensor& boxes,
-                                  const torch::Device& device) {
+  SparseTensor PooledCells(const Voxels& voxels, int64_t frame, const Tensor& boxes,
+                           const torch::Device& device) const {
     const int64_t begin = voxels.points.starts[frame], channels = voxels.points.features.size(1);
     const RoiCells cells = SortIntoRoiCells(
         voxels.points.xyz.data_ptr<float>() + begin * 3, static_cast<size_t>(voxels.points.starts[frame + 1] - begin),
-        boxes.data_ptr<float>(), static_cast<size_t>(boxes.size(0)), kGrid, OnAllCores);
+        boxes.data_ptr<float>(), static_cast<size_t>(boxes.size(0)), grid_, OnAllCores);
     const Tensor part =
         Rows(AverageOfRoiCells(cells, voxels.part.data_ptr<float>() + begin * kPart, kPart, OnAllCores), kPart);
     const Tensor rpn = Rows(MaximumOfRoiCells(cells, voxels.points.features.data_ptr<float>() + begin * channels,
@@ -136,10 +136,11 @@ class PartA2Stage : public SecondStage {
       features = features.index_select(0, filled);
     }
     return MakeSparseTensor(features.to(device), coords.to(device), boxes.size(0),
-                            {kGrid.cells, kGrid.cells, kGrid.cells});
+                            {grid_.cells, grid_.cells, grid_.cells});
   }
 
   const TwoStageOptions options_;
+  const RoiGrid grid_;
   std::shared_ptr<nn::Module> point_head_ = std::make_shared<nn::Module>(), roi_head_ = std::make_shared<nn::Module>();
   UnetDecoder decoder_;
   nn::Sequential point_cls_, part_reg_;

@@ -1,4 +1,4 @@
-// Second stages against OpenPCDet's own code on given RoIs: tests/golden/models/make_second_stages.py.
+// Second stages against OpenPCDet's own code on given RoIs: tests/golden/second_stages/make.py.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -33,7 +33,7 @@ struct Case {
 };
 
 Case ReadCase(const std::string& name) {
-  const std::string path = SourceDir() + "/tests/golden/models/second_stage_" + name;
+  const std::string path = SourceDir() + "/tests/golden/second_stages/" + name;
   Case c{.hyper = nlohmann::json::parse(*ReadFile(path + ".json")).at("hyper")};
   const SafeTensorsFile file = *ParseSafeTensors(*ReadFile(path + ".safetensors"));
   for (const auto& [key, tensor] : file.tensors) c.tensors[key] = ToTorch(tensor);
@@ -73,7 +73,8 @@ void Fill(torch::nn::Module& module) {
 struct Network : torch::nn::Module {
   Network(const Case& c, std::unique_ptr<SecondStage> (*make)(const TwoStageOptions&)) {
     TwoStageOptions options{.num_point_features = c.hyper.at("point_features"),
-                            .num_keypoints = c.hyper.at("num_keypoints")};
+                            .num_keypoints = c.hyper.at("num_keypoints"),
+                            .pool_size = c.hyper.value("pool_size", 12)};
     for (size_t i = 0; i < 6; ++i) options.range[i] = c.hyper.at("point_cloud_range").at(i);
     for (size_t i = 0; i < 3; ++i) {
       options.voxel_size[i] = c.hyper.at("voxel_size").at(i);
@@ -190,7 +191,7 @@ TEST_P(PartA2Test, PointsScoresPartsAndRefinementsAreOpenPcdets) {
   ExpectNear(of_points("point_head.part_reg_layers"), c.at("out.parts"), "parts");
 }
 
-INSTANTIATE_TEST_SUITE_P(Boxes, PartA2Test, testing::Values("part_a2_a", "part_a2_empty_a"),
+INSTANTIATE_TEST_SUITE_P(Boxes, PartA2Test, testing::Values("part_a2_a", "part_a2_empty_a", "part_a2_waymo_a"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

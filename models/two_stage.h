@@ -66,6 +66,8 @@ struct TwoStageOptions {
   // Channels of the height-compressed map and of x_conv1 ... x_conv4.
   int64_t bev_channels = 256;
   std::array<int64_t, 4> map_channels{16, 32, 64, 64};
+  // Part-A2's: cells of a proposal along each of its axes.
+  int32_t pool_size = 12;
   // The 3D backbone's, which Part-A2 continues.
   SparseNorm voxel_norm;
 };

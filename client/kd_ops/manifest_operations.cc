@@ -57,6 +57,7 @@ constexpr Change kChanges[] = {
        for (const char* source : {"bev", "x_conv3", "x_conv4", "raw_points"})
          d.mutable_roi_head()->add_features_source(source);
      }},
+    {"/waymo_models/PartA2.yaml", [](v1::Detector& d) { d.mutable_roi_head()->set_pool_size(10); }},
     {"/centerpoint_without_resnet.yaml",
      [](v1::Detector& d) { *d.mutable_backbone_3d() = BuiltInDetector("centerpoint_voxel_kitti")->backbone_3d(); }},
     {"/centerpoint_4frames.yaml", [](v1::Detector& d) { d.mutable_dense_head()->set_with_velocity(true); }},

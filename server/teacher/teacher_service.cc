@@ -14,6 +14,7 @@
 #include "base/grpc_server.h"
 #include "base/grpc_status.h"
 #include "base/status.h"
+#include "core/detector_config.h"
 #include "data/dataset.h"
 #include "data/view.h"
 #include "kd/v1/teacher.grpc.pb.h"
@@ -87,7 +88,8 @@ class Service final : public v1::Teacher::Service {
     KD_ASSIGN_OR_RETURN(const std::string digest, dataset->Digest(request.data().train_split()));
     const ResponseScope scope{.teacher_digest = options_.digest,
                               .dataset_digest = views.FilesDigest(digest),
-                              .view_profile = views.Profile()};
+                              .view_profile = views.Profile(),
+                              .answers_revision = AnswersRevision(options_.detector)};
     auto data = std::make_shared<const ResponseData>(ResponseData{std::move(dataset), std::move(views), scope});
     absl::MutexLock lock(&mutex_);
     return data_.insert_or_assign(name, std::move(data)).first->second;

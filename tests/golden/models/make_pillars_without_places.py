@@ -2,7 +2,7 @@
 
     PYTHONPATH=$PWD/.deps/wheels PYTHON tests/golden/models/make_pillars_without_places.py CHECKOUT
 
-PYTHON and CHECKOUT are those of make_second_stages.py. Points and pillars are those of pillar_vfe_a and
+PYTHON and CHECKOUT are those of ../second_stages/make.py. Points and pillars are those of pillar_vfe_a and
 dynamic_pillar_vfe_a, the encoders have USE_ABSLOTE_XYZ False and WITH_DISTANCE True; torch_scatter is stood in for by
 torch's scatter_reduce.
 """
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.dirname(HERE))
 import openpcdet_on_cpu  # noqa: E402
 
 openpcdet_on_cpu.Prepare(sys.argv[1])

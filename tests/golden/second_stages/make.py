@@ -1,10 +1,11 @@
-"""Writes second_stage_*.json and .safetensors beside it: OpenPCDet's second stages on given RoIs, by torch on a CPU.
+"""Writes *.json and *.safetensors beside it: OpenPCDet's second stages on given RoIs, by torch on a CPU.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=$PWD/.deps/wheels PYTHON tests/golden/models/make_second_stages.py CHECKOUT
+    OMP_NUM_THREADS=1 PYTHONPATH=$PWD/.deps/wheels PYTHON tests/golden/second_stages/make.py CHECKOUT
 
 PYTHON has bench/peers.txt and pyyaml installed; CHECKOUT holds OpenPCDet at openpcdet_on_cpu.COMMIT. The networks are
 the released ones with fewer keypoints and a small grid: mean features, 3D backbone, height compression and second
-stage, in evaluation mode. The stored numbers are torch 2.11's.
+stage, in evaluation mode. The stored numbers are torch 2.11's. Names and shapes of the whole Part-A2 networks go into
+../models.
 
 Weights are not stored. Both sides fill every float parameter and buffer by its name. With h(x) the finaliser of
 MurmurHash3 for 32 bits and FNV-1a of the name's bytes, element i gets
@@ -27,7 +28,7 @@ import torch
 import yaml
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.dirname(HERE))
 import openpcdet_on_cpu  # noqa: E402
 
 openpcdet_on_cpu.Prepare(sys.argv[1])
@@ -277,7 +278,7 @@ def Case(
             },
             "hyper": hyper,
             "notes": [
-                "made by make_second_stages.py, which says how parameters are filled",
+                "made by make.py, which says how parameters are filled",
                 "in.points: frame, x, y, z, intensity; in.voxel_features: means of at most 5 points per cell, cells in "
                 "the order of their first point at in.coords: frame, z, y, x",
                 "out.features_before_fusion, out.features: every third keypoint or voxel of all frames in a row",
@@ -295,7 +296,7 @@ def Manifest(name, file, low, high, voxel, features):
     net = build_network(
         model_cfg=openpcdet_on_cpu.Config(config["MODEL"]), num_class=len(config["CLASS_NAMES"]), dataset=dataset
     )
-    with open(os.path.join(HERE, name + ".json"), "w") as to:
+    with open(os.path.join(os.path.dirname(HERE), "models", name + ".json"), "w") as to:
         json.dump(
             {
                 "name": name,
@@ -326,9 +327,9 @@ def Manifest(name, file, low, high, voxel, features):
 
 if __name__ == "__main__":
     KITTI, WAYMO = "kitti_models/pv_rcnn.yaml", "waymo_models/pv_rcnn.yaml"
-    Case("second_stage_pv_rcnn_a", KITTI, [0.0, -6.4, -3.0], [12.8, 6.4, 1.0], [0.1, 0.1, 0.1], seed=1, keypoints=64)
+    Case("pv_rcnn_a", KITTI, [0.0, -6.4, -3.0], [12.8, 6.4, 1.0], [0.1, 0.1, 0.1], seed=1, keypoints=64)
     Case(
-        "second_stage_pv_rcnn_waymo_a",
+        "pv_rcnn_waymo_a",
         WAYMO,
         [-6.4, -6.4, -2.0],
         [6.4, 6.4, 4.0],
@@ -339,7 +340,7 @@ if __name__ == "__main__":
     )
     # No released list has another order: the places of bev and raw_points in it do not count, those of maps do.
     Case(
-        "second_stage_pv_rcnn_order_a",
+        "pv_rcnn_order_a",
         WAYMO,
         [-6.4, -6.4, -2.0],
         [6.4, 6.4, 4.0],
@@ -349,7 +350,7 @@ if __name__ == "__main__":
         sources=["x_conv4", "raw_points", "x_conv1"],
     )
     Case(
-        "second_stage_voxel_rcnn_a",
+        "voxel_rcnn_a",
         "kitti_models/voxel_rcnn_car.yaml",
         [0.0, -3.2, -3.0],
         [6.4, 3.2, 1.0],
@@ -358,7 +359,7 @@ if __name__ == "__main__":
     )
     PART, LOW, HIGH, VOXEL = "kitti_models/PartA2.yaml", [0.0, -3.2, -3.0], [6.4, 3.2, 1.0], [0.05, 0.05, 0.1]
     Case(
-        "second_stage_part_a2_a",
+        "part_a2_a",
         PART,
         LOW,
         HIGH,
@@ -368,7 +369,7 @@ if __name__ == "__main__":
         rois=lambda points: Dense(LOW, HIGH, Rois(LOW, HIGH)),
     )
     Case(
-        "second_stage_part_a2_empty_a",
+        "part_a2_empty_a",
         PART,
         LOW,
         HIGH,
@@ -379,7 +380,7 @@ if __name__ == "__main__":
         rois=lambda points: Empty(points, LOW, VOXEL),
     )
     WAYMO_PART = "waymo_models/PartA2.yaml"
-    Case("second_stage_part_a2_waymo_a", WAYMO_PART, LOW, HIGH, VOXEL, seed=6, features=5, score_scale=4)
+    Case("part_a2_waymo_a", WAYMO_PART, LOW, HIGH, VOXEL, seed=6, features=5, score_scale=4)
     Manifest("manifest_part_a2_openpcdet", PART, [0.0, -40.0, -3.0], [70.4, 40.0, 1.0], VOXEL, 4)
     Manifest(
         "manifest_part_a2_waymo_openpcdet", WAYMO_PART, [-75.2, -75.2, -2.0], [75.2, 75.2, 4.0], [0.1, 0.1, 0.15], 5
