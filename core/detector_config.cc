@@ -42,7 +42,10 @@ constexpr double kMaxCells = 4096 * 4096;
 constexpr double kMaxVolume = 4096.0 * 4096 * 255;
 constexpr uint32_t kMaxClasses = 256, kMaxLevels = 8, kMaxStride = 64, kMaxLayers = 64, kMaxWidth = 4096,
                    kMaxPointsPerVoxel = 1024, kMaxPointFeatures = 64, kMaxVoxels = 10'000'000, kMaxConvs = 8,
-                   kMaxObjects = 100'000, kMaxPoolSize = 16, kMaxDirBins = 16, kMaxAnchorsPerClass = 64;
+                   kMaxObjects = 100'000, kMaxProposals = 4096, kMaxPoolSize = 16, kMaxDirBins = 16,
+                   kMaxAnchorsPerClass = 64;
+// A cell of a proposal takes half a kilobyte, twice.
+constexpr double kMaxPooledCells = 2e6;
 
 absl::Status CheckAtMost(absl::string_view field, double value, double most) {
   if (value <= most) return absl::OkStatus();
@@ -223,10 +226,13 @@ absl::Status CheckSecondStage(const v1::Detector& d) {
     return Invalid("roi_head: nms_pre_maxsize, nms_post_maxsize and num_keypoints must be at least 1");
   }
   KD_RETURN_IF_ERROR(CheckKeypointSources(d));
-  KD_RETURN_IF_ERROR(CheckAtMost("roi_head.nms_post_maxsize", head.nms_post_maxsize(), kMaxObjects));
+  KD_RETURN_IF_ERROR(CheckAtMost("roi_head.nms_post_maxsize", head.nms_post_maxsize(), kMaxProposals));
   KD_RETURN_IF_ERROR(CheckAtMost("roi_head.num_keypoints", head.num_keypoints(), kMaxObjects));
-  if (d.model() == "part_a2" && head.pool_size() < 1) return Invalid("roi_head.pool_size must be at least 1");
-  return CheckAtMost("roi_head.pool_size", head.pool_size(), kMaxPoolSize);
+  if (d.model() != "part_a2") return absl::OkStatus();
+  if (head.pool_size() < 1) return Invalid("roi_head.pool_size must be at least 1");
+  KD_RETURN_IF_ERROR(CheckAtMost("roi_head.pool_size", head.pool_size(), kMaxPoolSize));
+  return CheckAtMost("roi_head.nms_post_maxsize times pool_size cubed",
+                     head.nms_post_maxsize() * std::pow(head.pool_size(), 3.0), kMaxPooledCells);
 }
 
 absl::Status CheckHead(const v1::Detector& d) {

@@ -78,6 +78,7 @@ class ModelReader {
     b->set_residual(backbone == "VoxelResBackBone8x");
     b->set_bn_eps(1e-3f);
     b->set_bn_momentum(0.01f);
+    if (reader_.Number(node, "last_pad", 0) != 0) reader_.Fail(node, "last_pad other than 0 is not supported");
     if (backbone == "UNetV2") return ReadUnet(node, *b);
     auto layers = reader_.Numbers<uint32_t>(node, "LAYER_NUMS", /*needed=*/false);
     auto filters = reader_.Numbers<uint32_t>(node, "NUM_FILTERS", /*needed=*/false);

@@ -78,13 +78,16 @@ void CheckVoxelPooling(PcdetReader& reader, const YamlNode& pool) {
 
 void ReadPartPooling(PcdetReader& reader, const YamlNode& model, const YamlNode& stage, v1::RoiHead& to) {
   reader.Only(reader.Child(model, "BACKBONE_3D"), "NAME", "UNetV2");
+  if (FindEntry(model, "PFE") != nullptr)
+    reader.Fail(stage, "ROI_HEAD PartA2FCHead behind a PFE is not supported; leave PFE out");
   const YamlNode& head = reader.Child(model, "POINT_HEAD");
   reader.Only(head, "NAME", "PointIntraPartOffsetHead");
   reader.Only(head, "CLS_FC", "[]");
   reader.Only(head, "PART_FC", "[]");
   reader.Only(head, "CLASS_AGNOSTIC", "true");
   const YamlNode& targets = reader.Child(head, "TARGET_CONFIG");
-  if (FindEntry(targets, "BOX_CODER") != nullptr)
+  const YamlNode* const coder = FindEntry(targets, "BOX_CODER");
+  if (coder != nullptr && coder->kind != YamlNode::Kind::kNull)
     reader.Fail(targets, "BOX_CODER: a POINT_HEAD that proposes boxes is not supported; anchors do");
   if (reader.Flag(stage, "DISABLE_PART", false)) reader.Fail(stage, "DISABLE_PART True is not supported");
   reader.Only(stage, "SEG_MASK_SCORE_THRESH", "0.3");

@@ -217,6 +217,8 @@ std::string OneSidedCause(absl::string_view name, const Names& on, const Names& 
   if (absl::StartsWith(name, "backbone_3d.")) {
     const std::string has = Backbone3d(on), has_not = Backbone3d(off);
     if (has != has_not) return differ(has, has_not);
+    if (absl::StartsWith(name, "backbone_3d.conv_out.") && has == "UNetV2")
+      return differ("RETURN_ENCODED_TENSOR True", "False: Part-A2 without anchors");
     return "another depth (LAYER_NUMS)";
   }
   if (absl::StartsWith(name, "backbone_2d.")) return "another depth or number of levels (LAYER_NUMS, UPSAMPLE_STRIDES)";

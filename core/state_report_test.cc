@@ -219,6 +219,9 @@ TEST(StateReportTest, OneSidedNamesNameTheirCause) {
               HasSubstr("the configuration has a second stage, the checkpoint has none"));
   EXPECT_THAT(StateReportToText(ReportOf(kSecond, "manifest_part_a2_openpcdet")),
               HasSubstr("the configuration has UNetV2, the checkpoint VoxelBackBone8x"));
+  const char kPart[] = "manifest_part_a2_openpcdet";
+  EXPECT_THAT(StateReportToText(ReportOf(kPart, kPart, [](Weights& w) { w.erase("backbone_3d.conv_out.0.weight"); })),
+              HasSubstr("the configuration has RETURN_ENCODED_TENSOR True, the checkpoint False"));
   const std::string heads = StateReportToText(ReportOf("manifest_centerpoint_openpcdet", kSecond));
   EXPECT_THAT(heads, HasSubstr("the checkpoint has a CenterHead, the configuration an AnchorHeadSingle"));
   EXPECT_THAT(heads, HasSubstr("the configuration has an AnchorHeadSingle, the checkpoint a CenterHead"));

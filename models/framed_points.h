@@ -24,7 +24,8 @@ FramedPoints SiteCentres(const SparseTensor& map, int64_t stride, const std::arr
                          const std::array<float, 3>& voxel_size);
 
 // Brings sorted sites of a grid of `shape` into the order of `coords` (N x 4: frame, z, y, x), which names the same
-// ones. OpenPCDet keeps voxels in the order in which they were made; it tells which of too many points are taken.
+// ones, frame by frame. OpenPCDet keeps voxels in the order in which they were made; it tells which of too many points
+// are taken.
 void ReorderSites(FramedPoints& points, const torch::Tensor& coords, const SparseShape& shape);
 
 }  // namespace kd

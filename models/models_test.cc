@@ -287,6 +287,16 @@ TEST_P(TwoStageDetectorTest, AnswersDoNotDependOnOtherFrames) {
   EXPECT_FALSE(model_->Decode(both)[1].empty());
 }
 
+// Alone, such a frame is below the number of cells that Part-A2 takes.
+TEST_P(TwoStageDetectorTest, AFrameOfOnePointHasTheSameAnswersBesideAFullOne) {
+  const Frame a = SimulateFrame(7).frame;
+  Frame b = SimulateFrame(8).frame;
+  b.points.resize(b.num_features);
+  const Predictions both = Predict({&a, &b}), alone = Predict({&b});
+  EXPECT_LT((both.refinement.cls[1] - alone.refinement.cls[0]).abs().max().item<float>(), 1e-4);
+  EXPECT_LT((both.refinement.reg[1] - alone.refinement.reg[0]).abs().max().item<float>(), 1e-4);
+}
+
 TEST_P(TwoStageDetectorTest, AFrameWithoutPointsIsLegal) {
   Frame frame;
   EXPECT_TRUE(torch::isfinite(Predict({&frame}).refinement.reg).all().item<bool>());

@@ -14,10 +14,12 @@ namespace nn = torch::nn;
 using torch::Tensor;
 
 constexpr int64_t kWidth = 64;  // of both branches
-constexpr int64_t kPart = 4;    // place within the object and probability to lie in one
-// Below this probability a voxel has no place within an object.
+// Columns: intra-object part location x, y, z, each in [0, 1] of the object's size, and the foreground score.
+constexpr int64_t kPart = 4;
+// Below this score the part location is 0.
 constexpr double kForeground = 0.3;
-// With fewer cells in a frame OpenPCDet takes the first cell of every box for one.
+// OpenPCDet takes the first cell of every box where a batch has fewer filled cells. Here each frame decides for itself,
+// so that its answers do not depend on others.
 constexpr int64_t kFewestCells = 3;
 
 // Two convolutions that keep sites.
@@ -74,10 +76,11 @@ class PartA2Stage : public SecondStage {
         SiteCentres(voxels, 1, {options_.range[0], options_.range[1], options_.range[2]}, options_.voxel_size);
     ReorderSites(state->points, first.coords, voxels.sites->shape());
     Tensor& features = state->points.features;
-    const Tensor probability = torch::sigmoid(point_cls_->forward(features));
-    const Tensor place = torch::sigmoid(part_reg_->forward(features)).masked_fill(probability < kForeground, 0);
-    state->part = torch::cat({place, probability}, 1).cpu().contiguous();
-    features = features.cpu().contiguous();
+    const Tensor score = torch::sigmoid(point_cls_->forward(features));
+    const Tensor location = torch::sigmoid(part_reg_->forward(features)).masked_fill(score < kForeground, 0);
+    // Under autocast they are of a smaller type.
+    state->part = torch::cat({location, score}, 1).to(torch::kCPU, torch::kFloat32).contiguous();
+    features = features.to(torch::kCPU, torch::kFloat32).contiguous();
     return state;
   }
 
@@ -100,8 +103,8 @@ class PartA2Stage : public SecondStage {
 
  private:
   struct Voxels : State {
-    FramedPoints points;  // features on the CPU
-    Tensor part;          // N x kPart, on the CPU
+    FramedPoints points;  // features float32, on the CPU
+    Tensor part;          // N x kPart float32, on the CPU
   };
 
   // Cells with points as sites (box, x, y, z): means of `part`, then maxima of the features.

@@ -13,7 +13,8 @@ namespace kd {
 
 class UnetDecoder {
  public:
-  // `widths` of x_conv1 ... x_conv4. The backbone must not be residual: its layers and these share neighbours.
+  // `widths` of x_conv1 ... x_conv4. Shares neighbours (subm1 ... subm4, spconv2 ... spconv4)
+  // with a plain backbone, the only one that OpenPCDet has.
   UnetDecoder(const std::array<int64_t, 4>& widths, const SparseNorm& norm);
 
   // Registers conv_up_t4, conv_up_m4, inv_conv4 ... conv_up_t1, conv_up_m1, conv5 in the backbone, after its own.

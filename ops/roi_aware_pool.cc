@@ -40,7 +40,8 @@ class TurnedBox {
   int32_t CellAlong(int axis, float local, int32_t cells) const {
     const float at = (local + size_[axis] / 2) / (size_[axis] / static_cast<float>(cells));
     if (std::isnan(at)) return 0;
-    // The kernel takes a negative number for a very large one. Only a box thinner than a tenth of a millimetre has any.
+    // The kernel takes a negative number for a very large one. Only a box not
+    // thicker than 1e-5 m times the number of cells has any.
     return at <= -1 || at >= static_cast<float>(cells) ? cells - 1 : static_cast<int32_t>(at);
   }
 

@@ -31,9 +31,9 @@ struct RoiCells {
   std::vector<int64_t> points;
 };
 
-// `points` are rows of 3 floats, `boxes` rows of 7: x, y, z (centre), dx, dy, dz, yaw. A box holds a point as far away
-// as half its height and nearer than half its length and width and 1e-5 m; a point may lie in several boxes. Each box
-// looks at each point.
+// `points` are rows of 3 floats, `boxes` rows of 7: x, y, z (centre), dx, dy, dz, yaw. Along its own axes a box
+// holds points with |z| <= dz / 2, |x| < dx / 2 + 1e-5 m and |y| < dy / 2 + 1e-5 m; a point may lie in several boxes. A
+// box with NaN holds nothing, one without size what lies at its centre. Each box looks at each point.
 RoiCells SortIntoRoiCells(const float* points, size_t num_points, const float* boxes, size_t num_boxes,
                           const RoiGrid& grid, ParallelFor parallel);
 

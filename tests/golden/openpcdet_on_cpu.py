@@ -147,10 +147,11 @@ def roiaware_forward(rois, points, features, argmax, rows_of_cells, pooled, aver
         inside, x, y = _inside(places, box)
         local = (x, y, places[:, 2] - box[2])
         for k in np.flatnonzero(inside):
-            cell = tuple(
-                min(max(int((F(local[a][k]) + box[3 + a] / F(2)) / (box[3 + a] / F(extents[a]))), 0), extents[a] - 1)
-                for a in range(3)
-            )
+            with np.errstate(divide="ignore", invalid="ignore"):
+                at = [(F(local[a][k]) + box[3 + a] / F(2)) / (box[3 + a] / F(extents[a])) for a in range(3)]
+            # The kernel turns not-a-number into 0, and what is negative into a very large number.
+            whole = [0 if np.isnan(v) else int(np.clip(v, -1e6, 1e6)) for v in at]
+            cell = tuple(n - 1 if v < 0 else min(v, n - 1) for v, n in zip(whole, extents))
             held = rows[(r,) + cell]
             if held[0] < most:
                 held[held[0] + 1] = k

@@ -161,12 +161,10 @@ def Dense(low, high, rois):
     return rois
 
 
-def Empty(points, low, voxel):
-    """One frame of which proposals hold two voxels, one of them in the first cell of its box."""
-    centres = (torch.floor((points[[3, 200], 1:4] - torch.tensor(low)) / torch.tensor(voxel)) + 0.5) * torch.tensor(
-        voxel
-    )
-    centres += torch.tensor(low)
+def Empty(points, low, voxel, third=False):
+    """One frame of which proposals hold two voxels, one of them in the first cell of its box, or three."""
+    cells = torch.floor((points[[3, 200, 100], 1:4] - torch.tensor(low)) / torch.tensor(voxel))
+    centres = (cells + 0.5) * torch.tensor(voxel) + torch.tensor(low)
     first = centres[0] + torch.tensor([0.013, 0.013, 0.021])
     second = centres[1] + torch.tensor([0.003, -0.004, 0.008])
     return torch.tensor(
@@ -174,7 +172,7 @@ def Empty(points, low, voxel):
             [
                 first.tolist() + [0.028, 0.028, 0.046, 0.0],
                 [-3.0, 0.5, 0.2, 1.3, 0.7, 0.6, 0.4],
-                [0.0] * 7,
+                (centres[2] + 0.003).tolist() + [0.03, 0.02, 0.05, -0.3] if third else [0.0] * 7,
                 second.tolist() + [0.03, 0.02, 0.05, 0.2],
             ]
         ]
@@ -225,6 +223,8 @@ def Case(
         "roi_labels": torch.ones(frames, 4).long(),
         "has_class_labels": True,
     }
+    if "pool_size" in hyper:
+        net.roi_head.conv_part.register_forward_pre_hook(lambda _, cells: print(name, "cells:", len(cells[0].features)))
     codes = []
     net.roi_head.generate_predicted_boxes, decode = (
         lambda **k: codes.append((k["cls_preds"], k["box_preds"])) or decode(**k),
@@ -241,7 +241,10 @@ def Case(
                     maps[key] = openpcdet_on_cpu.SortSites(maps[key])
     ((cls, reg),) = codes
     tensors = {"in.points": points, "in.voxel_features": batch["voxel_features"], "in.coords": coords, "in.rois": rois}
+    notes = ["rows of x_conv2 to x_conv4 were sorted by frame, z, y, x before the second stage read them"]
     if keypoints:
+        notes.append("out.features_before_fusion, out.features: every third keypoint of both frames in a row")
+        notes.append("out.scores: foreground probabilities of all of them")
         tensors.update(
             {
                 "out.keypoints": batch["point_coords"][:, 1:].view(2, keypoints, 3),
@@ -251,6 +254,10 @@ def Case(
             }
         )
     elif "point_part_offset" in batch:
+        notes = [
+            "out.features: every third voxel of all frames in a row, in the order of in.coords",
+            "out.scores, out.parts: of all voxels, after the sigmoid; parts are not yet 0 where the score is below 0.3",
+        ]
         low_scores, gap = batch["point_cls_scores"] < 0.3, (batch["point_cls_scores"] - 0.3).abs().min()
         print(name, "scores below the threshold:", int(low_scores.sum()), "nearest to it:", float(gap))
         tensors.update(
@@ -281,8 +288,7 @@ def Case(
                 "made by make.py, which says how parameters are filled",
                 "in.points: frame, x, y, z, intensity; in.voxel_features: means of at most 5 points per cell, cells in "
                 "the order of their first point at in.coords: frame, z, y, x",
-                "out.features_before_fusion, out.features: every third keypoint or voxel of all frames in a row",
-                "rows of x_conv2 to x_conv4 were sorted by frame, z, y, x before the second stage read them",
+                *notes,
             ],
         },
     )
@@ -378,6 +384,17 @@ if __name__ == "__main__":
         frames=1,
         score_scale=4,
         rois=lambda points: Empty(points, LOW, VOXEL),
+    )
+    Case(
+        "part_a2_three_cells_a",
+        PART,
+        LOW,
+        HIGH,
+        VOXEL,
+        seed=5,
+        frames=1,
+        score_scale=4,
+        rois=lambda points: Empty(points, LOW, VOXEL, third=True),
     )
     WAYMO_PART = "waymo_models/PartA2.yaml"
     Case("part_a2_waymo_a", WAYMO_PART, LOW, HIGH, VOXEL, seed=6, features=5, score_scale=4)
