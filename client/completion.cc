@@ -87,13 +87,19 @@ const CLI::Option* FindOption(const CLI::App* command, const std::string& word) 
   return nullptr;
 }
 
+// Whether `word` stands where the option's value may be left out.
+bool LeavesOut(const CLI::Option& option, const std::string& word) {
+  return option.get_items_expected_min() == 0 && absl::StartsWith(word, "-");
+}
+
 Place FindPlace(const CLI::App& app, const std::vector<std::string>& words, FleetOptions& fleet) {
   Place place{.command = &app};
   for (const std::string& word : words) {
-    if (place.option != nullptr) {
+    if (place.option != nullptr && !LeavesOut(*place.option, word)) {
       if (place.option->check_name("--address")) fleet.address = word;
       place.option = nullptr;
     } else if (absl::StartsWith(word, "-")) {
+      place.option = nullptr;
       const CLI::Option* option = FindOption(place.command, word);
       if (option != nullptr && option->get_expected_max() > 0 && option->get_items_expected_max() > 0)
         place.option = option;
@@ -165,7 +171,7 @@ void Complete(const CLI::App& app, std::vector<std::string> words, FleetOptions 
   fleet.debug = false;
   const Place place = FindPlace(app, words, fleet);
   std::vector<std::string> found;
-  if (place.option != nullptr) {
+  if (place.option != nullptr && !LeavesOut(*place.option, prefix)) {
     found = Values(place);
   } else if (absl::StartsWith(prefix, "-")) {
     found = Flags(place.command);

@@ -89,6 +89,11 @@ void AddExportCommand(CLI::App& app, Session& session) {
   const auto flags = std::make_shared<ExportFlags>();
   CLI::App* command =
       app.add_subcommand("export", "Write a student for another runtime; prints the folder")->group("Students");
+  command->footer(
+      "Examples:\n"
+      "  kdctl pull registry://students/sim-all:v1\n"
+      "  kdctl export sim-all --target onnx --out out/sim-all-onnx\n"
+      "  kdctl export sim-all --target graph --out out/sim-all-graph     takes detectors on voxels, too");
   command->add_option("MODEL", flags->model, "model.safetensors, or a folder that kdctl pull made")->required();
   command->add_option("--target", flags->target, absl::StrCat("One of ", absl::StrJoin(ExportTargetNames(), ", ")))
       ->capture_default_str();

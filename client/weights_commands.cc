@@ -25,8 +25,7 @@ absl::StatusOr<TorchCheckpoint> ReadWeights(const std::string& path) {
 }
 
 struct ImportFlags {
-  std::string config, model, section = "MODEL", weights, out, output = "table";
-  bool allow_missing = false;
+  std::string config, model, section = "MODEL", weights, out, output = "table", allow_missing;
 };
 
 // Comparing names needs the network, which the worker builds; everything else that can be wrong is told here.
@@ -52,7 +51,7 @@ int Import(const ImportFlags& flags) {
                                         "--out",  flags.out,   "--output",    flags.output};
   if (!flags.config.empty()) arguments.insert(arguments.end(), {"--cfg", flags.config});
   if (!flags.model.empty()) arguments.insert(arguments.end(), {"--model", flags.model});
-  if (flags.allow_missing) arguments.push_back("--allow-missing");
+  if (!flags.allow_missing.empty()) arguments.push_back(absl::StrCat("--allow-missing=", flags.allow_missing));
   return BecomeWorker(arguments);
 }
 
@@ -90,15 +89,26 @@ void AddWeightsCommands(CLI::App& app, Session& session) {
   const auto flags = std::make_shared<ImportFlags>();
   CLI::App* import =
       teacher->add_subcommand("import", "Turn a checkpoint of OpenPCDet into weights that a job's teacher takes");
-  import->footer("Example:\n  kdctl teacher import --cfg second.yaml --weights second.pth --out teachers/second");
+  import->footer(
+      "Examples:\n"
+      "  kdctl teacher import --cfg second.yaml --weights second.pth --out teachers/second\n"
+      "  kdctl teacher import --model pv_rcnn_kitti --weights pv_rcnn.pth --out teachers/pv_rcnn\n"
+      "  kdctl teacher import --cfg second.yaml --weights second.pth --out teachers/second \\\n"
+      "    --allow-missing 'dense_head.conv_dir_cls.*'     the direction classifier starts untrained");
   import->add_option("--cfg", flags->config, "OpenPCDet's configuration of these weights");
   import->add_option("--model", flags->model, "A built-in detector instead, such as pv_rcnn_kitti");
   import->add_option("--section", flags->section, "Section of the configuration, such as MODEL_TEACHER")
       ->capture_default_str();
   import->add_option("--weights", flags->weights, "Checkpoint (.pth), TorchScript (.pt) or .safetensors")->required();
   import->add_option("--out", flags->out, "FILE.safetensors, or a folder for model.safetensors")->required();
-  import->add_flag("--allow-missing", flags->allow_missing,
-                   "Write the file although tensors do not fit; these start untrained");
+  // Without patterns: all.
+  import
+      ->add_option("--allow-missing", flags->allow_missing,
+                   "Tensors that need not fit and then start untrained, such as 'dense_head.conv_dir_cls.*,vfe.*'; "
+                   "without a pattern: all")
+      ->expected(0, 1)
+      ->default_str("*")
+      ->option_text("[PATTERN,...]");
   import->add_option("-o,--output", flags->output, "Form of the report: table or json")
       ->check(CLI::IsMember({"table", "json"}));
   import->callback([&session, flags] { session.exit_code = Import(*flags); });
@@ -106,6 +116,10 @@ void AddWeightsCommands(CLI::App& app, Session& session) {
   const auto from = std::make_shared<std::string>(), to = std::make_shared<std::string>();
   CLI::App* convert =
       app.add_subcommand("convert", "Rewrite weights as .safetensors or .pth, tensor by tensor")->group("Students");
+  convert->footer(
+      "Examples:\n"
+      "  kdctl convert second.pth second.safetensors\n"
+      "  kdctl convert teachers/second/model.safetensors second.pth     for OpenPCDet");
   convert->add_option("IN", *from, "A .pth of torch.save, a TorchScript .pt, or a .safetensors")->required();
   convert->add_option("OUT", *to, "FILE.safetensors, or FILE.pth, which torch.load and OpenPCDet read")->required();
   convert->callback([&session, from, to] { session.exit_code = Convert(*from, *to); });

@@ -8,6 +8,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "google/protobuf/util/json_util.h"
@@ -128,10 +129,40 @@ int64_t SubModules(const v1::VoxelBackbone& b) {
   return count;
 }
 
+// Voxels along an axis, before they are rounded to whole ones.
+double Extent(const v1::Detector& d, int axis) {
+  return (double{d.point_cloud_range(axis + 3)} - d.point_cloud_range(axis)) / d.voxel_size(axis);
+}
+
+// Whether they are `multiple` or some times as many, as well as float32 and seven written digits can say.
+bool IsMultiple(double voxels, int64_t multiple) {
+  const double whole = std::round(voxels);
+  return whole >= 1 && std::abs(voxels - whole) <= std::max(1e-3, voxels * 1e-6) &&
+         static_cast<int64_t>(whole) % multiple == 0;
+}
+
+// Names the nearest range with this voxel, which trained weights need, and the nearest voxel with this range.
+absl::Status CheckExtent(const v1::Detector& d, int axis, int64_t multiple) {
+  const double voxels = Extent(d, axis), voxel = d.voxel_size(axis);
+  if (IsMultiple(voxels, multiple)) return absl::OkStatus();
+  const double low = d.point_cloud_range(axis), high = d.point_cloud_range(axis + 3);
+  const double nearest =
+      std::max(1.0, std::round(voxels / static_cast<double>(multiple))) * static_cast<double>(multiple);
+  // A range around 0 stays so.
+  const double low_then = low == -high ? -nearest * voxel / 2 : low;
+  const char name = "xyz"[axis];
+  return Invalid(absl::StrFormat(
+      "point_cloud_range from %.7g to %.7g along %c has %.7g voxels of %.7g m, expected %s; nearest are "
+      "a range from %.7g to %.7g with that voxel, and a voxel_size of %.7g with that range (%d voxels)",
+      low, high, name, voxels, voxel,
+      multiple == 1 ? "a whole number" : absl::StrCat("a multiple of the backbone's strides (", multiple, ")"),
+      low_then, low_then + nearest * voxel, (high - low) / nearest, static_cast<int64_t>(nearest)));
+}
+
 absl::Status CheckEncoder(const v1::Detector& d, const std::array<int, 3>& cells) {
   if (!OnVoxels(d.model())) {
     if (d.has_backbone_3d()) return Invalid(absl::StrCat("model ", d.model(), " has no backbone_3d; leave it out"));
-    if (cells[2] != 1) {
+    if (cells[2] != 1 || !IsMultiple(Extent(d, 2), 1)) {
       return Invalid(absl::StrCat("pillars span the whole height: voxel_size z must be ",
                                   d.point_cloud_range(5) - d.point_cloud_range(2)));
     }
@@ -310,17 +341,8 @@ absl::Status ValidateDetector(const v1::Detector& detector) {
       !AllPositive(b.num_upsample_filters())) {
     return Invalid("widths and strides must be at least 1");
   }
-  const int64_t product = StrideProduct(detector);
-  for (int axis = 0; axis < 2; ++axis) {
-    if (cells[axis] % product != 0) {
-      const int64_t nearest = std::max<int64_t>(1, (cells[axis] + product / 2) / product) * product;
-      return Invalid(absl::StrCat("the grid has ", cells[axis], " cells along ", axis == 0 ? "x" : "y",
-                                  ", which does not divide by the backbone's strides (", product,
-                                  "); the nearest that does has ", nearest, " cells: a voxel of ",
-                                  (detector.point_cloud_range(axis + 3) - detector.point_cloud_range(axis)) / nearest,
-                                  " m"));
-    }
-  }
+  for (int axis = 0; axis < 3; ++axis)
+    KD_RETURN_IF_ERROR(CheckExtent(detector, axis, axis == 2 ? 1 : StrideProduct(detector)));
   KD_RETURN_IF_ERROR(CheckHead(detector));
   const float scale =
       static_cast<float>(b.layer_strides(0)) / b.upsample_strides(0) * (detector.has_backbone_3d() ? kVoxelStride : 1);

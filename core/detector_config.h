@@ -25,10 +25,11 @@ absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name);
 
 // The student's detector: `base` (teacher's or built-in), then pair.student.detector's set fields, then
 // pair.student.compress. Widths are floor(w * c), at least 1; resolution r makes voxels 1/r as large in x and y.
-// INVALID_ARGUMENT: the resulting grid does not divide by the strides (names the nearest legal resolution).
+// INVALID_ARGUMENT: as ValidateDetector's.
 absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const v1::StudentSpec& student);
 
-// INVALID_ARGUMENT: lists of unequal length, empty range, grid not divisible by the backbone's strides, ...
+// INVALID_ARGUMENT: lists of unequal length, empty range, a range that is no whole number of voxels, or along x and y
+// no multiple of the backbone's strides (names the nearest range and the nearest voxel that are), ...
 absl::Status ValidateDetector(const v1::Detector& detector);
 
 // Metadata key of a weights file under which its detector message stands, as protobuf JSON.

@@ -12,6 +12,7 @@
 namespace kd {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -110,8 +111,45 @@ TEST(DetectorConfigTest, HalfTheResolutionDoublesPillarsAndTheirPoints) {
 TEST(DetectorConfigTest, AGridThatDoesNotDivideNamesTheNearest) {
   v1::StudentSpec student;
   student.mutable_compress()->set_resolution(0.7f);
+  // 38.4 m in voxels of 0.3 / 0.7 m are 89.6; 88 are nearer than 92.
   EXPECT_THAT(MakeStudentDetector(*BuiltInDetector("centerpoint_pillar_sim"), student),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the nearest that does has 92 cells")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("point_cloud_range from 0 to 38.4 along x has 89.6 voxels of 0.42857"),
+                             HasSubstr("expected a multiple of the backbone's strides (4); nearest are"),
+                             HasSubstr("a range from 0 to 37.71429 with that voxel"),
+                             HasSubstr("a voxel_size of 0.43636"), HasSubstr("(88 voxels)"))));
+}
+
+// Trained weights know their voxel: it is the range that changes, around 0 where it was.
+TEST(DetectorConfigTest, ARangeThatDoesNotDivideNamesTheNearestOfThisVoxel) {
+  v1::Detector detector = *BuiltInDetector("centerpoint_pillar_sim");
+  detector.set_point_cloud_range(1, -20);
+  detector.set_point_cloud_range(4, 20);
+  EXPECT_THAT(ValidateDetector(detector),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("along y has 133.3333 voxels of 0.3 m"),
+                             HasSubstr("a range from -19.8 to 19.8 with that voxel"),
+                             HasSubstr("a voxel_size of 0.3030303 with that range (132 voxels)"))));
+  detector.set_point_cloud_range(1, -19.8f);
+  detector.set_point_cloud_range(4, 19.8f);
+  EXPECT_THAT(ValidateDetector(detector), IsOk());
+  detector.set_point_cloud_range(1, -20);
+  detector.set_point_cloud_range(4, 20);
+  detector.set_voxel_size(1, 0.3030303f);
+  EXPECT_THAT(ValidateDetector(detector), IsOk());
+}
+
+TEST(DetectorConfigTest, AHeightOfNoWholeNumberOfVoxelsIsRefused) {
+  v1::Detector detector = *BuiltInDetector("second_kitti");
+  detector.set_voxel_size(2, 0.15f);
+  EXPECT_THAT(ValidateDetector(detector),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("along z has 26.66667 voxels of 0.15 m, expected a whole number"),
+                             HasSubstr("a range from -3 to 1.05 with that voxel"), HasSubstr("(27 voxels)"))));
+  detector = *BuiltInDetector("centerpoint_pillar_sim");
+  detector.set_voxel_size(2, 5.5f);
+  EXPECT_THAT(ValidateDetector(detector),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("voxel_size z must be 5")));
 }
 
 TEST(DetectorConfigTest, OwnSettingsReplaceLists) {

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "core/detector_config.h"
 #include "core/pcdet_reader.h"
 #include "core/pcdet_second_stage.h"
@@ -69,6 +72,11 @@ class ModelReader {
     if (detector_.max_points_per_voxel() == 0)
       reader_.Fail(vfe, absl::StrCat("VFE ", name, " reads voxels, but DATA_PROCESSOR has no step ", kToVoxels));
     if (name == "PillarVFE") return ReadPillars(vfe);
+    ReadVoxels();
+    CheckMap("a 3D backbone", "HeightCompression");
+  }
+
+  void ReadVoxels() {
     const YamlNode& node = reader_.Child(model_, "BACKBONE_3D");
     const std::string backbone = reader_.Text(node, "NAME");
     if (backbone != "VoxelBackBone8x" && backbone != "VoxelResBackBone8x" && backbone != "UNetV2") {
@@ -116,6 +124,16 @@ class ModelReader {
     if (!reader_.Flag(node, "USE_ABSLOTE_XYZ", true)) vfe->set_use_absolute_xyz(false);
     vfe->set_bn_eps(1e-3f);
     vfe->set_bn_momentum(0.01f);
+    CheckMap("pillars", "PointPillarScatter");
+  }
+
+  // How `encoded` becomes the map that BACKBONE_2D reads.
+  void CheckMap(absl::string_view encoded, absl::string_view only) {
+    const YamlNode& map = reader_.Child(model_, "MAP_TO_BEV");
+    if (const std::string name = reader_.Text(map, "NAME"); name != only) {
+      reader_.Fail(
+          map, absl::StrCat("MAP_TO_BEV ", Quoted(name), " behind ", encoded, " is not supported; there it is ", only));
+    }
   }
 
   void ReadBevBackbone() {
@@ -211,13 +229,16 @@ class ModelReader {
     head->set_loc_weight(reader_.Number(weights, "loc_weight", 2));
     head->set_dir_weight(reader_.Number(weights, "dir_weight", 0.2f));
     Fill(head->mutable_code_weights(), reader_.Numbers(weights, "code_weights", /*needed=*/false));
-    ReadNms(reader_.Child(model_, "POST_PROCESSING"));
+    const YamlNode& post = reader_.Child(model_, "POST_PROCESSING");
+    reader_.OnlyIfWritten(post, "OUTPUT_RAW_SCORE", "false");
+    ReadNms(post);
   }
 
   v1::PostProcessing* ReadNms(const YamlNode& post) {
     v1::PostProcessing* to = detector_.mutable_post_processing();
     to->set_score_thresh(reader_.Number(post, "SCORE_THRESH", 0.1f));
     const YamlNode& nms = reader_.Child(post, "NMS_CONFIG");
+    reader_.OnlyIfWritten(nms, "NMS_TYPE", "nms_gpu");
     if (reader_.Flag(nms, "MULTI_CLASSES_NMS", false)) reader_.Fail(nms, "MULTI_CLASSES_NMS True is not supported");
     to->set_nms_thresh(reader_.Number(nms, "NMS_THRESH"));
     to->set_nms_pre_maxsize(reader_.Count(nms, "NMS_PRE_MAXSIZE"));
@@ -237,12 +258,21 @@ absl::StatusOr<v1::Detector> ReadModel(PcdetReader& reader, const YamlNode& mode
   return detector;
 }
 
-// Maps are merged, everything else of `over` replaces.
+void SetFile(const std::shared_ptr<const std::string>& file, YamlNode& node) {
+  node.file = file;
+  for (YamlNode& item : node.items) SetFile(file, item);
+  for (auto& [key, value] : node.entries) SetFile(file, value);
+}
+
+// Maps are merged, everything else of `over` replaces. What a merged map lacks is told where `over` has it.
 void Merge(YamlNode& base, const YamlNode& over) {
   if (base.kind != YamlNode::Kind::kMap || over.kind != YamlNode::Kind::kMap) {
     base = over;
     return;
   }
+  base.file = over.file;
+  base.line = over.line;
+  base.column = over.column;
   for (const auto& [key, value] : over.entries) {
     const auto same = std::find_if(base.entries.begin(), base.entries.end(),
                                    [&k = key](const auto& entry) { return entry.first == k; });
@@ -294,8 +324,26 @@ absl::StatusOr<YamlNode> ReadTree(const std::string& path, int depth, int& files
         absl::StrCat(path, ": _BASE_CONFIG_ is nested deeper than ", kMaxBases, " files"));
   KD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   KD_ASSIGN_OR_RETURN(YamlNode tree, ParseYamlTree(text, path));
+  if (depth > 0) SetFile(std::make_shared<const std::string>(path), tree);
   KD_RETURN_IF_ERROR(ApplyBases(path, tree, depth, files));
   return tree;
+}
+
+// Columns are taken in the order of the file, so that only the last ones can be left out.
+uint32_t ReadFeatures(PcdetReader& reader, const YamlNode& features) {
+  constexpr size_t kShown = 120;
+  const std::vector<std::string> used = reader.Texts(features, "used_feature_list");
+  if (FindEntry(features, "src_feature_list") == nullptr) return static_cast<uint32_t>(used.size());
+  const std::vector<std::string> all = reader.Texts(features, "src_feature_list");
+  if (used.size() > all.size() || !std::equal(used.begin(), used.end(), all.begin())) {
+    const auto shown = [](const std::vector<std::string>& names) {
+      return absl::StrCat("[", OneLine(Shorten(absl::StrJoin(names, ", "), kShown)), "]");
+    };
+    reader.Fail(reader.Child(features, "used_feature_list"),
+                absl::StrCat("used_feature_list is ", shown(used), ", expected the first columns of src_feature_list, ",
+                             shown(all), ", in their order"));
+  }
+  return static_cast<uint32_t>(used.size());
 }
 
 PcdetData ReadData(PcdetReader& reader, const YamlNode& tree) {
@@ -327,8 +375,7 @@ PcdetData ReadData(PcdetReader& reader, const YamlNode& tree) {
     data.max_voxels_train = reader.Count(most, "train");
     data.max_voxels_test = reader.Count(most, "test");
   }
-  const YamlNode& features = reader.Child(config, "POINT_FEATURE_ENCODING");
-  data.num_point_features = static_cast<uint32_t>(reader.Texts(features, "used_feature_list").size());
+  data.num_point_features = ReadFeatures(reader, reader.Child(config, "POINT_FEATURE_ENCODING"));
   return data;
 }
 

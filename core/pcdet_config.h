@@ -31,7 +31,7 @@ absl::StatusOr<v1::Detector> DetectorFromPcdetModel(absl::string_view model, con
 
 // The section `section` ("MODEL" or "MODEL_TEACHER") of a file with CLASS_NAMES and DATA_CONFIG. _BASE_CONFIG_ is
 // looked for beside the file and in every folder above it, as OpenPCDet's files name it from its tools folder.
-// NOT_FOUND: a file is missing. INVALID_ARGUMENT: as above, with file, line and column.
+// NOT_FOUND: a file is missing. INVALID_ARGUMENT: as above, with file (a base's own), line and column.
 absl::StatusOr<v1::Detector> ReadPcdetConfig(const std::string& path, const std::string& section);
 
 }  // namespace kd

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/file.h"
 #include "base/status_matchers.h"
@@ -285,11 +286,18 @@ TEST_F(PcdetConfigTest, SecondStagesOtherThanTheBuiltInOnesAreRefusedByTheirSett
            {"pv_rcnn.yaml", "    DP_RATIO: 0.3", "    DP_RATIO: 0", "DP_RATIO is not above 0"},
            {"pv_rcnn.yaml", "    CLASS_AGNOSTIC: True", "    CLASS_AGNOSTIC: False", "CLASS_AGNOSTIC is false"},
            {"pv_rcnn.yaml", "TEST: {MULTI_CLASSES_NMS: False", "TEST: {MULTI_CLASSES_NMS: True", "MULTI_CLASSES_NMS"},
+           {"pv_rcnn.yaml", "TEST: {MULTI_CLASSES_NMS", "TEST: {NMS_TYPE: nms_normal_gpu, MULTI_CLASSES_NMS",
+            "NMS_TYPE is nms_normal_gpu; supported is nms_gpu"},
            {"pv_rcnn.yaml", "  POINT_HEAD:", "  SOME_HEAD:", "POINT_HEAD is missing"},
            {"pv_rcnn.yaml", "VoxelBackBone8x", "VoxelResBackBone8x", "backbone_3d.residual: false"},
            {"voxel_rcnn_car.yaml", "[[4, 4, 4]], POOL_RADIUS: [1.6]", "[[4, 4, 4]], POOL_RADIUS: [3.2]",
             "POOL_RADIUS is [3.2]; supported is [1.6]"},
            {"voxel_rcnn_car.yaml", "GRID_SIZE: 6", "GRID_SIZE: 7", "GRID_SIZE is 7; supported is 6"},
+           {"cbgs_dyn_pp_centerpoint.yaml", "PointPillarScatter", "PointPillarScatter3d",
+            "MAP_TO_BEV \"PointPillarScatter3d\" behind pillars is not supported; there it is PointPillarScatter"},
+           // As DSVT's, which keeps the best of every class.
+           {"cbgs_dyn_pp_centerpoint.yaml", "NMS_CONFIG: {", "NMS_CONFIG: {NMS_TYPE: class_specific_nms, ",
+            "NMS_TYPE is class_specific_nms; supported is nms_gpu"},
            {"cbgs_dyn_pp_centerpoint.yaml", "  DENSE_HEAD:", "  ROI_HEAD: {NAME: PVRCNNHead}\n  DENSE_HEAD:",
             "ROI_HEAD \"PVRCNNHead\" behind pillars is not supported; it is behind MeanVFE"},
        }) {
@@ -319,6 +327,20 @@ TEST_F(PcdetConfigTest, RefusesWhatItDoesNotKnow) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("CenterHead and AnchorHeadSingle")));
   EXPECT_THAT(refused("MULTI_CLASSES_NMS: False", "MULTI_CLASSES_NMS: True"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("MULTI_CLASSES_NMS")));
+  // It compares boxes without their yaws.
+  EXPECT_THAT(
+      refused("nms_gpu", "nms_normal_gpu"),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("second.yaml:35:"), HasSubstr("NMS_TYPE is nms_normal_gpu; supported is nms_gpu"))));
+  EXPECT_THAT(refused("NMS_TYPE: nms_gpu, ", ""), IsOk());
+  EXPECT_THAT(refused("    SCORE_THRESH: 0.1", "    SCORE_THRESH: 0.1\n    OUTPUT_RAW_SCORE: True"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("OUTPUT_RAW_SCORE is true; supported is false")));
+  EXPECT_THAT(refused("NAME: HeightCompression", "NAME: PointPillarScatter"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("MAP_TO_BEV \"PointPillarScatter\" behind a 3D backbone is not supported; there it is "
+                                 "HeightCompression")));
+  EXPECT_THAT(refused("  MAP_TO_BEV: {NAME: HeightCompression, NUM_BEV_FEATURES: 256}\n", ""),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("MAP_TO_BEV is missing")));
   EXPECT_THAT(refused("NUM_FILTERS: [128, 256]", "NUM_FILTERS: [128, wide]"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("NUM_FILTERS is \"wide\", expected a number")));
   EXPECT_THAT(refused("cfgs/dataset_configs/kitti_dataset.yaml", "cfgs/dataset_configs/none.yaml"),
@@ -327,6 +349,52 @@ TEST_F(PcdetConfigTest, RefusesWhatItDoesNotKnow) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("PFE is missing")));
   EXPECT_THAT(refused("NUM_FILTERS: [128, 256]", "NUM_FILTERS: [128]"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("one value per level")));
+}
+
+// OpenPCDet takes columns by their names; readers here take the first ones.
+TEST_F(PcdetConfigTest, UsedFeaturesAreTheFirstColumns) {
+  const std::string used = "used_feature_list: ['x', 'y', 'z', 'intensity']";
+  const auto with = [&](absl::string_view columns, absl::string_view all) {
+    Write("cfgs/dataset_configs/kitti_dataset.yaml",
+          absl::StrReplaceAll(kDataset,
+                              {{used, absl::StrCat("used_feature_list: ", columns, "\n  src_feature_list: ", all)}}));
+    return Read(kSecond);
+  };
+  const auto five = with("[x, y, z, intensity, elongation]", "[x, y, z, intensity, elongation, timestamp]");
+  ASSERT_THAT(five.status(), IsOk());
+  EXPECT_EQ(five->num_point_features(), 5u);
+  for (const auto& [columns, all] :
+       {std::array<const char*, 2>{"[x, y, z, intensity, timestamp]", "[x, y, z, intensity, elongation, timestamp]"},
+        {"[x, y, z, elongation]", "[x, y, z, intensity, elongation]"},
+        {"[x, y, z, intensity]", "[x, y, z]"}}) {
+    EXPECT_THAT(with(columns, all).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("kitti_dataset.yaml:5:22: used_feature_list is [x, y, z, "),
+                               HasSubstr("expected the first columns of src_feature_list"))))
+        << columns;
+  }
+}
+
+TEST_F(PcdetConfigTest, AnErrorNamesTheFileWhereItStands) {
+  const auto refused = [this](absl::string_view from, absl::string_view to) {
+    Write("cfgs/dataset_configs/kitti_dataset.yaml", absl::StrReplaceAll(kDataset, {{from, to}}));
+    return Read(kSecond).status();
+  };
+  EXPECT_THAT(refused("70.4", "far"), StatusIs(absl::StatusCode::kInvalidArgument,
+                                               HasSubstr("/cfgs/dataset_configs/kitti_dataset.yaml:2:33: "
+                                                         "POINT_CLOUD_RANGE is \"far\", expected a number")));
+  EXPECT_THAT(refused("    MAX_POINTS_PER_VOXEL: 5\n", ""),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("/kitti_dataset.yaml:8:5: MAX_POINTS_PER_VOXEL is missing")));
+  // What all of them lack is told where they are asked for.
+  EXPECT_THAT(refused("POINT_FEATURE_ENCODING", "POINTS"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("/cfgs/kitti_models/second.yaml:4:3: POINT_FEATURE_ENCODING is missing")));
+  // A base of a base.
+  Write("cfgs/dataset_configs/near.yaml", "_BASE_CONFIG_: cfgs/dataset_configs/kitti_dataset.yaml\n");
+  Write("cfgs/dataset_configs/kitti_dataset.yaml", absl::StrReplaceAll(kDataset, {{"70.4", "far"}}));
+  EXPECT_THAT(Read(With("kitti_dataset.yaml", "near.yaml")).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("/kitti_dataset.yaml:2:33: ")));
 }
 
 TEST_F(PcdetConfigTest, ABaseThatCanBeNoFileIsNotFound) {

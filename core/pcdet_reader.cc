@@ -45,8 +45,9 @@ const YamlNode* FindEntry(const YamlNode& node, absl::string_view key) {
 }
 
 void PcdetReader::Fail(const YamlNode& node, absl::string_view problem) {
-  if (status_.ok())
-    status_ = absl::InvalidArgumentError(absl::StrCat(file_, ":", node.line, ":", node.column, ": ", problem));
+  if (!status_.ok()) return;
+  status_ = absl::InvalidArgumentError(
+      absl::StrCat(node.file == nullptr ? file_ : *node.file, ":", node.line, ":", node.column, ": ", problem));
 }
 
 void PcdetReader::Unknown(const YamlNode& node, absl::string_view what, absl::string_view name,
@@ -123,6 +124,13 @@ void PcdetReader::Only(const YamlNode& node, absl::string_view key, absl::string
     Fail(child, absl::StrCat(key, " is ", absl::CHexEscape(Shorten(spelled, kShown)), "; supported is ", only,
                              ", as in the model that was released for KITTI"));
   }
+}
+
+void PcdetReader::OnlyIfWritten(const YamlNode& node, absl::string_view key, absl::string_view only) {
+  const YamlNode* const child = FindEntry(node, key);
+  if (child == nullptr) return;
+  if (const std::string spelled = Spelled(*child); spelled != only)
+    Fail(*child, absl::StrCat(key, " is ", absl::CHexEscape(Shorten(spelled, kShown)), "; supported is ", only));
 }
 
 }  // namespace kd

@@ -22,7 +22,7 @@ class PcdetReader {
  public:
   explicit PcdetReader(absl::string_view file) : file_(file) {}
 
-  // INVALID_ARGUMENT "<file>:<line>:<column>: ...": the first problem.
+  // INVALID_ARGUMENT "<file>:<line>:<column>: ...": the first problem, in the file where it stands.
   const absl::Status& status() const { return status_; }
 
   void Fail(const YamlNode& node, absl::string_view problem);
@@ -46,6 +46,8 @@ class PcdetReader {
 
   // Fails unless the value is `only`, written as "FPS", "true", "[[16, 16], [0.4, 0.8]]": what no field can say.
   void Only(const YamlNode& node, absl::string_view key, absl::string_view only);
+  // The same of a value that may be left out.
+  void OnlyIfWritten(const YamlNode& node, absl::string_view key, absl::string_view only);
 
  private:
   uint32_t ToCount(const YamlNode& node, absl::string_view key, float value);

@@ -142,6 +142,7 @@ void ReadSecondStage(PcdetReader& reader, const YamlNode& model, v1::Detector& d
   }
   CheckLayers(reader, stage, layers);
   const YamlNode& proposals = reader.Child(reader.Child(stage, "NMS_CONFIG"), "TEST");
+  reader.OnlyIfWritten(proposals, "NMS_TYPE", "nms_gpu");
   if (reader.Flag(proposals, "MULTI_CLASSES_NMS", false))
     reader.Fail(proposals, "MULTI_CLASSES_NMS True is not supported");
   head->set_nms_thresh(reader.Number(proposals, "NMS_THRESH"));

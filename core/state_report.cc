@@ -1,5 +1,7 @@
 #include "core/state_report.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <cstring>
 #include <functional>
@@ -356,6 +358,19 @@ StateReport FitState(const std::vector<StateEntry>& wanted, std::map<std::string
   }
   weights = std::move(fitting);
   return report;
+}
+
+std::vector<std::string> UnfitNames(const StateReport& report, const std::vector<std::string>& patterns) {
+  std::vector<std::string> names;
+  for (const auto* findings : {&report.mismatched, &report.missing, &report.unexpected}) {
+    for (const StateFinding& finding : *findings) {
+      const auto fits = [&](const std::string& pattern) {
+        return ::fnmatch(pattern.c_str(), finding.name.c_str(), 0) == 0;
+      };
+      if (std::none_of(patterns.begin(), patterns.end(), fits)) names.push_back(finding.name);
+    }
+  }
+  return names;
 }
 
 std::string StateReportToText(const StateReport& report) {

@@ -47,6 +47,9 @@ struct StateReport {
 // converts them.
 StateReport FitState(const std::vector<StateEntry>& wanted, std::map<std::string, SafeTensor>& weights);
 
+// Names of what does not fit, but for those that one of `patterns` names as a shell's patterns name files: "*" is all.
+std::vector<std::string> UnfitNames(const StateReport& report, const std::vector<std::string>& patterns);
+
 // Some lines for people: counts, then findings by cause, the first few of each.
 std::string StateReportToText(const StateReport& report);
 

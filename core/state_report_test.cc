@@ -20,10 +20,12 @@
 namespace kd {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 constexpr char kSecond[] = "manifest_second_openpcdet";
 
@@ -277,6 +279,20 @@ TEST(StateReportTest, BatchCountersMayBeAbsentAndNumbersMayBeNarrow) {
   });
   EXPECT_TRUE(report.Fits()) << StateReportToText(report);
   EXPECT_GT(report.ignored.size(), 10u);
+}
+
+TEST(StateReportTest, PatternsNameWhatMayNotFit) {
+  const std::string bias = "dense_head.conv_dir_cls.bias", weight = "dense_head.conv_dir_cls.weight";
+  const StateReport report = ReportOf(kSecond, kSecond, [&](Weights& weights) {
+    weights.erase(bias);
+    Resize(weights, weight, {2, 2, 1, 1});
+    weights["dense_head.other"] = Counted({"dense_head.other", "F32", {2}});
+  });
+  EXPECT_THAT(UnfitNames(report, {}), UnorderedElementsAre(bias, weight, "dense_head.other"));
+  EXPECT_THAT(UnfitNames(report, {"dense_head.conv_dir_cls.*"}), ElementsAre("dense_head.other"));
+  EXPECT_THAT(UnfitNames(report, {"*.weight", bias}), ElementsAre("dense_head.other"));
+  EXPECT_THAT(UnfitNames(report, {"dense_head"}), SizeIs(3));
+  EXPECT_THAT(UnfitNames(report, {"*"}), IsEmpty());
 }
 
 TEST(StateReportTest, TheTextIsShortAndTheJsonWhole) {

@@ -4,6 +4,7 @@
 #ifndef KD_CORE_YAML_TREE_H_
 #define KD_CORE_YAML_TREE_H_
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +30,8 @@ struct YamlNode {
   int line = 1, column = 1;
   // What to name in messages instead of file and position, for a value that came from elsewhere.
   std::string origin;
+  // Where line and column stand, if not in the file that was asked for; null: there.
+  std::shared_ptr<const std::string> file;
   std::string scalar;
   // "true" in quotes is text.
   bool quoted = false;

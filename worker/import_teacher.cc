@@ -1,7 +1,6 @@
 #include "worker/import_teacher.h"
 
 #include <utility>
-#include <vector>
 
 #include "base/status.h"
 #include "models/detector.h"
@@ -9,14 +8,15 @@
 namespace kd {
 
 absl::StatusOr<ImportedTeacher> ImportTeacher(const v1::Detector& detector, SafeTensorsFile weights,
-                                              bool allow_missing) {
+                                              const std::vector<std::string>& allowed) {
   torch::manual_seed(0);
   DetectorModel model(detector);
   SafeTensorsFile state = StateDict(*model);
   std::vector<StateEntry> wanted;
   for (const auto& [name, tensor] : state.tensors) wanted.push_back({name, tensor.dtype, tensor.shape});
   ImportedTeacher imported{.report = FitState(wanted, weights.tensors)};
-  if (!imported.report.Fits() && !allow_missing) return imported;
+  imported.refused = UnfitNames(imported.report, allowed);
+  if (!imported.refused.empty() || imported.report.matched == 0) return imported;
   for (auto& [name, tensor] : weights.tensors) state.tensors[name] = std::move(tensor);
   KD_RETURN_IF_ERROR(LoadStateDict(state, *model));
   imported.file = SaveWeights(*model);

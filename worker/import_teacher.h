@@ -3,6 +3,7 @@
 #define KD_WORKER_IMPORT_TEACHER_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/safetensors.h"
@@ -13,14 +14,17 @@ namespace kd {
 
 struct ImportedTeacher {
   StateReport report;
-  // What a job's teacher.weights takes; empty if the weights do not fit and that was not allowed.
+  // What does not fit and was not allowed to be so.
+  std::vector<std::string> refused;
+  // What a job's teacher.weights takes; empty if something was refused, or if no tensor fits.
   std::string file;
 };
 
-// `weights` for the parameters of `detector`. With `allow_missing` what the report lists as missing or mismatched
-// starts from the detector's initial values, the same ones every time, and what it lists as unexpected is left out.
+// `weights` for the parameters of `detector`. What the report lists as missing or mismatched and `allowed` names
+// (UnfitNames' patterns) starts from the detector's initial values, the same ones every time; what it lists as
+// unexpected and `allowed` names is left out.
 absl::StatusOr<ImportedTeacher> ImportTeacher(const v1::Detector& detector, SafeTensorsFile weights,
-                                              bool allow_missing);
+                                              const std::vector<std::string>& allowed);
 
 }  // namespace kd
 

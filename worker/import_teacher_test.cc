@@ -15,7 +15,9 @@
 namespace kd {
 namespace {
 
+using ::testing::Contains;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 // A checkpoint as spconv 1 has it: kernels (kz, ky, kx, in, out).
@@ -39,7 +41,7 @@ TEST(ImportTeacherTest, ASpconv1CheckpointBecomesTheSameTeacher) {
   ASSERT_THAT(bytes.status(), IsOk());
   auto checkpoint = ParseTorchCheckpoint(*bytes);
   ASSERT_THAT(checkpoint.status(), IsOk());
-  const auto imported = ImportTeacher(detector, std::move(checkpoint->weights), /*allow_missing=*/false);
+  const auto imported = ImportTeacher(detector, std::move(checkpoint->weights), /*allowed=*/{});
   ASSERT_THAT(imported.status(), IsOk());
   EXPECT_THAT(imported->report.converted, SizeIs(12));
   auto loaded = LoadDetector(imported->file);
@@ -51,19 +53,35 @@ TEST(ImportTeacherTest, WhatDoesNotFitIsRefusedOrStartsTheSameEveryTime) {
   const v1::Detector detector = *BuiltInDetector("centerpoint_pillar_sim");
   SafeTensorsFile weights = Trained(detector);
   std::erase_if(weights.tensors, [](const auto& entry) { return absl::StrContains(entry.first, ".hm."); });
-  const auto refused = ImportTeacher(detector, weights, /*allow_missing=*/false);
+  const auto refused = ImportTeacher(detector, weights, /*allowed=*/{});
   ASSERT_THAT(refused.status(), IsOk());
   EXPECT_FALSE(refused->report.missing.empty());
   EXPECT_THAT(refused->file, IsEmpty());
   torch::rand({3});
-  const auto allowed = ImportTeacher(detector, weights, /*allow_missing=*/true);
+  const auto others = ImportTeacher(detector, weights, {"dense_head.*.hm.*.bias"});
+  ASSERT_THAT(others.status(), IsOk());
+  EXPECT_THAT(others->refused, Contains("dense_head.heads_list.0.hm.1.weight"));
+  EXPECT_THAT(others->refused, Not(Contains("dense_head.heads_list.0.hm.1.bias")));
+  EXPECT_THAT(others->file, IsEmpty());
+  const auto allowed = ImportTeacher(detector, weights, {"dense_head.*.hm.*"});
   ASSERT_THAT(allowed.status(), IsOk());
   auto loaded = LoadDetector(allowed->file);
   ASSERT_THAT(loaded.status(), IsOk());
   const SafeTensorsFile state = StateDict(*loaded->module);
   EXPECT_EQ(state.tensors.at("vfe.pfn_layers.0.linear.weight").bytes,
             weights.tensors.at("vfe.pfn_layers.0.linear.weight").bytes);
-  EXPECT_EQ(ImportTeacher(detector, weights, /*allow_missing=*/true)->file, allowed->file);
+  EXPECT_EQ(ImportTeacher(detector, weights, {"*"})->file, allowed->file);
+}
+
+TEST(ImportTeacherTest, ATeacherOfInitialValuesAloneIsNoTeacher) {
+  SafeTensorsFile weights;
+  for (auto& [name, tensor] : Trained(*BuiltInDetector("centerpoint_pillar_sim")).tensors)
+    weights.tensors["other." + name] = std::move(tensor);
+  const auto imported = ImportTeacher(*BuiltInDetector("centerpoint_pillar_sim"), weights, {"*"});
+  ASSERT_THAT(imported.status(), IsOk());
+  EXPECT_EQ(imported->report.matched, 0u);
+  EXPECT_THAT(imported->refused, IsEmpty());
+  EXPECT_THAT(imported->file, IsEmpty());
 }
 
 }  // namespace

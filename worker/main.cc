@@ -5,11 +5,14 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/str_split.h"
 #include "base/file.h"
 #include "base/program.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "core/detector_config.h"
 #include "core/pair.h"
 #include "core/pcdet_config.h"
@@ -72,9 +75,30 @@ absl::Status RunTrainAlone(const std::string& pair_path, const std::string& fold
 }
 
 struct ImportFlags {
-  std::string config, model, section = "MODEL", weights, out, output = "table";
-  bool allow_missing = false;
+  std::string config, model, section = "MODEL", weights, out, output = "table", allow_missing;
 };
+
+// Why nothing is written, and the way out.
+void ReportMisfit(const ImportFlags& flags, const ImportedTeacher& teacher) {
+  const char* const which = flags.config.empty() ? "--model" : "--cfg";
+  if (teacher.report.matched == 0) {
+    std::cerr << "error: no tensor of " << flags.weights << " fits; "
+              << (flags.allow_missing.empty() ? "nothing was written"
+                                              : "--allow-missing would write an untrained teacher")
+              << "\ndo: change " << which << " or the checkpoint as the report says (-o json lists every tensor)"
+              << std::endl;
+    return;
+  }
+  std::cerr << "error: " << flags.weights << " does not fit the detector";
+  if (!flags.allow_missing.empty()) {
+    std::cerr << " beyond what --allow-missing names: " << OneLine(Shorten(teacher.refused[0], 120));
+    if (teacher.refused.size() > 1) std::cerr << " and " << teacher.refused.size() - 1 << " more";
+  }
+  std::cerr << "; nothing was written\ndo: change " << which
+            << " or the checkpoint as the report says (-o json lists every tensor), or name with --allow-missing what "
+               "may start untrained"
+            << std::endl;
+}
 
 // False: the weights do not fit; that is what the report says, not an error of the program.
 absl::StatusOr<bool> RunImport(const ImportFlags& flags) {
@@ -83,22 +107,23 @@ absl::StatusOr<bool> RunImport(const ImportFlags& flags) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
   absl::StatusOr<TorchCheckpoint> checkpoint = ParseWeights(bytes);
   if (!checkpoint.ok()) return Annotate(checkpoint.status(), flags.weights);
-  KD_ASSIGN_OR_RETURN(const ImportedTeacher teacher,
-                      ImportTeacher(detector, std::move(checkpoint->weights), flags.allow_missing));
+  const std::vector<std::string> allowed = absl::StrSplit(flags.allow_missing, ',', absl::SkipEmpty());
+  KD_ASSIGN_OR_RETURN(const ImportedTeacher teacher, ImportTeacher(detector, std::move(checkpoint->weights), allowed));
   std::cout << (flags.output == "json" ? StateReportToJson(teacher.report) + "\n" : StateReportToText(teacher.report))
             << std::flush;
   if (teacher.file.empty()) {
-    std::cerr << "error: " << flags.weights << " does not fit the detector; nothing was written\n"
-              << "do: mend what the report names, or add --allow-missing: such tensors then start untrained"
-              << std::endl;
+    ReportMisfit(flags, teacher);
     return false;
+  }
+  if (const size_t untrained = teacher.report.missing.size() + teacher.report.mismatched.size(); untrained > 0) {
+    std::cerr << "warning: " << untrained << " of " << teacher.report.wanted << " tensors start untrained" << std::endl;
   }
   std::filesystem::path path = std::filesystem::absolute(flags.out);
   if (path.extension() != ".safetensors") path /= "model.safetensors";
   KD_RETURN_IF_ERROR(CreateFolders(path.parent_path().string()));
   KD_RETURN_IF_ERROR(WriteFileAtomically(path.string(), teacher.file));
   std::cerr << "wrote a teacher for job files: teacher: {weights: " << path.string() << "}\nnext: kdctl eval model "
-            << path.string() << " --data ROOT" << std::endl;
+            << path.string() << " --data ROOT --format FORMAT" << std::endl;
   return true;
 }
 
@@ -138,7 +163,8 @@ int Main(int argc, char** argv) {
   import_command->add_option("--weights", import.weights, "Checkpoint (.pth), TorchScript (.pt) or .safetensors")
       ->required();
   import_command->add_option("--out", import.out, "FILE.safetensors, or a folder for model.safetensors")->required();
-  import_command->add_flag("--allow-missing", import.allow_missing, "Write the file although tensors do not fit");
+  import_command->add_option("--allow-missing", import.allow_missing,
+                             "Patterns, separated by commas, of the tensors that need not fit");
   import_command->add_option("--output", import.output, "table or json")->check(CLI::IsMember({"table", "json"}));
 
   std::string pair_path, folder, teacher_address, registry_url;
