@@ -33,7 +33,7 @@ struct OpenedData {
   std::unique_ptr<Dataset> dataset;
 };
 
-// Opens the data set without crop. NOT_FOUND: no layout that is known, or a part of it is missing.
+// Opens the data set without crop. NOT_FOUND: no folder, no layout that is known, or a part of it is missing.
 absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes = BoxSizes::kPossible);
 
 // At most `count` of `samples` at even steps; 0: all.
