@@ -399,9 +399,13 @@ void FillPairDefaults(v1::Pair& pair) {
 absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detector, const v1::Data& data) {
   const std::string& format = data.format();
   if (const uint32_t columns = ColumnsOf(data); detector.num_point_features() != columns) {
+    const std::string fewer = format == "custom" && detector.num_point_features() < columns
+                                  ? absl::StrCat(", or data.point_columns: ", detector.num_point_features(),
+                                                 ", which are the first ones of .npy and .pcd files")
+                                  : "";
     return Invalid(
         path, absl::StrCat("takes ", detector.num_point_features(), " columns a point, and format ", format, " has ",
-                           columns, "; use another model, or detector: {num_point_features: ", columns, "}"));
+                           columns, "; use another model, or detector: {num_point_features: ", columns, "}", fewer));
   }
   if (detector.dense_head().with_velocity() && format != "nuscenes" && format != "waymo") {
     return Invalid(Join(path, "dense_head.with_velocity"),

@@ -26,6 +26,8 @@ constexpr uint64_t kMaxPointBytes = uint64_t{1} << 30;
 constexpr size_t kUsualColumns = 4;
 constexpr float kLargestObject = 100;
 constexpr const char* kEndings[] = {".bin", ".npy", ".pcd"};
+// Its place among the columns.
+constexpr size_t kIntensity = 3;
 
 std::string LabelPath(const std::string& root, const std::string& sample) {
   return absl::StrCat(root, "/labels/", sample, ".txt");
@@ -60,6 +62,16 @@ absl::StatusOr<PointRows> ParseBin(const std::string& bytes, size_t columns, con
   PointRows rows{.values = std::vector<float>(bytes.size() / sizeof(float)), .columns = columns};
   if (!bytes.empty()) std::memcpy(rows.values.data(), bytes.data(), bytes.size());
   return rows;
+}
+
+// The first names of columns.
+std::string Shown(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 8;
+  const auto append = [](std::string* out, const std::string& name) {
+    absl::StrAppend(out, absl::CHexEscape(name.substr(0, 16)));
+  };
+  const auto end = names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kMost));
+  return absl::StrCat(absl::StrJoin(names.begin(), end, ", ", append), end == names.end() ? "" : ", ...");
 }
 
 class CustomDataset : public Dataset {
@@ -104,20 +116,18 @@ class CustomDataset : public Dataset {
  private:
   absl::Status ReadPoints(Frame& frame) const {
     KD_ASSIGN_OR_RETURN(const std::string path, PointPath(root_, frame.sample));
-    KD_ASSIGN_OR_RETURN(PointRows rows, ReadPointFile(path, columns_));
-    // A .pcd file names its columns and may have more than are asked for.
-    const bool enough = rows.names.empty() ? rows.columns == columns_ : rows.columns >= columns_;
-    if (!enough) {
-      const auto append = [](std::string* out, const std::string& name) {
-        absl::StrAppend(out, absl::CHexEscape(name.substr(0, 16)));
-      };
-      const auto shown_end = rows.names.begin() + static_cast<std::ptrdiff_t>(std::min<size_t>(rows.names.size(), 8));
-      const std::string shown = rows.names.empty()
-                                    ? ""
-                                    : absl::StrCat(" (", absl::StrJoin(rows.names.begin(), shown_end, ", ", append),
-                                                   shown_end == rows.names.end() ? ")" : ", ...)");
-      return absl::DataLossError(absl::StrCat(path, ": ", rows.columns, " columns", shown, ", expected ", columns_,
-                                              "; set data.point_columns, or add what is missing to the file"));
+    KD_ASSIGN_OR_RETURN(const PointRows rows, ReadPointFile(path, columns_));
+    // The files that tell how many columns they have may have more than are asked for.
+    if (rows.columns < columns_) {
+      return absl::DataLossError(absl::StrCat(
+          path, ": ", rows.columns, " columns", rows.names.empty() ? "" : absl::StrCat(" (", Shown(rows.names), ")"),
+          ", expected ", columns_, "; set data.point_columns, or add what is missing to the file"));
+    }
+    if (columns_ > kIntensity && !rows.names.empty() && !IsPcdIntensity(rows.names[kIntensity])) {
+      return absl::DataLossError(
+          absl::StrCat(path, ": no field intensity among ", Shown(rows.names),
+                       ", and column 4 of a point is its intensity; rename the field that holds it, add one of zeros, "
+                       "or set data.point_columns: 3 for a detector without it"));
     }
     for (size_t i = 0; i < rows.num_points(); ++i) {
       const float* row = &rows.values[i * rows.columns];

@@ -127,6 +127,17 @@ TEST(PcdTest, AllThreeFormsGiveTheSameRowsWithIntensityInFourthPlace) {
   }
 }
 
+TEST(PcdTest, IntensityHasThreeNames) {
+  const auto names = [](const std::string& last) {
+    std::string bytes = AsciiPcd();
+    bytes.replace(bytes.find("intensity"), 9, last);
+    return ParsePcd(bytes, "f.pcd")->names;
+  };
+  EXPECT_THAT(names("Intensity"), ElementsAre("x", "y", "z", "Intensity", "ring"));
+  EXPECT_THAT(names("i"), ElementsAre("x", "y", "z", "i", "ring"));
+  EXPECT_THAT(names("reflectivity"), ElementsAre("x", "y", "z", "ring", "reflectivity"));
+}
+
 TEST(PcdTest, ErrorsNameTheLineOrTheByte) {
   const auto refusal = [](const std::string& from, const std::string& to, std::string bytes = AsciiPcd()) {
     bytes.replace(bytes.find(from), from.size(), to);
@@ -264,6 +275,31 @@ TEST_F(CustomDatasetTest, TheNumberOfColumnsIsTheDatas) {
   const auto three = Read("a");
   ASSERT_THAT(three, IsOk());
   EXPECT_THAT(three->points, ElementsAre(1, 2, 3, -1, -2, -3));
+}
+
+TEST_F(CustomDatasetTest, AnArrayMayHaveMoreColumnsThanAreAskedFor) {
+  data_.set_point_columns(3);
+  const auto three = Read("b.1");
+  ASSERT_THAT(three, IsOk());
+  EXPECT_EQ(three->num_features, 3);
+  EXPECT_THAT(three->points, ElementsAre(1, 2, 3, -1, -2, -3));
+  // A .bin file does not tell how many it has: eight numbers are not taken for two points of three and two more.
+  EXPECT_THAT(Read("a"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("points of 3 columns (12 bytes each)")));
+}
+
+TEST_F(CustomDatasetTest, AnotherFieldIsNotTakenForTheIntensity) {
+  std::filesystem::remove(folder_ / "points/a.bin");
+  std::string bytes = AsciiPcd();
+  bytes.replace(bytes.find("intensity"), 9, "reflect");
+  Write("points/a.pcd", bytes);
+  EXPECT_THAT(Read("a"),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       HasSubstr("points/a.pcd: no field intensity among x, y, z, ring, reflect, and column 4 of a "
+                                 "point is its intensity; rename the field")));
+  data_.set_point_columns(3);
+  const auto frame = Read("a");
+  ASSERT_THAT(frame, IsOk());
+  EXPECT_THAT(frame->points, ElementsAre(1, 2, 3, -1, -2, -3));
 }
 
 TEST_F(CustomDatasetTest, MissingAndDoubledFilesAreNamed) {
