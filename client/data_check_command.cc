@@ -251,7 +251,7 @@ int Run(const CheckFlags& flags, Depth depth) {
     return ReportSkipped(skipped, samples.size(), "");
   }
   const ConventionReport report = findings->evidence.Conclude();
-  const DataVerdict verdict = JudgeData(report, survey, opened->data.format());
+  const DataVerdict verdict = JudgeData(report, survey, opened->data.format(), flags.data.intensity_scale);
   if (json) {
     out["check"] = ConventionsToJson(report, verdict);
     std::cout << JsonToText(out);

@@ -137,9 +137,18 @@ void AddDataFlags(CLI::App& command, DataFlags& flags) {
   command.add_option("--point-columns", flags.point_columns, "Numbers a point of own data")
       ->capture_default_str()
       ->check(CLI::Range(3, 64));
+  AddIntensityScale(command, flags.intensity_scale);
   command.add_option("--sweeps", flags.sweeps, "Clouds that a frame of nuScenes is made of")
       ->capture_default_str()
       ->check(CLI::Range(1, 40));
+}
+
+void AddIntensityScale(CLI::App& command, float& scale) {
+  command
+      .add_option("--intensity-scale", scale,
+                  "Of own data: what intensities are divided by (data.intensity_scale of the job)")
+      ->capture_default_str()
+      ->check(CLI::Range(0.001, 1e6));
 }
 
 absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes) {
@@ -153,6 +162,7 @@ absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes) {
     data.set_format(format);
   }
   data.set_point_columns(flags.point_columns);
+  data.set_intensity_scale(flags.intensity_scale);
   data.set_sweeps(flags.sweeps);
   std::vector<std::string> classes = flags.classes;
   if (classes.empty()) {

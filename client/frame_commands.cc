@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "client/data_source.h"
 #include "client/session.h"
 #include "client/show.h"
 #include "client/worker_program.h"
@@ -67,6 +69,7 @@ struct ModelFlags {
   std::string weights, format = "kitti", root, split = "val", detections_out;
   bool fov_crop = true;
   uint32_t sweeps = kNuscenesSweeps;
+  float intensity_scale = 1;
 };
 
 // What can be told before the network is loaded.
@@ -80,6 +83,7 @@ absl::Status CheckModel(const std::string& weights, const ModelFlags& flags) {
   data.set_format(flags.format);
   data.set_root(flags.root);
   data.set_point_columns(detector->num_point_features());
+  data.set_intensity_scale(flags.intensity_scale);
   *data.mutable_class_names() = detector->class_names();
   KD_RETURN_IF_ERROR(CheckDetectorData(weights, *detector, data));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
@@ -99,6 +103,9 @@ int EvalModel(const ModelFlags& flags) {
                                         flags.root,   "--split",
                                         flags.split,  flags.fov_crop ? "--fov-crop" : "--no-fov-crop",
                                         "--sweeps",   absl::StrCat(flags.sweeps)};
+  // Nine digits name a float.
+  if (flags.intensity_scale != 1)
+    arguments.insert(arguments.end(), {"--intensity-scale", absl::StrFormat("%.9g", flags.intensity_scale)});
   if (!flags.detections_out.empty()) arguments.insert(arguments.end(), {"--detections-out", flags.detections_out});
   return BecomeWorker(arguments);
 }
@@ -159,6 +166,7 @@ void AddEvalCommands(CLI::App& app, Session& session) {
   model->add_option("--sweeps", model_flags->sweeps, "Of nuScenes: clouds a frame is made of (data.sweeps of its job)")
       ->capture_default_str()
       ->check(CLI::Range(1, 40));
+  AddIntensityScale(*model, model_flags->intensity_scale);
   model->add_option("--detections-out", model_flags->detections_out,
                     "Also write result files into this folder: FRAME.txt (KITTI), submission.json (nuScenes) or "
                     "detections.bin (Waymo)");

@@ -318,6 +318,21 @@ absl::Status ValidatePasting(const v1::Data& data) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateIntensity(const v1::Data& data) {
+  constexpr char kScale[] = "data.intensity_scale";
+  // Messages that no job file was read into have 0.
+  if (data.intensity_scale() == 0 || data.intensity_scale() == 1) return absl::OkStatus();
+  if (data.format() != "custom") {
+    return Invalid(kScale, absl::StrCat("is ", data.intensity_scale(), ", and the intensity of format ", data.format(),
+                                        " is read as it is; leave it out"));
+  }
+  if (data.point_columns() == 3) {
+    return Invalid(kScale, absl::StrCat("is ", data.intensity_scale(),
+                                        ", and points of data.point_columns: 3 have no intensity; leave it out"));
+  }
+  return absl::OkStatus();
+}
+
 // Methods that take the same answer of the teacher, or the same one twice.
 absl::Status ValidateMethodsTogether(const v1::Pair& pair) {
   std::set<absl::string_view> seen;
@@ -454,6 +469,7 @@ absl::Status ValidatePair(const v1::Pair& pair) {
   if (!pair.has_teacher() && pair.student().init().from() == "teacher") {
     return Invalid("student.init.from", "is \"teacher\", but there is no teacher; add teacher.weights or use random");
   }
+  KD_RETURN_IF_ERROR(ValidateIntensity(pair.data()));
   KD_RETURN_IF_ERROR(ValidatePasting(pair.data()));
   KD_RETURN_IF_ERROR(ValidateMethods(pair));
   if (!pair.student().model().empty()) {

@@ -10,6 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/file.h"
 #include "base/status.h"
@@ -79,6 +80,7 @@ class CustomDataset : public Dataset {
   CustomDataset(const v1::Data& data, BoxSizes sizes)
       : root_(data.root()),
         columns_(data.point_columns() == 0 ? kUsualColumns : data.point_columns()),
+        intensity_scale_(data.intensity_scale() == 0 ? 1 : data.intensity_scale()),
         sizes_(sizes),
         class_names_(data.class_names().begin(), data.class_names().end()) {}
 
@@ -101,7 +103,8 @@ class CustomDataset : public Dataset {
 
   absl::StatusOr<std::string> Digest(const std::string& split) const override {
     KD_ASSIGN_OR_RETURN(const std::vector<std::string> names, Split(split));
-    const std::string head = absl::StrCat("custom\n", columns_, "\n", absl::StrJoin(class_names_, "\n"), "\n");
+    const std::string scale = intensity_scale_ == 1 ? "" : absl::StrFormat(" intensity / %.9g", intensity_scale_);
+    const std::string head = absl::StrCat("custom\n", columns_, scale, "\n", absl::StrJoin(class_names_, "\n"), "\n");
     return SplitDigest(head, names.size(), [&](size_t i) -> absl::StatusOr<std::string> {
       KD_ASSIGN_OR_RETURN(const std::string points, PointPath(root_, names[i]));
       std::error_code error;
@@ -116,7 +119,7 @@ class CustomDataset : public Dataset {
  private:
   absl::Status ReadPoints(Frame& frame) const {
     KD_ASSIGN_OR_RETURN(const std::string path, PointPath(root_, frame.sample));
-    KD_ASSIGN_OR_RETURN(const PointRows rows, ReadPointFile(path, columns_));
+    KD_ASSIGN_OR_RETURN(PointRows rows, ReadPointFile(path, columns_));
     // The files that tell how many columns they have may have more than are asked for.
     if (rows.columns < columns_) {
       return absl::DataLossError(absl::StrCat(
@@ -130,7 +133,8 @@ class CustomDataset : public Dataset {
                        "or set data.point_columns: 3 for a detector without it"));
     }
     for (size_t i = 0; i < rows.num_points(); ++i) {
-      const float* row = &rows.values[i * rows.columns];
+      float* const row = &rows.values[i * rows.columns];
+      if (columns_ > kIntensity) row[kIntensity] /= intensity_scale_;
       if (std::all_of(row, row + columns_, [](float v) { return std::isfinite(v); })) {
         frame.points.insert(frame.points.end(), row, row + columns_);
       } else {
@@ -160,6 +164,7 @@ class CustomDataset : public Dataset {
 
   const std::string root_;
   const size_t columns_;
+  const float intensity_scale_;
   const BoxSizes sizes_;
   const std::vector<std::string> class_names_;
 };
