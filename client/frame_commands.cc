@@ -134,6 +134,12 @@ void AddDataCommands(CLI::App& app, Session& session) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
   simulate->add_option("--seed", options.seed, "Seed of the scenes")->capture_default_str();
+  simulate->footer(
+      "Examples:\n"
+      "  kdctl data simulate --out out/sim                        as KITTI: 400 frames for training, 300 for "
+      "validation\n"
+      "  kdctl data simulate --layout nuscenes --out out/nuscenes --train 40 --val 20\n"
+      "  kdctl data simulate --layout waymo --out out/waymo --train 40 --val 20");
   simulate->callback([&session, flags] { session.exit_code = Simulate(*flags); });
 }
 
@@ -179,13 +185,20 @@ void AddFrameCommands(CLI::App& app, Session& session) {
   AddDataCommands(app, session);
   AddEvalCommands(app, session);
   const auto options = std::make_shared<ShowOptions>();
-  CLI::App* show = app.add_subcommand("show", "Draw a frame: points, labels, detections")->group("Data and scores");
+  CLI::App* show =
+      app.add_subcommand("show", "Draw a frame of a KITTI folder with detections (other formats: kdctl data view)")
+          ->group("Data and scores");
   show->add_option("FRAME", options->sample, "Name of the frame, such as 000134")->required();
-  show->add_option("--root", options->root, "Folder of the data set")->required();
+  show->add_option("--data,--root", options->root, "Folder of the data set")->required();
   show->add_option("-o,--out", options->out, "PNG to write")->required();
   show->add_option("--teacher", options->teacher, "Folder of the teacher's result files (blue)");
   show->add_option("--student", options->student, "Folder of the student's result files (orange)");
   show->add_option("--min-score", options->min_score, "Leave out detections below this score")->capture_default_str();
+  show->footer(
+      "Examples:\n"
+      "  kdctl show 000000 --data out/sim -o frame.png\n"
+      "  kdctl show 000000 --data out/sim -o frame.png --teacher out/teacher/detections --min-score 0.5\n"
+      "The folders of detections are those of kdctl eval model --detections-out.");
   show->callback([&session, options] { session.exit_code = Show(*options); });
 }
 
