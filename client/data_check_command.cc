@@ -251,7 +251,7 @@ int Run(const CheckFlags& flags, Depth depth) {
     return ReportSkipped(skipped, samples.size(), "");
   }
   const ConventionReport report = findings->evidence.Conclude();
-  const DataVerdict verdict = JudgeData(report, survey, opened->data.format());
+  const DataVerdict verdict = JudgeData(report, survey, opened->data.format(), flags.data.intensity_scale);
   if (json) {
     out["check"] = ConventionsToJson(report, verdict);
     std::cout << JsonToText(out);
@@ -266,17 +266,26 @@ int Run(const CheckFlags& flags, Depth depth) {
 }  // namespace
 
 void AddDataCheckCommands(CLI::App& app, Session& session) {
-  const auto add = [&](const char* name, const char* use, Depth depth, size_t frames) {
+  const auto add = [&](const char* name, const char* use, Depth depth, size_t frames, const char* examples) {
     const auto flags = std::make_shared<CheckFlags>();
     flags->frames = frames;
     CLI::App* command = app.get_subcommand("data")->add_subcommand(name, use);
     AddDataFlags(*command, flags->data);
     command->add_option("--frames", flags->frames, "Read so many, at even steps; 0: all")->capture_default_str();
     command->add_option("-o,--output", flags->output, "table or json")->check(CLI::IsMember({"table", "json"}));
+    command->footer(examples);
     command->callback([&session, flags, depth] { session.exit_code = Run(*flags, depth); });
   };
-  add("check", "Whether boxes, points and units mean what they should; exit code 1 if not", Depth::kConventions, 200);
-  add("stats", "Boxes by class, size and distance, points and their ranges", Depth::kCounts, 0);
+  add("check", "Whether boxes, points and units mean what they should; exit code 1 if not", Depth::kConventions, 200,
+      "Examples:\n"
+      "  kdctl data check --data out/sim                                   200 frames of split train\n"
+      "  kdctl data check --data out/nuscenes --split mini_train\n"
+      "  kdctl data check --data out/sim --classes Car --frames 0 -o json  all frames\n"
+      "How it judges: docs/own-data.md");
+  add("stats", "Boxes by class, size and distance, points and their ranges", Depth::kCounts, 0,
+      "Examples:\n"
+      "  kdctl data stats --data out/sim\n"
+      "  kdctl data stats --data out/waymo --split val --classes Vehicle -o json");
 }
 
 }  // namespace kd

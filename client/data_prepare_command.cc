@@ -1,4 +1,6 @@
 // kdctl data prepare: objects cut out of a split, to be pasted into other frames.
+#include <algorithm>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -7,7 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "client/data_source.h"
 #include "client/session.h"
@@ -16,6 +21,9 @@
 
 namespace kd {
 namespace {
+
+// Of each class, in the lines for a job file.
+constexpr uint32_t kObjectsToPaste = 10;
 
 struct PrepareFlags {
   DataFlags data;
@@ -81,12 +89,35 @@ absl::StatusOr<SkippedFrames> MendAndFindSkipped(const PrepareFlags& flags, cons
   return skipped;
 }
 
+// `text` as a value in YAML's flow style.
+std::string YamlText(const std::string& text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.' || c == '/';
+  });
+  return plain ? text : absl::StrCat("\"", absl::Utf8SafeCHexEscape(text), "\"");
+}
+
+// What pastes the objects, as it stands in a job file.
+std::string JobLines(const PrepareFlags& flags, const Dataset& dataset) {
+  const auto append = [](std::string* out, const std::string& text) { absl::StrAppend(out, YamlText(text)); };
+  const std::vector<std::string>& classes = dataset.class_names();
+  return absl::StrCat("in the job file, data: {train_split: ", YamlText(flags.data.split), ", class_names: [",
+                      absl::StrJoin(classes, ", ", append), "], augmentation: {objects: ",
+                      YamlText(std::filesystem::absolute(flags.out).lexically_normal().string()), ", paste: [",
+                      absl::StrJoin(std::vector<uint32_t>(classes.size(), kObjectsToPaste), ", "), "]}}");
+}
+
 constexpr char kNameData[] = "name a data set that is there: --data ROOT --format FORMAT --split SPLIT";
 
 int Run(const PrepareFlags& flags) {
   const absl::StatusOr<OpenedData> data = OpenData(flags.data);
   if (!data.ok()) return ReportError(data.status(), kNameData);
   const Dataset& dataset = *data->dataset;
+  if (flags.data.classes.empty() && data->data.format() == "custom") {
+    Say(absl::StrCat(
+        "classes: ", absl::StrJoin(dataset.class_names(), ","),
+        ", as the labels name them; a job takes no others than its class_names in its order, which --classes gives"));
+  }
   const absl::StatusOr<std::vector<std::string>> samples = dataset.Split(flags.data.split);
   if (!samples.ok()) return ReportError(samples.status(), kNameData);
   if (samples->empty()) {
@@ -114,6 +145,7 @@ int Run(const PrepareFlags& flags) {
   }
   if (!made.ok()) Say(absl::StrCat(made.message(), ": nothing to do"));
   std::cout << path << "\n";
+  SayNext(JobLines(flags, dataset));
   return kExitOk;
 }
 
@@ -124,8 +156,16 @@ void AddDataPrepareCommand(CLI::App& app, Session& session) {
   CLI::App* command =
       app.get_subcommand("data")->add_subcommand("prepare", "Cut the objects of a split out, to paste them elsewhere");
   AddDataFlags(*command, flags->data);
+  command->get_option("--classes")
+      ->description("The job's class_names in its order, separated by commas; default: all usual ones");
   command->add_option("--out", flags->out, "Folder to write")->required();
   command->add_option("--min-points", flags->min_points, "Leave out objects with fewer points")->capture_default_str();
+  command->footer(
+      "Examples:\n"
+      "  kdctl data prepare --data out/sim --classes Car,Pedestrian,Cyclist --out out/sim-objects\n"
+      "  kdctl data prepare --data out/nuscenes --split mini_train --classes car,pedestrian --out "
+      "out/nuscenes-objects\n"
+      "A job names the folder in data.augmentation.objects: docs/object-database.md");
   command->callback([&session, flags] { session.exit_code = Run(*flags); });
 }
 

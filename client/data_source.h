@@ -23,9 +23,10 @@ struct DataFlags {
   std::string format;
   std::vector<std::string> classes;
   uint32_t point_columns = 4, sweeps = 10;
+  float intensity_scale = 1;
 };
 
-// --data, --format, --split, --classes, --point-columns, --sweeps.
+// --data, --format, --split, --classes, --point-columns, --intensity-scale, --sweeps.
 void AddDataFlags(CLI::App& command, DataFlags& flags);
 
 struct OpenedData {
@@ -33,8 +34,11 @@ struct OpenedData {
   std::unique_ptr<Dataset> dataset;
 };
 
-// Opens the data set without crop. NOT_FOUND: no layout that is known, or a part of it is missing.
+// Opens the data set without crop. NOT_FOUND: no folder, no layout that is known, or a part of it is missing.
 absl::StatusOr<OpenedData> OpenData(const DataFlags& flags, BoxSizes sizes = BoxSizes::kPossible);
+
+// --intensity-scale, as data.intensity_scale.
+void AddIntensityScale(CLI::App& command, float& scale);
 
 // At most `count` of `samples` at even steps; 0: all.
 std::vector<std::string> SpreadOver(const std::vector<std::string>& samples, size_t count);

@@ -106,7 +106,8 @@ std::vector<std::string> Changes(const Convention& c, bool wide, const Remedies&
 }
 
 // What intensities speak against, and the change; empty when nothing.
-std::pair<std::string, std::string> JudgeIntensity(const Extent& intensity, const std::string& format) {
+std::pair<std::string, std::string> JudgeIntensity(const Extent& intensity, const std::string& format,
+                                                   double divided_by) {
   if (format == "nuscenes") {
     if (intensity.most > 1 || intensity.most <= 0) return {};
     return {"intensity 0..1 instead of 0..255", "multiply the intensity by 255"};
@@ -117,9 +118,15 @@ std::pair<std::string, std::string> JudgeIntensity(const Extent& intensity, cons
     return {"intensity 0..255 instead of 0..1 for most", "divide the intensity by 255"};
   }
   if (intensity.most <= 1) return {};
-  const double scale = std::max<double>(kByte, intensity.most);
-  return {absl::StrFormat("intensity 0..%g instead of 0..1", scale),
-          absl::StrFormat("divide the intensity by %g", scale)};
+  // As the files have it.
+  const double most = intensity.most * divided_by, scale = most <= 1 ? 1 : std::max(kByte, most);
+  std::string fault = absl::StrFormat("intensity 0..%g instead of 0..1", scale / divided_by);
+  if (format != "custom") return {std::move(fault), absl::StrFormat("divide the intensity by %g", scale)};
+  return {
+      std::move(fault),
+      absl::StrFormat("set data.intensity_scale: %g (here --intensity-scale %g), but not if the teacher was trained "
+                      "on these very numbers",
+                      scale, scale)};
 }
 
 // With what the sides tell of a quarter turn.
@@ -135,7 +142,8 @@ std::string NameOf(const Convention& convention, bool wide) {
 
 }  // namespace
 
-DataVerdict JudgeData(const ConventionReport& report, const FrameSurvey& survey, const std::string& format) {
+DataVerdict JudgeData(const ConventionReport& report, const FrameSurvey& survey, const std::string& format,
+                      double intensity_scale) {
   const Remedies& remedies = RemediesOf(format);
   std::vector<std::string> found, changes;
   const ConventionReport::Row& declared = report.rows.at(0);
@@ -157,7 +165,7 @@ DataVerdict JudgeData(const ConventionReport& report, const FrameSurvey& survey,
     }
   }
   if (survey.columns.size() > kIntensity) {
-    auto [fault, change] = JudgeIntensity(survey.columns[kIntensity], format);
+    auto [fault, change] = JudgeIntensity(survey.columns[kIntensity], format, intensity_scale);
     if (!fault.empty()) {
       found.push_back(std::move(fault));
       changes.push_back(std::move(change));

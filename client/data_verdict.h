@@ -19,8 +19,9 @@ struct DataVerdict {
 };
 
 // `format`: as in data.format, which says how large intensities are: 0..255 in nuscenes, 0..1 elsewhere, and few above
-// in waymo.
-DataVerdict JudgeData(const ConventionReport& report, const FrameSurvey& survey, const std::string& format);
+// in waymo. `intensity_scale`: what those of own data were divided by.
+DataVerdict JudgeData(const ConventionReport& report, const FrameSurvey& survey, const std::string& format,
+                      double intensity_scale = 1);
 
 }  // namespace kd
 

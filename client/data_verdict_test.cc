@@ -14,7 +14,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-DataVerdict VerdictOf(const std::function<void(Frame&)>& change, const std::string& format = "custom") {
+DataVerdict VerdictOf(const std::function<void(Frame&)>& change, const std::string& format = "custom",
+                      double intensity_scale = 1) {
   ConventionEvidence evidence;
   FrameSurvey survey(3);
   for (int seed = 0; seed < 8; ++seed) {
@@ -23,7 +24,7 @@ DataVerdict VerdictOf(const std::function<void(Frame&)>& change, const std::stri
     evidence.Add(frame);
     survey.Add(frame);
   }
-  return JudgeData(evidence.Conclude(), survey, format);
+  return JudgeData(evidence.Conclude(), survey, format, intensity_scale);
 }
 
 std::function<void(Frame&)> EachBox(const std::function<void(Box3d&)>& change) {
@@ -52,7 +53,9 @@ TEST(DataVerdictTest, EachFaultIsNamedWithItsRemedy) {
       {[](Frame& f) {
          for (size_t i = 3; i < f.points.size(); i += 4) f.points[i] *= 255;
        },
-       "intensity 0..255 instead of 0..1", "divide the intensity by 255"},
+       "intensity 0..255 instead of 0..1",
+       "set data.intensity_scale: 255 (here --intensity-scale 255), but not if the teacher was trained on these very "
+       "numbers"},
       {[](Frame& f) {
          for (size_t i = 0; i < f.points.size(); i += 4) f.points[i] += 30000;
          for (LabeledBox& labeled : f.boxes) labeled.box.x += 30000;
@@ -75,6 +78,23 @@ TEST(DataVerdictTest, RemediesAreInTheNamesOfTheFormat) {
   });
   EXPECT_THAT(VerdictOf(centimetres, "kitti").text, HasSubstr("boxes in centimetres"));
   EXPECT_EQ(VerdictOf(centimetres, "kitti").remedy, "divide height width length x y z of the labels by 100");
+}
+
+TEST(DataVerdictTest, AScaleThatIsSetIsCountedIn) {
+  const auto intensity = [](float value) {
+    return [value](Frame& frame) {
+      for (size_t i = 3; i < frame.points.size(); i += 4) frame.points[i] = value;
+    };
+  };
+  EXPECT_TRUE(VerdictOf(intensity(1), "custom", 255).fits);
+  const DataVerdict small = VerdictOf(intensity(2), "custom", 255);
+  EXPECT_THAT(small.text, HasSubstr("intensity 0..2 instead of 0..1"));
+  EXPECT_THAT(small.remedy, HasSubstr("set data.intensity_scale: 510 "));
+  // What the files have fits already.
+  const DataVerdict needless = VerdictOf(intensity(100), "custom", 0.01);
+  EXPECT_THAT(needless.text, HasSubstr("intensity 0..100 instead of 0..1"));
+  EXPECT_THAT(needless.remedy, HasSubstr("set data.intensity_scale: 1 "));
+  EXPECT_EQ(VerdictOf(intensity(255), "kitti").remedy, "divide the intensity by 255");
 }
 
 TEST(DataVerdictTest, FewBoxesAreNoVerdict) {

@@ -66,6 +66,10 @@ void AddFileCommands(CLI::App& app, Session& session) {
   pull->add_option("--registry", options->registry,
                    "URL of the registry; default: the fleet's, or http://127.0.0.1:7071")
       ->envname("KD_REGISTRY");
+  pull->footer(
+      "Examples:\n"
+      "  kdctl pull registry://students/sim-all:v1              into the folder sim-all\n"
+      "  kdctl pull registry://teachers/sim:v1 -o out/teacher");
   pull->callback([&session, options] { session.exit_code = PullFromFleet(*options, session); });
 }
 

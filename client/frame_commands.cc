@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "client/data_source.h"
 #include "client/session.h"
 #include "client/show.h"
 #include "client/worker_program.h"
@@ -67,6 +69,7 @@ struct ModelFlags {
   std::string weights, format = "kitti", root, split = "val", detections_out;
   bool fov_crop = true;
   uint32_t sweeps = kNuscenesSweeps;
+  float intensity_scale = 1;
 };
 
 // What can be told before the network is loaded.
@@ -80,6 +83,7 @@ absl::Status CheckModel(const std::string& weights, const ModelFlags& flags) {
   data.set_format(flags.format);
   data.set_root(flags.root);
   data.set_point_columns(detector->num_point_features());
+  data.set_intensity_scale(flags.intensity_scale);
   *data.mutable_class_names() = detector->class_names();
   KD_RETURN_IF_ERROR(CheckDetectorData(weights, *detector, data));
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
@@ -99,6 +103,9 @@ int EvalModel(const ModelFlags& flags) {
                                         flags.root,   "--split",
                                         flags.split,  flags.fov_crop ? "--fov-crop" : "--no-fov-crop",
                                         "--sweeps",   absl::StrCat(flags.sweeps)};
+  // Nine digits name a float.
+  if (flags.intensity_scale != 1)
+    arguments.insert(arguments.end(), {"--intensity-scale", absl::StrFormat("%.9g", flags.intensity_scale)});
   if (!flags.detections_out.empty()) arguments.insert(arguments.end(), {"--detections-out", flags.detections_out});
   return BecomeWorker(arguments);
 }
@@ -127,6 +134,12 @@ void AddDataCommands(CLI::App& app, Session& session) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
   simulate->add_option("--seed", options.seed, "Seed of the scenes")->capture_default_str();
+  simulate->footer(
+      "Examples:\n"
+      "  kdctl data simulate --out out/sim                        as KITTI: 400 frames for training, 300 for "
+      "validation\n"
+      "  kdctl data simulate --layout nuscenes --out out/nuscenes --train 40 --val 20\n"
+      "  kdctl data simulate --layout waymo --out out/waymo --train 40 --val 20");
   simulate->callback([&session, flags] { session.exit_code = Simulate(*flags); });
 }
 
@@ -159,6 +172,7 @@ void AddEvalCommands(CLI::App& app, Session& session) {
   model->add_option("--sweeps", model_flags->sweeps, "Of nuScenes: clouds a frame is made of (data.sweeps of its job)")
       ->capture_default_str()
       ->check(CLI::Range(1, 40));
+  AddIntensityScale(*model, model_flags->intensity_scale);
   model->add_option("--detections-out", model_flags->detections_out,
                     "Also write result files into this folder: FRAME.txt (KITTI), submission.json (nuScenes) or "
                     "detections.bin (Waymo)");
@@ -171,13 +185,20 @@ void AddFrameCommands(CLI::App& app, Session& session) {
   AddDataCommands(app, session);
   AddEvalCommands(app, session);
   const auto options = std::make_shared<ShowOptions>();
-  CLI::App* show = app.add_subcommand("show", "Draw a frame: points, labels, detections")->group("Data and scores");
+  CLI::App* show =
+      app.add_subcommand("show", "Draw a frame of a KITTI folder with detections (other formats: kdctl data view)")
+          ->group("Data and scores");
   show->add_option("FRAME", options->sample, "Name of the frame, such as 000134")->required();
-  show->add_option("--root", options->root, "Folder of the data set")->required();
+  show->add_option("--data,--root", options->root, "Folder of the data set")->required();
   show->add_option("-o,--out", options->out, "PNG to write")->required();
   show->add_option("--teacher", options->teacher, "Folder of the teacher's result files (blue)");
   show->add_option("--student", options->student, "Folder of the student's result files (orange)");
   show->add_option("--min-score", options->min_score, "Leave out detections below this score")->capture_default_str();
+  show->footer(
+      "Examples:\n"
+      "  kdctl show 000000 --data out/sim -o frame.png\n"
+      "  kdctl show 000000 --data out/sim -o frame.png --teacher out/teacher/detections --min-score 0.5\n"
+      "The folders of detections are those of kdctl eval model --detections-out.");
   show->callback([&session, options] { session.exit_code = Show(*options); });
 }
 

@@ -159,6 +159,10 @@ void AddWaymoCommands(CLI::App& app, Session& session) {
   CLI::App* waymo = dump->add_subcommand("waymo", "Points of every frame of a segment, per laser and return");
   waymo->add_option("FILE", dump_flags->path, "segment-*.tfrecord")->required();
   AddOutput(*waymo, dump_flags->output);
+  waymo->footer(
+      "Examples, of a segment that kdctl data simulate --layout waymo --out out/waymo wrote:\n"
+      "  kdctl data dump waymo out/waymo/training/segment-simulated_train_000000_with_camera_labels.tfrecord\n"
+      "  kdctl data dump waymo out/waymo/training/segment-simulated_train_000000_with_camera_labels.tfrecord -o json");
   waymo->callback([&session, dump_flags] {
     const absl::Status status = Dump(dump_flags->path, dump_flags->output);
     session.exit_code =

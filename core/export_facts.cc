@@ -37,23 +37,26 @@ Json Names(const Repeated& names) {
 // What the columns of a point were in training.
 struct PointColumns {
   const char* axes;
-  const char* intensity;
+  std::string intensity;
   // Behind intensity.
   const char* fifth;
 };
 
 constexpr char kForward[] = "x forward, y left, z up";
 
-PointColumns ColumnsOf(const std::string& format) {
+PointColumns ColumnsOf(const v1::Data& data) {
+  const std::string& format = data.format();
   if (format == "waymo") return {kForward, "tanh(intensity)", "elongation"};
   if (format == "nuscenes") return {"x right, y forward, z up", "intensity, 0 to 255", "seconds before the key frame"};
-  return {kForward, "intensity, 0 to 1", nullptr};
+  // Messages that no job file was read into have 0.
+  const float scale = data.intensity_scale() == 0 ? 1 : data.intensity_scale();
+  return {kForward, scale == 1 ? "intensity, 0 to 1" : absl::StrCat("intensity / ", scale), nullptr};
 }
 
 Json PointFacts(const v1::Detector& detector, const v1::Pair* pair) {
   Json points = {{"num_features", detector.num_point_features()}};
   if (pair == nullptr) return points;
-  const PointColumns columns = ColumnsOf(pair->data().format());
+  const PointColumns columns = ColumnsOf(pair->data());
   points["axes"] = columns.axes;
   points["columns"] = {"x", "y", "z", columns.intensity};
   for (uint32_t i = 4; i < detector.num_point_features(); ++i) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "base/digest.h"
 #include "base/rng.h"
 #include "base/status_matchers.h"
@@ -70,6 +71,17 @@ TEST(ModelExportTest, TheManifestSaysWhatARuntimeNeeds) {
   EXPECT_EQ(manifest["lineage"]["teacher"], "registry://teachers/cp:v1");
   EXPECT_EQ(manifest["lineage"]["student"], "students/cp-half:v3");
   EXPECT_EQ(manifest["lineage"]["pair_digest"], Sha256Digest(kPairYaml));
+}
+
+TEST(ModelExportTest, TheManifestSaysWhatOwnIntensitiesAreDividedBy) {
+  const std::string weights = GoldenDetector("detector_pointpillar_a").Bytes();
+  const auto columns = [&](const char* data) {
+    const std::string pair = absl::StrReplaceAll(kPairYaml, {{"format: waymo", data}});
+    const auto files = ExportModel({.weights = weights, .pair_yaml = pair}, ExportTarget::kOnnx);
+    return files.ok() ? Json::parse(FileOf(*files, "manifest.json"))["points"]["columns"] : Json();
+  };
+  EXPECT_EQ(columns("format: custom"), Json({"x", "y", "z", "intensity, 0 to 1"}));
+  EXPECT_EQ(columns("format: custom, intensity_scale: 255"), Json({"x", "y", "z", "intensity / 255"}));
 }
 
 // A model that lost its manifest still says all of it.

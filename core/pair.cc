@@ -318,6 +318,21 @@ absl::Status ValidatePasting(const v1::Data& data) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateIntensity(const v1::Data& data) {
+  constexpr char kScale[] = "data.intensity_scale";
+  // Messages that no job file was read into have 0.
+  if (data.intensity_scale() == 0 || data.intensity_scale() == 1) return absl::OkStatus();
+  if (data.format() != "custom") {
+    return Invalid(kScale, absl::StrCat("is ", data.intensity_scale(), ", and the intensity of format ", data.format(),
+                                        " is read as it is; leave it out"));
+  }
+  if (data.point_columns() == 3) {
+    return Invalid(kScale, absl::StrCat("is ", data.intensity_scale(),
+                                        ", and points of data.point_columns: 3 have no intensity; leave it out"));
+  }
+  return absl::OkStatus();
+}
+
 // Methods that take the same answer of the teacher, or the same one twice.
 absl::Status ValidateMethodsTogether(const v1::Pair& pair) {
   std::set<absl::string_view> seen;
@@ -399,9 +414,13 @@ void FillPairDefaults(v1::Pair& pair) {
 absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detector, const v1::Data& data) {
   const std::string& format = data.format();
   if (const uint32_t columns = ColumnsOf(data); detector.num_point_features() != columns) {
+    const std::string fewer = format == "custom" && detector.num_point_features() < columns
+                                  ? absl::StrCat(", or data.point_columns: ", detector.num_point_features(),
+                                                 ", which are the first ones of .npy and .pcd files")
+                                  : "";
     return Invalid(
         path, absl::StrCat("takes ", detector.num_point_features(), " columns a point, and format ", format, " has ",
-                           columns, "; use another model, or detector: {num_point_features: ", columns, "}"));
+                           columns, "; use another model, or detector: {num_point_features: ", columns, "}", fewer));
   }
   if (detector.dense_head().with_velocity() && format != "nuscenes" && format != "waymo") {
     return Invalid(Join(path, "dense_head.with_velocity"),
@@ -450,6 +469,7 @@ absl::Status ValidatePair(const v1::Pair& pair) {
   if (!pair.has_teacher() && pair.student().init().from() == "teacher") {
     return Invalid("student.init.from", "is \"teacher\", but there is no teacher; add teacher.weights or use random");
   }
+  KD_RETURN_IF_ERROR(ValidateIntensity(pair.data()));
   KD_RETURN_IF_ERROR(ValidatePasting(pair.data()));
   KD_RETURN_IF_ERROR(ValidateMethods(pair));
   if (!pair.student().model().empty()) {

@@ -217,6 +217,19 @@ INSTANTIATE_TEST_SUITE_P(
                 "weigh the same class logits in two ways"},
         BadFile{"columns", With("student:\n", "student:\n  model: centerpoint_pillar\n"),
                 "takes 5 columns a point, and format kitti has 4"},
+        BadFile{"more_columns_than_are_taken",
+                absl::StrReplaceAll(kGood, {{"student:\n", "student:\n  model: centerpoint_pillar_kitti\n"},
+                                            {"format: kitti,", "format: custom, point_columns: 5,"}}),
+                "takes 4 columns a point, and format custom has 5; use another model, or detector: "
+                "{num_point_features: 5}, or data.point_columns: 4, which are the first ones of .npy and .pcd files"},
+        BadFile{"no_intensity_scale", With("root: /data,", "root: /data, intensity_scale: 0,"),
+                "data.intensity_scale is 0, expected at least 0.001"},
+        BadFile{"intensity_of_another_format", With("root: /data,", "root: /data, intensity_scale: 255,"),
+                "data.intensity_scale: is 255, and the intensity of format kitti is read as it is"},
+        BadFile{
+            "intensity_that_is_not_read",
+            With("format: kitti, root: /data,", "format: custom, root: /data, point_columns: 3, intensity_scale: 255,"),
+            "data.intensity_scale: is 255, and points of data.point_columns: 3 have no intensity"},
         BadFile{
             "other_classes",
             With("student:\n",

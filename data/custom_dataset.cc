@@ -10,6 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/file.h"
 #include "base/status.h"
@@ -26,6 +27,8 @@ constexpr uint64_t kMaxPointBytes = uint64_t{1} << 30;
 constexpr size_t kUsualColumns = 4;
 constexpr float kLargestObject = 100;
 constexpr const char* kEndings[] = {".bin", ".npy", ".pcd"};
+// Its place among the columns.
+constexpr size_t kIntensity = 3;
 
 std::string LabelPath(const std::string& root, const std::string& sample) {
   return absl::StrCat(root, "/labels/", sample, ".txt");
@@ -62,11 +65,22 @@ absl::StatusOr<PointRows> ParseBin(const std::string& bytes, size_t columns, con
   return rows;
 }
 
+// The first names of columns.
+std::string Shown(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 8;
+  const auto append = [](std::string* out, const std::string& name) {
+    absl::StrAppend(out, absl::CHexEscape(name.substr(0, 16)));
+  };
+  const auto end = names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kMost));
+  return absl::StrCat(absl::StrJoin(names.begin(), end, ", ", append), end == names.end() ? "" : ", ...");
+}
+
 class CustomDataset : public Dataset {
  public:
   CustomDataset(const v1::Data& data, BoxSizes sizes)
       : root_(data.root()),
         columns_(data.point_columns() == 0 ? kUsualColumns : data.point_columns()),
+        intensity_scale_(data.intensity_scale() == 0 ? 1 : data.intensity_scale()),
         sizes_(sizes),
         class_names_(data.class_names().begin(), data.class_names().end()) {}
 
@@ -89,7 +103,8 @@ class CustomDataset : public Dataset {
 
   absl::StatusOr<std::string> Digest(const std::string& split) const override {
     KD_ASSIGN_OR_RETURN(const std::vector<std::string> names, Split(split));
-    const std::string head = absl::StrCat("custom\n", columns_, "\n", absl::StrJoin(class_names_, "\n"), "\n");
+    const std::string scale = intensity_scale_ == 1 ? "" : absl::StrFormat(" intensity / %.9g", intensity_scale_);
+    const std::string head = absl::StrCat("custom\n", columns_, scale, "\n", absl::StrJoin(class_names_, "\n"), "\n");
     return SplitDigest(head, names.size(), [&](size_t i) -> absl::StatusOr<std::string> {
       KD_ASSIGN_OR_RETURN(const std::string points, PointPath(root_, names[i]));
       std::error_code error;
@@ -105,22 +120,21 @@ class CustomDataset : public Dataset {
   absl::Status ReadPoints(Frame& frame) const {
     KD_ASSIGN_OR_RETURN(const std::string path, PointPath(root_, frame.sample));
     KD_ASSIGN_OR_RETURN(PointRows rows, ReadPointFile(path, columns_));
-    // A .pcd file names its columns and may have more than are asked for.
-    const bool enough = rows.names.empty() ? rows.columns == columns_ : rows.columns >= columns_;
-    if (!enough) {
-      const auto append = [](std::string* out, const std::string& name) {
-        absl::StrAppend(out, absl::CHexEscape(name.substr(0, 16)));
-      };
-      const auto shown_end = rows.names.begin() + static_cast<std::ptrdiff_t>(std::min<size_t>(rows.names.size(), 8));
-      const std::string shown = rows.names.empty()
-                                    ? ""
-                                    : absl::StrCat(" (", absl::StrJoin(rows.names.begin(), shown_end, ", ", append),
-                                                   shown_end == rows.names.end() ? ")" : ", ...)");
-      return absl::DataLossError(absl::StrCat(path, ": ", rows.columns, " columns", shown, ", expected ", columns_,
-                                              "; set data.point_columns, or add what is missing to the file"));
+    // The files that tell how many columns they have may have more than are asked for.
+    if (rows.columns < columns_) {
+      return absl::DataLossError(absl::StrCat(
+          path, ": ", rows.columns, " columns", rows.names.empty() ? "" : absl::StrCat(" (", Shown(rows.names), ")"),
+          ", expected ", columns_, "; set data.point_columns, or add what is missing to the file"));
+    }
+    if (columns_ > kIntensity && !rows.names.empty() && !IsPcdIntensity(rows.names[kIntensity])) {
+      return absl::DataLossError(
+          absl::StrCat(path, ": no field intensity among ", Shown(rows.names),
+                       ", and column 4 of a point is its intensity; rename the field that holds it, add one of zeros, "
+                       "or set data.point_columns: 3 for a detector without it"));
     }
     for (size_t i = 0; i < rows.num_points(); ++i) {
-      const float* row = &rows.values[i * rows.columns];
+      float* const row = &rows.values[i * rows.columns];
+      if (columns_ > kIntensity) row[kIntensity] /= intensity_scale_;
       if (std::all_of(row, row + columns_, [](float v) { return std::isfinite(v); })) {
         frame.points.insert(frame.points.end(), row, row + columns_);
       } else {
@@ -150,6 +164,7 @@ class CustomDataset : public Dataset {
 
   const std::string root_;
   const size_t columns_;
+  const float intensity_scale_;
   const BoxSizes sizes_;
   const std::vector<std::string> class_names_;
 };

@@ -13,9 +13,9 @@
 
 namespace kd {
 
-// Frames have `data.point_columns` numbers a point (0: 4): x, y, z, intensity, ... Points with a number that is not
-// finite are left out. `data.fov_crop` means nothing here.
-// NOT_FOUND: a folder of the layout is missing. INVALID_ARGUMENT: no class names.
+// Frames have `data.point_columns` numbers a point (0: 4): x, y, z, intensity, ... The intensity is the file's divided
+// by `data.intensity_scale` (0: 1). Points with a number that is not finite are left out. `data.fov_crop` means nothing
+// here. NOT_FOUND: a folder of the layout is missing. INVALID_ARGUMENT: no class names.
 absl::StatusOr<std::unique_ptr<Dataset>> OpenCustomDataset(const v1::Data& data, BoxSizes sizes = BoxSizes::kPossible);
 
 // Rows of a .bin (`bin_columns` float32 each), .npy or .pcd file, as its name ends, with whatever they hold.

@@ -9,11 +9,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/digest.h"
 #include "base/hostile_input.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "data/custom_dataset.h"
 #include "data/custom_label.h"
+#include "data/fake_dataset.h"
+#include "data/object_sampler.h"
 #include "data/point_rows.h"
 #include "gtest/gtest.h"
 
@@ -125,6 +128,17 @@ TEST(PcdTest, AllThreeFormsGiveTheSameRowsWithIntensityInFourthPlace) {
     EXPECT_THAT(rows->names, ElementsAre("x", "y", "z", "intensity", "ring"));
     EXPECT_THAT(rows->values, ElementsAre(1, 2, 3, 0.5, 7, -1, -2, -3, 0.25, 9));
   }
+}
+
+TEST(PcdTest, IntensityHasThreeNames) {
+  const auto names = [](const std::string& last) {
+    std::string bytes = AsciiPcd();
+    bytes.replace(bytes.find("intensity"), 9, last);
+    return ParsePcd(bytes, "f.pcd")->names;
+  };
+  EXPECT_THAT(names("Intensity"), ElementsAre("x", "y", "z", "Intensity", "ring"));
+  EXPECT_THAT(names("i"), ElementsAre("x", "y", "z", "i", "ring"));
+  EXPECT_THAT(names("reflectivity"), ElementsAre("x", "y", "z", "ring", "reflectivity"));
 }
 
 TEST(PcdTest, ErrorsNameTheLineOrTheByte) {
@@ -266,6 +280,31 @@ TEST_F(CustomDatasetTest, TheNumberOfColumnsIsTheDatas) {
   EXPECT_THAT(three->points, ElementsAre(1, 2, 3, -1, -2, -3));
 }
 
+TEST_F(CustomDatasetTest, AnArrayMayHaveMoreColumnsThanAreAskedFor) {
+  data_.set_point_columns(3);
+  const auto three = Read("b.1");
+  ASSERT_THAT(three, IsOk());
+  EXPECT_EQ(three->num_features, 3);
+  EXPECT_THAT(three->points, ElementsAre(1, 2, 3, -1, -2, -3));
+  // A .bin file does not tell how many it has: eight numbers are not taken for two points of three and two more.
+  EXPECT_THAT(Read("a"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("points of 3 columns (12 bytes each)")));
+}
+
+TEST_F(CustomDatasetTest, AnotherFieldIsNotTakenForTheIntensity) {
+  std::filesystem::remove(folder_ / "points/a.bin");
+  std::string bytes = AsciiPcd();
+  bytes.replace(bytes.find("intensity"), 9, "reflect");
+  Write("points/a.pcd", bytes);
+  EXPECT_THAT(Read("a"),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       HasSubstr("points/a.pcd: no field intensity among x, y, z, ring, reflect, and column 4 of a "
+                                 "point is its intensity; rename the field")));
+  data_.set_point_columns(3);
+  const auto frame = Read("a");
+  ASSERT_THAT(frame, IsOk());
+  EXPECT_THAT(frame->points, ElementsAre(1, 2, 3, -1, -2, -3));
+}
+
 TEST_F(CustomDatasetTest, MissingAndDoubledFilesAreNamed) {
   Write("points/a.npy", Npy(kFloat32, Bytes(kEight)));
   EXPECT_THAT(Read("a"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("remove all but one")));
@@ -297,6 +336,77 @@ TEST_F(CustomDatasetTest, TheDigestNamesTheContent) {
   EXPECT_NE(after, before);
   data_.set_point_columns(3);
   EXPECT_NE(digest(), after);
+}
+
+TEST_F(CustomDatasetTest, TheDigestOfUnscaledPointsIsAsItWasBeforeThereWasAScale) {
+  const std::string array = Npy(kFloat32, Bytes(kEight));
+  const std::string expected = Sha256Digest(absl::StrCat("custom\n4\nPedestrian\na .bin 32 ", sizeof(kLabels) - 1, "\n",
+                                                         kLabels, "b.1 .npy ", array.size(), " 0\n"));
+  const auto digest = [&](float scale) {
+    data_.set_intensity_scale(scale);
+    return *(*OpenDataset(data_))->Digest("train");
+  };
+  EXPECT_EQ(digest(0), expected);
+  EXPECT_EQ(digest(1), expected);
+  const std::string bytes = digest(255);
+  EXPECT_NE(bytes, expected);
+  EXPECT_NE(digest(std::nextafter(255.0f, 256.0f)), bytes);
+}
+
+TEST_F(CustomDatasetTest, IntensityIsDividedByItsScaleAndNothingElseIs) {
+  data_.set_intensity_scale(0.5);
+  const auto frame = Read("a");
+  ASSERT_THAT(frame, IsOk());
+  EXPECT_THAT(frame->points, ElementsAre(1, 2, 3, 1, -1, -2, -3, 0.5));
+  // What becomes too large is not finite, as what is not finite in the file.
+  std::vector<float> points = kEight;
+  points[3] = 3e38f;
+  Write("points/a.bin", Bytes(points));
+  const auto large = Read("a");
+  ASSERT_THAT(large, IsOk());
+  EXPECT_EQ(large->not_finite, 1u);
+  data_.set_point_columns(3);
+  const auto three = Read("b.1");
+  ASSERT_THAT(three, IsOk());
+  EXPECT_THAT(three->points, ElementsAre(1, 2, 3, -1, -2, -3));
+}
+
+TEST_F(CustomDatasetTest, OnlyOwnDataHaveAScaleOfIntensity) {
+  data_.set_intensity_scale(255);
+  for (const char* format : {"kitti", "nuscenes", "waymo"}) {
+    data_.set_format(format);
+    EXPECT_THAT(OpenDataset(data_), StatusIs(absl::StatusCode::kInvalidArgument,
+                                             HasSubstr(absl::StrCat("data.intensity_scale is 255, and the intensity of "
+                                                                    "format ",
+                                                                    format, " is read as it is"))));
+  }
+}
+
+TEST_F(CustomDatasetTest, PastedObjectsHaveTheScaleOfTheFrameOrAreRefused) {
+  std::vector<float> points;
+  for (int i = 0; i < 6; ++i) points.insert(points.end(), {0.1f * static_cast<float>(i), 0, 0, 255});
+  Write("points/a.bin", Bytes(points));
+  Write("labels/a.txt", "0 0 0 4 2 2 0 Pedestrian\n");
+  data_.set_train_split("train");
+  data_.set_point_columns(4);
+  data_.set_intensity_scale(255);
+  data_.mutable_augmentation()->set_objects(folder_ / "objects");
+  data_.mutable_augmentation()->add_paste(1);
+  const auto dataset = OpenDataset(data_);
+  ASSERT_THAT(dataset, IsOk());
+  ASSERT_THAT(WriteObjectDatabase(**dataset, "train", folder_ / "objects"), IsOk());
+  const auto sampler = ObjectSampler::Open(data_, **dataset);
+  ASSERT_THAT(sampler, IsOk());
+  const auto pasted = (*sampler)->Paste(*(*dataset)->Read("b.1"), 1);
+  ASSERT_THAT(pasted, IsOk());
+  ASSERT_EQ(pasted->boxes.size(), 1u);
+  for (size_t i = 0; i < 6; ++i) EXPECT_EQ(pasted->points[4 * i + 3], 1) << i;
+  const auto refusal = [&](float scale) {
+    data_.set_intensity_scale(scale);
+    return std::string(ObjectSampler::Open(data_, **OpenDataset(data_)).status().message());
+  };
+  EXPECT_THAT(refusal(2), HasSubstr("--format custom --point-columns 4 --intensity-scale 2 --split train"));
+  EXPECT_THAT(refusal(1), HasSubstr("--format custom --point-columns 4 --split train"));
 }
 
 TEST_F(CustomDatasetTest, ClassesAreFoundInTheLabels) {

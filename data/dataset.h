@@ -49,7 +49,8 @@ enum class BoxSizes {
 };
 
 // Opens `data.root` in the layout `data.format`.
-// NOT_FOUND: the folder or one of its parts is missing. INVALID_ARGUMENT: unknown format.
+// NOT_FOUND: the folder or one of its parts is missing. INVALID_ARGUMENT: unknown format, or an intensity_scale of one
+// that has none.
 absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data, BoxSizes sizes = BoxSizes::kPossible);
 
 }  // namespace kd

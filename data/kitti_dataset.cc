@@ -216,6 +216,12 @@ absl::StatusOr<std::vector<float>> ReadKittiPoints(const std::string& path, size
 }
 
 absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const v1::Data& data, BoxSizes sizes) {
+  // Messages that no job file was read into have 0.
+  if (data.format() != "custom" && data.intensity_scale() != 0 && data.intensity_scale() != 1) {
+    return absl::InvalidArgumentError(absl::StrCat("data.intensity_scale is ", data.intensity_scale(),
+                                                   ", and the intensity of format ", data.format(),
+                                                   " is read as it is; leave it out"));
+  }
   if (data.format() == "kitti") return OpenKittiDataset(data, sizes);
   if (data.format() == "nuscenes") return OpenNuscenesDataset(data);
   if (data.format() == "waymo") return OpenWaymoDataset(data, sizes);

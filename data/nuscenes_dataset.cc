@@ -245,7 +245,10 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenNuscenesDataset(const v1::Data& dat
   if (!fs::exists(tables / "sample.json", error)) {
     std::vector<std::string> versions;
     for (fs::directory_iterator it(tables, error), end; !error && it != end; it.increment(error)) {
-      if (absl::StartsWith(it->path().filename().string(), "v1.0-")) versions.push_back(it->path().filename().string());
+      const std::string name = it->path().filename().string();
+      // Archives of a download have such names, too.
+      std::error_code unknown;
+      if (absl::StartsWith(name, "v1.0-") && it->is_directory(unknown)) versions.push_back(name);
     }
     std::sort(versions.begin(), versions.end());
     if (versions.size() != 1) {

@@ -342,6 +342,10 @@ TEST_F(NuscenesFrameTest, OpensByFormatAndKnowsItsClasses) {
     ASSERT_THAT(frame.status(), IsOk());
     for (const LabeledBox& box : frame->boxes) EXPECT_EQ(box.label, 0);
   }
+  // An archive beside its folder is no second version of the tables.
+  Write("v1.0-mini.tgz", "");
+  data.set_root(folder_.path());
+  EXPECT_THAT(OpenDataset(data).status(), IsOk());
   data.add_class_names("tank");
   EXPECT_THAT(OpenDataset(data).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tank")));
 }

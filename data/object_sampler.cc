@@ -74,6 +74,8 @@ absl::Status CheckSource(const ObjectDatabaseInfo& info, const v1::Data& data, c
   const auto differs = [&](absl::string_view what, absl::string_view here, absl::string_view there) {
     std::string layout = data.format();
     if (layout == "custom") absl::StrAppend(&layout, " --point-columns ", data.point_columns());
+    const bool scaled = data.intensity_scale() != 0 && data.intensity_scale() != 1;
+    if (scaled) absl::StrAppend(&layout, " --intensity-scale ", data.intensity_scale());
     if (layout == "nuscenes") absl::StrAppend(&layout, " --sweeps ", data.sweeps());
     return absl::FailedPreconditionError(
         absl::StrCat(kField, ": the object database of split \"", split, "\" in ", data.augmentation().objects(),

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <limits>
 
 #include "absl/strings/escaping.h"
@@ -23,6 +24,8 @@ constexpr uint64_t kMaxBytes = uint64_t{1} << 30;
 constexpr size_t kMaxFields = 256;
 constexpr uint64_t kMaxCount = 1 << 16;
 constexpr uint32_t kMostExpansion = 128;
+// Of the field that is a point's intensity, the first one that is there.
+constexpr const char* kIntensityNames[] = {"intensity", "Intensity", "i"};
 
 struct PcdField {
   std::string name;
@@ -198,11 +201,11 @@ absl::StatusOr<std::vector<size_t>> ChooseColumns(const PcdHeader& header, absl:
                                     [&](const PcdField& f) { return f.name == name && f.count == 1; });
     return static_cast<size_t>(found - header.fields.begin());
   };
-  for (const char* name : {"x", "y", "z", "intensity"}) {
+  for (const char* name : {"x", "y", "z"}) {
     const size_t at = find(name);
     if (at < header.fields.size()) {
       chosen.push_back(at);
-    } else if (chosen.size() < 3) {
+    } else {
       const auto append = [](std::string* out, const PcdField& f) {
         absl::StrAppend(out, absl::CHexEscape(f.name.substr(0, 16)));
       };
@@ -212,6 +215,12 @@ absl::StatusOr<std::vector<size_t>> ChooseColumns(const PcdHeader& header, absl:
                                      header.fields.begin() + std::min<size_t>(header.fields.size(), 8), ", ", append),
                        "; rename the fields to x, y, z and intensity"));
     }
+  }
+  for (const char* name : kIntensityNames) {
+    const size_t at = find(name);
+    if (at == header.fields.size()) continue;
+    chosen.push_back(at);
+    break;
   }
   for (size_t i = 0; i < header.fields.size(); ++i) {
     if (header.fields[i].name == "_" || header.fields[i].count != 1) continue;
@@ -283,6 +292,10 @@ absl::StatusOr<std::string> Decompress(absl::string_view data, const PcdHeader& 
 }
 
 }  // namespace
+
+bool IsPcdIntensity(absl::string_view field) {
+  return std::find(std::begin(kIntensityNames), std::end(kIntensityNames), field) != std::end(kIntensityNames);
+}
 
 absl::StatusOr<PointRows> ParsePcd(absl::string_view bytes, absl::string_view file_name) {
   KD_ASSIGN_OR_RETURN(const PcdHeader header, HeaderReader(bytes, file_name).Read());

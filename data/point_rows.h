@@ -26,10 +26,13 @@ struct PointRows {
 // pickles, is refused as such.
 absl::StatusOr<PointRows> ParseNpy(absl::string_view bytes, absl::string_view file_name);
 
-// The point cloud library's .pcd, version 0.7: DATA ascii, binary or binary_compressed. Columns: x, y, z, intensity
-// where there is one, then the other fields with one number a point, in the file's order.
+// The point cloud library's .pcd, version 0.7: DATA ascii, binary or binary_compressed. Columns: x, y, z, the first of
+// intensity, Intensity and i where there is one, then the other fields with one number a point, in the file's order.
 // DATA_LOSS: "<file>:<line>: ..." in the header and in ascii, "<file>: byte ..." behind it.
 absl::StatusOr<PointRows> ParsePcd(absl::string_view bytes, absl::string_view file_name);
+
+// Whether a field of that name is what ParsePcd() takes for the intensity.
+bool IsPcdIntensity(absl::string_view field);
 
 }  // namespace kd
 

@@ -37,6 +37,7 @@ struct EvaluateFlags {
   std::string weights, format = "kitti", root, split = "val", detections_out;
   bool fov_crop = true;
   uint32_t sweeps = kNuscenesSweeps;
+  float intensity_scale = 1;
 };
 
 absl::Status RunEvaluate(const EvaluateFlags& flags) {
@@ -47,6 +48,7 @@ absl::Status RunEvaluate(const EvaluateFlags& flags) {
   data.set_root(flags.root);
   data.set_fov_crop(flags.fov_crop);
   data.set_sweeps(flags.sweeps);
+  data.set_intensity_scale(flags.intensity_scale);
   data.set_point_columns(loaded.module->config().num_point_features());
   *data.mutable_class_names() = loaded.module->config().class_names();
   KD_RETURN_IF_ERROR(CheckDetectorData("the weights", loaded.module->config(), data));
@@ -150,6 +152,10 @@ int Main(int argc, char** argv) {
   evaluate_command->add_option("--sweeps", evaluate.sweeps, "Of nuScenes: clouds a frame is made of")
       ->capture_default_str()
       ->check(CLI::Range(1, 40));
+  evaluate_command
+      ->add_option("--intensity-scale", evaluate.intensity_scale, "Of own data: what intensities are divided by")
+      ->capture_default_str()
+      ->check(CLI::Range(0.001, 1e6));
   evaluate_command->add_option("--detections-out", evaluate.detections_out,
                                "Also write result files here (KITTI, nuScenes, Waymo)");
 

@@ -1,5 +1,5 @@
-// A frame of own data: split, labels, kind and number of columns of the points, points. Then all that kdctl data does
-// with a frame.
+// A frame of own data: split, labels, kind, number of columns and scale of intensity of the points, points. Then all
+// that kdctl data does with a frame.
 #include "data/custom_dataset.h"
 #include "tests/fuzz/data_use.h"
 #include "tests/fuzz/fuzz_target.h"
@@ -36,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   folder.add_class_names("Car");
   folder.add_class_names("Cyclist");
   folder.set_point_columns(parts[2].size() > 3 ? 3 + static_cast<unsigned char>(parts[2][3]) % 8 : 4);
+  if (parts[2].size() > 4) folder.set_intensity_scale(static_cast<unsigned char>(parts[2][4]) % 2 == 0 ? 0.001f : 255);
   const auto dataset = kd::OpenDataset(folder);
   kd::Require(dataset.ok(), "the folder is one of own data");
   const auto split = (*dataset)->Split("train");

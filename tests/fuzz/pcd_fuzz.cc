@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "data/point_rows.h"
 #include "tests/fuzz/fuzz_target.h"
 
@@ -9,5 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   kd::Require(rows->columns >= 3 && rows->values.size() == rows->num_points() * rows->columns, "rows are whole");
   kd::Require(rows->names.size() == rows->columns, "every column has a name");
+  const auto intensity = std::find_if(rows->names.begin(), rows->names.end(), kd::IsPcdIntensity);
+  kd::Require(intensity == rows->names.end() || intensity - rows->names.begin() <= 3, "intensity stands in its place");
   return 0;
 }
