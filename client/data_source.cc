@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "base/frame_progress.h"
 #include "base/status.h"
 #include "base/visit_in_parallel.h"
 #include "client/output.h"
@@ -91,36 +92,6 @@ absl::StatusOr<std::string> FindFormat(const std::string& root) {
                                           absl::StrJoin(Layouts(), "; ", append), " (docs/data-sets.md)"));
 }
 
-class ProgressLine {
- public:
-  ProgressLine(std::string verb, size_t total) : verb_(std::move(verb)), total_(total) {}
-  ~ProgressLine() {
-    if (shown_ && TalksToATerminal()) std::cerr << "\n";
-  }
-
-  void Done() {
-    const absl::MutexLock lock(&mutex_);
-    ++done_;
-    const absl::Time now = absl::Now();
-    if (now < next_) return;
-    next_ = now + (TalksToATerminal() ? absl::Seconds(1) : absl::Seconds(10));
-    const double rate = static_cast<double>(done_) / absl::ToDoubleSeconds(now - start_);
-    const std::string line = absl::StrFormat("%s %d of %d frames, %.1f/s, %.0f s left", verb_, done_, total_, rate,
-                                             static_cast<double>(total_ - done_) / rate);
-    std::cerr << (TalksToATerminal() ? "\r\x1b[K" : "") << line << (TalksToATerminal() ? "" : "\n") << std::flush;
-    shown_ = true;
-  }
-
- private:
-  const std::string verb_;
-  const size_t total_;
-  const absl::Time start_ = absl::Now();
-  absl::Mutex mutex_;
-  size_t done_ = 0;
-  bool shown_ = false;
-  absl::Time next_ = start_ + absl::Seconds(1);
-};
-
 }  // namespace
 
 void AddDataFlags(CLI::App& command, DataFlags& flags) {
@@ -195,7 +166,7 @@ size_t ReadingThreads() { return std::clamp<size_t>(std::thread::hardware_concur
 absl::Status ForEachFrame(const Dataset& dataset, const std::vector<std::string>& samples, size_t first,
                           const std::string& verb,
                           const std::function<absl::Status(size_t, size_t, absl::StatusOr<Frame>)>& visit) {
-  ProgressLine progress(verb, samples.size() - std::min(first, samples.size()));
+  FrameProgress progress(verb, samples.size() - std::min(first, samples.size()));
   return VisitInParallel(first, samples.size(), ReadingThreads(), [&](size_t thread, size_t i) {
     const absl::Status status = visit(thread, i, dataset.Read(samples[i]));
     progress.Done();

@@ -18,12 +18,12 @@
 #include "core/detector_config.h"
 #include "core/pair.h"
 #include "core/safetensors.h"
-#include "data/dataset.h"
 #include "data/nuscenes_dataset.h"
 #include "data/simulated_nuscenes.h"
 #include "data/simulated_waymo.h"
 #include "data/simulator.h"
 #include "eval/kitti.h"
+#include "eval/scorer.h"
 
 namespace kd {
 namespace {
@@ -66,43 +66,51 @@ int EvalKitti(const KittiFlags& flags) {
 }
 
 struct ModelFlags {
-  std::string weights, format = "kitti", root, split = "val", detections_out;
+  std::string weights, root, split = "val", detections_out, output = "table";
+  // Empty: as the folders look.
+  std::string format;
   bool fov_crop = true;
   uint32_t sweeps = kNuscenesSweeps;
   float intensity_scale = 1;
 };
 
-// What can be told before the network is loaded.
-absl::Status CheckModel(const std::string& weights, const ModelFlags& flags) {
+// Tells what can be told before the network is loaded. Returns the data set's format.
+absl::StatusOr<std::string> CheckModel(const std::string& weights, const ModelFlags& flags) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(weights));
   const absl::StatusOr<SafeTensorsFile> file = ParseSafeTensors(bytes);
   if (!file.ok()) return Annotate(file.status(), weights);
   const absl::StatusOr<v1::Detector> detector = DetectorOf(*file);
   if (!detector.ok()) return Annotate(detector.status(), weights);
-  v1::Data data;
-  data.set_format(flags.format);
-  data.set_root(flags.root);
-  data.set_point_columns(detector->num_point_features());
-  data.set_intensity_scale(flags.intensity_scale);
-  *data.mutable_class_names() = detector->class_names();
-  KD_RETURN_IF_ERROR(CheckDetectorData(weights, *detector, data));
-  KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
-  return dataset->Split(flags.split).status();
+  KD_ASSIGN_OR_RETURN(const OpenedData opened,
+                      OpenData({.root = flags.root,
+                                .split = flags.split,
+                                .format = flags.format,
+                                .classes = {detector->class_names().begin(), detector->class_names().end()},
+                                .point_columns = detector->num_point_features(),
+                                .intensity_scale = flags.intensity_scale,
+                                .sweeps = flags.sweeps}));
+  KD_RETURN_IF_ERROR(CheckDetectorData(weights, *detector, opened.data));
+  KD_RETURN_IF_ERROR(opened.dataset->Split(flags.split).status());
+  KD_RETURN_IF_ERROR(NewScorer(opened.data, *opened.dataset, flags.detections_out).status());
+  return opened.data.format();
 }
 
 int EvalModel(const ModelFlags& flags) {
   std::string file = flags.weights;
   if (std::error_code unknown; std::filesystem::is_directory(file, unknown)) file += "/model.safetensors";
-  if (const absl::Status status = CheckModel(file, flags); !status.ok()) {
-    return ReportError(
-        status, "name a model.safetensors or a folder that kdctl pull made, and a data set with --data and --split");
+  const absl::StatusOr<std::string> format = CheckModel(file, flags);
+  if (!format.ok()) {
+    return ReportError(format.status(),
+                       "name a model.safetensors or a folder that kdctl pull made, a data set with --data and --split, "
+                       "and a folder that can be written with --detections-out, if any");
   }
-  std::vector<std::string> arguments = {"evaluate",   "--weights",
-                                        file,         "--format",
-                                        flags.format, "--data",
-                                        flags.root,   "--split",
-                                        flags.split,  flags.fov_crop ? "--fov-crop" : "--no-fov-crop",
-                                        "--sweeps",   absl::StrCat(flags.sweeps)};
+  std::vector<std::string> arguments = {"evaluate",  "--weights",
+                                        file,        "--format",
+                                        *format,     "--data",
+                                        flags.root,  "--split",
+                                        flags.split, flags.fov_crop ? "--fov-crop" : "--no-fov-crop",
+                                        "--sweeps",  absl::StrCat(flags.sweeps),
+                                        "--output",  flags.output};
   // Nine digits name a float.
   if (flags.intensity_scale != 1)
     arguments.insert(arguments.end(), {"--intensity-scale", absl::StrFormat("%.9g", flags.intensity_scale)});
@@ -147,6 +155,12 @@ void AddEvalCommands(CLI::App& app, Session& session) {
   CLI::App* eval = app.add_subcommand("eval", "Scores")->group("Data and scores")->require_subcommand(1);
   const auto flags = std::make_shared<KittiFlags>();
   CLI::App* kitti = eval->add_subcommand("kitti", "Official KITTI average precision of result files");
+  kitti->footer(
+      "Examples:\n"
+      "  cd tests/golden/kitti/k01_small && kdctl eval kitti --labels label_2 --detections data\n"
+      "  kdctl eval kitti --labels /data/kitti/training/label_2 --detections found "
+      "--frames /data/kitti/ImageSets/val.txt\n"
+      "What it takes, and OpenPCDet's names of the scores: docs/evaluation.md");
   kitti->add_option("--labels", flags->labels, "Folder of label files")->required();
   kitti->add_option("--detections", flags->detections, "Folder of result files")->required();
   kitti->add_option("--frames", flags->frames,
@@ -157,12 +171,17 @@ void AddEvalCommands(CLI::App& app, Session& session) {
   AddNuscenesCommand(*eval, session);
 
   const auto model_flags = std::make_shared<ModelFlags>();
-  CLI::App* model = eval->add_subcommand("model", "Run a model over a split and score it; prints JSON");
+  CLI::App* model = eval->add_subcommand("model", "Run a model over a split and score it");
+  model->footer(
+      "Examples:\n"
+      "  kdctl eval model sim-all --data out/sim\n"
+      "  kdctl eval model model.safetensors --data /data/nuscenes/v1.0-mini --split mini_val -o json\n"
+      "  kdctl eval model model.safetensors --data /data/kitti --detections-out found\n"
+      "What each score means: docs/evaluation.md");
   model->add_option("MODEL", model_flags->weights, "model.safetensors, or a folder that holds it")->required();
   model->add_option("--data", model_flags->root, "Folder of the data set")->required();
-  model->add_option("--format", model_flags->format, "Layout of the data set")
-      ->check(CLI::IsMember({"kitti", "nuscenes", "waymo", "custom"}))
-      ->capture_default_str();
+  model->add_option("--format", model_flags->format, "Layout of the data set; default: as the folders look")
+      ->check(CLI::IsMember({"kitti", "nuscenes", "waymo", "custom"}));
   model
       ->add_option("--split", model_flags->split,
                    "Name of a file in ImageSets; of Waymo train, val or test; of nuScenes an official split")
@@ -176,6 +195,7 @@ void AddEvalCommands(CLI::App& app, Session& session) {
   model->add_option("--detections-out", model_flags->detections_out,
                     "Also write result files into this folder: FRAME.txt (KITTI), submission.json (nuScenes) or "
                     "detections.bin (Waymo)");
+  model->add_option("-o,--output", model_flags->output, "table or json")->check(CLI::IsMember({"table", "json"}));
   model->callback([&session, model_flags] { session.exit_code = EvalModel(*model_flags); });
 }
 

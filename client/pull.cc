@@ -32,7 +32,7 @@ int Pull(const PullOptions& options) {
     Say(absl::StrCat("  ", file.name, "  ", std::filesystem::file_size(file.path, error), " bytes"));
   }
   std::cout << folder << "\n";
-  SayNext(absl::StrCat("kdctl eval model ", folder, " --data FOLDER"));
+  SayNext(absl::StrCat("kdctl eval model ", folder, " --data ROOT"));
   return kExitOk;
 }
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/file.h"
+#include "base/frame_progress.h"
 #include "base/status.h"
 #include "client/follow.h"
 #include "client/job_lines.h"

@@ -37,7 +37,8 @@ int EvalWaymo(const EvalFlags& flags) {
   const auto frames = ReadWaymoEvalFrames(flags.ground_truths, flags.detections);
   if (!frames.ok()) {
     return ReportError(frames.status(),
-                       "give --ground-truths and --detections files that hold a serialized Objects message");
+                       "give --ground-truths and --detections files of the same frames, each of them a serialized "
+                       "Objects message");
   }
   const std::vector<WaymoScore> scores = EvaluateWaymo(*frames, options);
   std::cout << (flags.output == "json" ? WaymoScoresToJson(scores) + "\n" : WaymoScoresToTable(scores));
@@ -138,6 +139,13 @@ void AddWaymoCommands(CLI::App& app, Session& session) {
   const auto flags = std::make_shared<EvalFlags>();
   CLI::App* eval =
       app.get_subcommand("eval")->add_subcommand("waymo", "Waymo's AP and APH of files of Objects messages");
+  eval->footer(
+      "Examples:\n"
+      "  cd tests/golden/waymo/w01_small && kdctl eval waymo --ground-truths ground_truths.bin "
+      "--detections predictions.bin\n"
+      "  kdctl eval waymo --ground-truths gt.bin --detections found/detections.bin "
+      "--breakdowns OBJECT_TYPE,SIZE --box-type 2D\n"
+      "Where gt.bin comes from: docs/evaluation.md");
   eval->add_option("--ground-truths", flags->ground_truths, "File of labels")->required();
   eval->add_option("--detections", flags->detections, "File of detections, as submitted to a leaderboard")->required();
   eval->add_option("--breakdowns", flags->breakdowns,

@@ -267,6 +267,12 @@ void FillZeros(Message& message) {
   }
 }
 
+// Own data has no official measure, but one of its own.
+void FillMetric(v1::Pair& pair) {
+  if (!pair.eval().metric().empty()) return;
+  pair.mutable_eval()->set_metric(pair.data().format() == "custom" ? "lidar" : "center_distance");
+}
+
 absl::Status Invalid(absl::string_view path, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", problem));
 }
@@ -402,6 +408,7 @@ absl::StatusOr<v1::Pair> ParsePair(const YamlNode& tree, absl::string_view file_
   if (pair.student().has_compress() && !absent.student().compress().has_width()) {
     FillZeros(*pair.mutable_student()->mutable_compress()->mutable_width());
   }
+  FillMetric(pair);
   KD_RETURN_IF_ERROR(Annotate(ValidatePair(pair), file_name));
   return pair;
 }
@@ -409,6 +416,7 @@ absl::StatusOr<v1::Pair> ParsePair(const YamlNode& tree, absl::string_view file_
 void FillPairDefaults(v1::Pair& pair) {
   CreateDefaultMessages(pair);
   FillZeros(pair);
+  FillMetric(pair);
 }
 
 absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detector, const v1::Data& data) {

@@ -57,6 +57,24 @@ TEST(PairTest, DefaultsAreFilledIn) {
   EXPECT_FLOAT_EQ(pair->data().augmentation().scale_max(), 1.05f);
 }
 
+TEST(PairTest, OwnDataIsMeasuredByLidarApUnlessAnotherMetricIsNamed) {
+  const auto metric = [](const std::string& format, const std::string& eval) {
+    const auto pair = ParsePair(With("format: kitti, root", "format: " + format + ", root") + eval, "pair.yaml");
+    EXPECT_THAT(pair, IsOk());
+    return pair.ok() ? pair->eval().metric() : "";
+  };
+  EXPECT_EQ(metric("custom", ""), "lidar");
+  EXPECT_EQ(metric("custom", "eval: {every: 0}\n"), "lidar");
+  EXPECT_EQ(metric("custom", "eval: {metric: center_distance}\n"), "center_distance");
+  EXPECT_EQ(metric("custom", "eval: {metric: custom}\n"), "custom");
+  EXPECT_EQ(metric("kitti", ""), "center_distance");
+  EXPECT_EQ(metric("kitti", "eval: {metric: kitti}\n"), "kitti");
+  v1::Pair pair;
+  pair.mutable_data()->set_format("custom");
+  FillPairDefaults(pair);
+  EXPECT_EQ(pair.eval().metric(), "lidar");
+}
+
 TEST(PairTest, AZeroThatWasWrittenStaysZero) {
   const auto pair = ParsePair(With("root: /data,", "root: /data, views: 0, augmentation: {flip_y: 0},"), "pair.yaml");
   ASSERT_THAT(pair, IsOk());

@@ -1,5 +1,6 @@
 #include "data/json_fields.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -136,24 +137,52 @@ std::string Shown(std::string_view raw) {
   return absl::StrCat(absl::CEscape(text.substr(0, kShownBytes)), "...");
 }
 
-absl::Status Broken(simdjson::error_code error) {
-  return absl::InvalidArgumentError(absl::StrCat("broken JSON (", simdjson::error_message(error), ")"));
+std::string BrokenAt(size_t byte, simdjson::error_code error) {
+  return absl::StrCat("broken JSON at byte ", byte, " (", simdjson::error_message(error), ")");
+}
+
+// Where `text` ceases to be UTF-8.
+size_t EndOfUtf8(absl::string_view text) {
+  // A long step that ends within a character fails, and shorter ones follow.
+  constexpr size_t kSteps[] = {1 << 20, 1 << 10, 1 << 5, 4, 3, 2, 1};
+  size_t at = 0, before = 0;
+  do {
+    before = at;
+    for (const size_t step : kSteps) {
+      while (at + step <= text.size() && simdjson::validate_utf8(text.data() + at, step)) at += step;
+    }
+  } while (at != before);
+  return at;
+}
+
+// The first control character in quotes, or the last quote that opens and is never closed.
+size_t EndOfQuotes(absl::string_view text) {
+  size_t opened = absl::string_view::npos;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool inside = opened != absl::string_view::npos;
+    if (text[i] == '"') opened = inside ? absl::string_view::npos : i;
+    if (!inside) continue;
+    if (static_cast<unsigned char>(text[i]) < ' ') return i;
+    if (text[i] == '\\' && i + 1 < text.size() && (text[i + 1] == '"' || text[i + 1] == '\\')) ++i;
+  }
+  return std::min(opened, text.size());
 }
 
 }  // namespace
 
-absl::Status ReadJsonFields(simdjson::simdjson_result<json::value> value, absl::Span<const JsonField> fields) {
+absl::Status ReadJsonFields(JsonFile& file, simdjson::simdjson_result<json::value> value,
+                            absl::Span<const JsonField> fields) {
   json::object object;
   if (const auto error = value.get(object); error == simdjson::INCORRECT_TYPE) {
     return absl::InvalidArgumentError("not an object in {}");
   } else if (error != simdjson::SUCCESS) {
-    return Broken(error);
+    return file.Broken(error);
   }
   uint32_t seen = 0;
   size_t likely = 0;
   for (simdjson::simdjson_result<json::field> entry : object) {
     json::field field;
-    if (const auto error = std::move(entry).get(field); error != simdjson::SUCCESS) return Broken(error);
+    if (const auto error = std::move(entry).get(field); error != simdjson::SUCCESS) return file.Broken(error);
     // Records mostly keep one order of fields.
     size_t index = fields.size();
     for (size_t tried = 0; tried < fields.size(); ++tried) {
@@ -189,14 +218,27 @@ absl::StatusOr<std::unique_ptr<JsonFile>> JsonFile::Open(const std::string& path
   file->bytes_.resize(size + simdjson::SIMDJSON_PADDING, '\0');
   const simdjson::padded_string_view view(file->bytes_.data(), size, file->bytes_.size());
   if (const auto error = file->parser_.iterate(view).get(file->document_); error != simdjson::SUCCESS) {
-    return absl::DataLossError(absl::StrCat(path, ": ", Broken(error).message()));
+    const absl::string_view text(view.data(), size);
+    const size_t place = error == simdjson::UTF8_ERROR ? EndOfUtf8(text) : EndOfQuotes(text);
+    return absl::DataLossError(absl::StrCat(path, ": ", BrokenAt(place, error)));
   }
   return file;
 }
 
+absl::Status JsonFile::Broken(simdjson::error_code error) {
+  const char* place = nullptr;
+  const bool inside = document_.current_location().get(place) == simdjson::SUCCESS;
+  // What is cut short was found out at the start.
+  const bool is_at_end = !inside || error == simdjson::INCOMPLETE_ARRAY_OR_OBJECT;
+  const size_t end = bytes_.size() - simdjson::SIMDJSON_PADDING;
+  return absl::InvalidArgumentError(BrokenAt(is_at_end ? end : static_cast<size_t>(place - bytes_.data()), error));
+}
+
 absl::Status JsonFile::CheckEnd() {
-  if (document_.current_location().error() == simdjson::OUT_OF_BOUNDS) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(path_, ": more text follows the end of the JSON"));
+  const char* place = nullptr;
+  if (document_.current_location().get(place) == simdjson::OUT_OF_BOUNDS) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(path_, ": more text follows the end of the JSON, at byte ", place - bytes_.data()));
 }
 
 }  // namespace kd

@@ -44,20 +44,15 @@ struct JsonField {
   bool optional = false;
 };
 
-// Reads `fields`, at most 32, of the object that `value` is, and passes over others. Every field must stand once, but
-// for optional ones.
-// INVALID_ARGUMENT: what it is not, for example
-//   field "size" holds 2 numbers, expected a list of 3 numbers
-absl::Status ReadJsonFields(simdjson::simdjson_result<simdjson::ondemand::value> value,
-                            absl::Span<const JsonField> fields);
-
 // A JSON file in memory. simdjson reads it once, front to back.
 class JsonFile {
  public:
-  // Errors as of ReadFile(). DATA_LOSS: no UTF-8, or quotes that do not match.
+  // Errors as of ReadFile(). DATA_LOSS: no UTF-8, or quotes that do not match; with the byte from where.
   static absl::StatusOr<std::unique_ptr<JsonFile>> Open(const std::string& path);
 
   simdjson::ondemand::document& document() { return document_; }
+  // After `error` of reading: INVALID_ARGUMENT with its place, "broken JSON at byte 120 (...)".
+  absl::Status Broken(simdjson::error_code error);
   // After everything was read. DATA_LOSS: more text follows.
   absl::Status CheckEnd();
 
@@ -69,6 +64,13 @@ class JsonFile {
   simdjson::ondemand::parser parser_;
   simdjson::ondemand::document document_;
 };
+
+// Reads `fields`, at most 32, of the object that `value` of `file` is, and passes over others. Every field must stand
+// once, but for optional ones.
+// INVALID_ARGUMENT: what it is not, for example
+//   field "size" holds 2 numbers, expected a list of 3 numbers
+absl::Status ReadJsonFields(JsonFile& file, simdjson::simdjson_result<simdjson::ondemand::value> value,
+                            absl::Span<const JsonField> fields);
 
 }  // namespace kd
 

@@ -164,13 +164,15 @@ class NuscenesTableReader {
     absl::StatusOr<std::unique_ptr<JsonFile>> file = JsonFile::Open(PathOf(table));
     if (!file.ok()) return absl::Status(file.status().code(), absl::StrCat(file.status().message(), kRemedy));
     simdjson::ondemand::array records;
-    if ((*file)->document().get_array().get(records) != simdjson::SUCCESS) {
+    if (const auto error = (*file)->document().get_array().get(records); error == simdjson::INCORRECT_TYPE) {
       return absl::DataLossError(absl::StrCat(PathOf(table), ": expected a list of records, [{...}, ...]", kRemedy));
+    } else if (error != simdjson::SUCCESS) {
+      return absl::DataLossError(absl::StrCat(PathOf(table), ": ", (*file)->Broken(error).message(), kRemedy));
     }
     size_t number = 0;
     for (simdjson::simdjson_result<simdjson::ondemand::value> record : records) {
       token = 0;
-      absl::Status status = ReadJsonFields(record, fields);
+      absl::Status status = ReadJsonFields(**file, record, fields);
       if (status.ok()) status = add();
       if (!status.ok()) {
         const std::string name = token == 0 ? "" : absl::StrCat(" (", FormatNuscenesToken(token), ")");

@@ -26,6 +26,7 @@
 namespace kd {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
@@ -98,7 +99,14 @@ TEST_F(NuscenesTablesTest, DamagedTablesAreNamedWithRecordAndField) {
 TEST_F(NuscenesTablesTest, MissingAndBrokenFilesAreErrors) {
   const std::string whole = *ReadFile(Table("sample"));
   Store("sample", whole.substr(0, whole.size() / 2));
-  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("sample.json")));
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kDataLoss,
+                               AllOf(HasSubstr("sample.json"), HasSubstr("broken JSON at byte "))));
+  std::string comma = whole;
+  const size_t second = comma.find('{', comma.find('{') + 1);
+  comma.replace(comma.rfind(',', second), 1, " ");
+  Store("sample", comma);
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kDataLoss,
+                               AllOf(HasSubstr("record 1"), HasSubstr(absl::StrCat("at byte ", second, " ")))));
   std::filesystem::remove(Table("sample"));
   EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("sample.json")));
   EXPECT_THAT(NuscenesTables::Open(folder_.path(), "v9").status(), StatusIs(absl::StatusCode::kNotFound));

@@ -1,4 +1,4 @@
-// Average precision from boxes alone, by range: the measure of own data, which has no cameras (docs/own-data.md).
+// Average precision from boxes alone, by range: the measure of own data, which has no cameras (docs/evaluation.md).
 #ifndef KD_EVAL_LIDAR_AP_H_
 #define KD_EVAL_LIDAR_AP_H_
 

@@ -27,10 +27,6 @@ absl::Status Invalid(absl::string_view field, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat("field \"", field, "\" ", problem));
 }
 
-absl::Status Broken(simdjson::error_code error) {
-  return absl::InvalidArgumentError(absl::StrCat("broken JSON (", simdjson::error_message(error), ")"));
-}
-
 template <typename Numbers>
 absl::Status RefuseNan(absl::string_view field, const Numbers& numbers) {
   if (std::none_of(numbers.begin(), numbers.end(), [](double v) { return std::isnan(v); })) return absl::OkStatus();
@@ -43,10 +39,10 @@ double YawOf(const std::array<double, 4>& wxyz) {
   return square > 0 ? RigidTransform{.rotation = RotationOfQuaternion(wxyz)}.Yaw() : 0;
 }
 
-// Reads boxes one after the other into the same memory.
+// Reads boxes of `file` one after the other into the same memory.
 class BoxReader {
  public:
-  BoxReader() = default;
+  explicit BoxReader(JsonFile& file) : file_(file) {}
   BoxReader(const BoxReader&) = delete;
   BoxReader& operator=(const BoxReader&) = delete;
 
@@ -54,7 +50,7 @@ class BoxReader {
   absl::StatusOr<std::optional<NuscenesBox>> Read(simdjson::simdjson_result<json::value> value, NuscenesToken sample) {
     box_.score = kNoScore;
     num_points_ = kNoPointCount;
-    KD_RETURN_IF_ERROR(ReadJsonFields(value, fields_));
+    KD_RETURN_IF_ERROR(ReadJsonFields(file_, value, fields_));
     if (token_ != sample) {
       return Invalid("sample_token",
                      absl::StrCat("is ", FormatNuscenesToken(token_), ", expected that of the list it stands in"));
@@ -85,6 +81,7 @@ class BoxReader {
   }
 
  private:
+  JsonFile& file_;
   NuscenesBox box_;
   NuscenesToken token_ = 0;
   std::array<double, 4> rotation_{};
@@ -107,8 +104,8 @@ class BoxReader {
 
 class SubmissionReader {
  public:
-  SubmissionReader(const NuscenesTables& tables, absl::Span<const int32_t> expected)
-      : tables_(tables), expected_(expected), missing_(tables.samples().size()) {
+  SubmissionReader(JsonFile& file, const NuscenesTables& tables, absl::Span<const int32_t> expected)
+      : file_(file), tables_(tables), expected_(expected), missing_(tables.samples().size()), boxes_(file) {
     for (const int32_t sample : expected) missing_[sample] = true;
   }
 
@@ -119,9 +116,9 @@ class SubmissionReader {
     }
     for (simdjson::simdjson_result<json::field> entry : results) {
       json::field field;
-      if (const auto error = std::move(entry).get(field); error != simdjson::SUCCESS) return Broken(error);
+      if (const auto error = std::move(entry).get(field); error != simdjson::SUCCESS) return file_.Broken(error);
       std::string_view key;
-      if (const auto error = field.unescaped_key().get(key); error != simdjson::SUCCESS) return Broken(error);
+      if (const auto error = field.unescaped_key().get(key); error != simdjson::SUCCESS) return file_.Broken(error);
       const absl::string_view name(key.data(), key.size());
       const absl::StatusOr<int32_t> sample = tables_.FindSample(name);
       const auto place = [&](absl::string_view problem) {
@@ -175,6 +172,7 @@ class SubmissionReader {
     return absl::OkStatus();
   }
 
+  JsonFile& file_;
   const NuscenesTables& tables_;
   const absl::Span<const int32_t> expected_;
   std::vector<bool> missing_;
@@ -183,13 +181,17 @@ class SubmissionReader {
   std::vector<NuscenesDetections> detections_;
 };
 
-absl::Status ReadParts(json::document& document, SubmissionReader& reader) {
+absl::Status ReadParts(JsonFile& file, SubmissionReader& reader) {
   json::object parts;
-  if (document.get_object().get(parts) != simdjson::SUCCESS) return absl::InvalidArgumentError(kForm);
+  if (const auto error = file.document().get_object().get(parts); error == simdjson::INCORRECT_TYPE) {
+    return absl::InvalidArgumentError(kForm);
+  } else if (error != simdjson::SUCCESS) {
+    return file.Broken(error);
+  }
   int metas = 0, results = 0;
   for (simdjson::simdjson_result<json::field> entry : parts) {
     json::field field;
-    if (const auto error = std::move(entry).get(field); error != simdjson::SUCCESS) return Broken(error);
+    if (const auto error = std::move(entry).get(field); error != simdjson::SUCCESS) return file.Broken(error);
     const bool is_meta = field.key().unsafe_is_equal("meta"), is_results = field.key().unsafe_is_equal("results");
     if ((is_meta && ++metas > 1) || (is_results && ++results > 1)) {
       return Invalid(is_meta ? "meta" : "results", "stands twice");
@@ -216,8 +218,8 @@ absl::StatusOr<std::vector<NuscenesDetections>> ReadNuscenesSubmission(const std
   };
   absl::StatusOr<std::unique_ptr<JsonFile>> file = JsonFile::Open(path);
   if (!file.ok()) return mend(file.status());
-  SubmissionReader reader(tables, expected);
-  if (const absl::Status status = ReadParts((*file)->document(), reader); !status.ok()) return Annotate(status, path);
+  SubmissionReader reader(**file, tables, expected);
+  if (const absl::Status status = ReadParts(**file, reader); !status.ok()) return Annotate(status, path);
   KD_RETURN_IF_ERROR(mend((*file)->CheckEnd()));
   return reader.Release();
 }

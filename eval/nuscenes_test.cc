@@ -22,6 +22,7 @@ namespace kd {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
@@ -278,6 +279,32 @@ TEST_F(SubmissionTest, BrokenTextIsAnError) {
   EXPECT_FALSE(Read("").ok());
   EXPECT_FALSE(Read(text.substr(0, text.size() / 2)).ok());
   EXPECT_FALSE(Read(absl::StrReplaceAll(text, {{"\"results\"", "\"results\": {}, \"results\""}})).ok());
+}
+
+TEST_F(SubmissionTest, BrokenTextIsToldWithItsByte) {
+  const std::string text = submission_.dump();
+  const auto told = [&](const std::string& broken, const std::string& problem, size_t byte) {
+    EXPECT_THAT(Read(broken),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr(problem), ContainsRegex(absl::StrCat("at byte ", byte, "( |$)")))));
+  };
+  const auto with = [&](size_t at, const std::string& more) { return text.substr(0, at) + more + text.substr(at); };
+  // A colon that is none.
+  const size_t size = text.find("\"size\":") + 6;
+  std::string colon = text;
+  colon[size] = ' ';
+  told(colon, "broken JSON", size + 1);
+  const size_t results = text.find("\"results\"");
+  told(with(results, "7,"), "broken JSON", results);
+  told(text + " {}", "more text follows", text.size() + 1);
+  told(text.substr(0, text.size() - 1), "broken JSON", text.size() - 1);
+  // Quotes and characters, which are looked at before the rest.
+  const size_t name = text.find("detection_name");
+  told(with(name, "\n"), "broken JSON", name);
+  told(with(name, "\x01"), "broken JSON", name);
+  told(with(name, "\xff"), "broken JSON", name);
+  told(with(name, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x9a\x97\xc3"), "broken JSON", name + 9);
+  told(text.substr(0, text.rfind('"')), "broken JSON", text.rfind('"', text.rfind('"') - 1));
 }
 
 TEST_F(SubmissionTest, HostileTextNeverCrashes) {

@@ -64,9 +64,11 @@ struct WaymoScore {
 // Scores of every part of every breakdown in the order asked for, LEVEL_1 before LEVEL_2.
 std::vector<WaymoScore> EvaluateWaymo(const std::vector<WaymoEvalFrame>& frames, const WaymoEvalOptions& options);
 
-// Reads two files of serialized Objects messages; a frame is what has one context name and time stamp in either.
+// Reads two files of serialized Objects messages; a frame is what has one context name and time stamp in either. A file
+// without any detection is one of a detector that found nothing.
 // NOT_FOUND and other codes of the files. INVALID_ARGUMENT: no Objects message, or a number that is not finite or
-// beyond any road; names file and object (from 0).
+// beyond any road; names file and object (from 0). INVALID_ARGUMENT, too: there are detections, and none in a frame
+// that has ground truths: the files are of two splits.
 absl::StatusOr<std::vector<WaymoEvalFrame>> ReadWaymoEvalFrames(const std::string& ground_truths_file,
                                                                 const std::string& detections_file);
 

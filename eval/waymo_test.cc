@@ -18,6 +18,7 @@
 namespace kd {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 const std::vector<WaymoBreakdown> kAllBreakdowns = {WaymoBreakdown::kObjectType, WaymoBreakdown::kRange,
@@ -317,6 +318,27 @@ TEST(WaymoObjectsTest, AFrameIsWhatHasOneNameAndTime) {
   EXPECT_EQ((*frames)[1].detections[0].score, 0.5f);
 }
 
+TEST(WaymoObjectsTest, FilesThatShareNoFrameAreRefused) {
+  waymo::Objects objects = TwoObjects();
+  const ObjectsFile truths(objects.SerializeAsString());
+  for (waymo::Object& object : *objects.mutable_objects()) object.set_frame_timestamp_micros(5);
+  const ObjectsFile found(objects.SerializeAsString());
+  EXPECT_THAT(ReadWaymoEvalFrames(truths.path(), found.path()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       found.path() + ": no frame of it is in " + truths.path() +
+                           ", not context \"a\" at 5 for one; take the ground truths of the split that was detected"));
+  const ObjectsFile nothing("");
+  EXPECT_THAT(ReadWaymoEvalFrames(nothing.path(), found.path()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no frame of it is in")));
+}
+
+TEST(WaymoObjectsTest, WhereNothingWasFoundAllGroundTruthsAreMissed) {
+  const ObjectsFile truths(TwoObjects().SerializeAsString()), nothing("");
+  const auto frames = ReadWaymoEvalFrames(truths.path(), nothing.path());
+  ASSERT_THAT(frames, IsOk());
+  EXPECT_EQ(ScoreNamed(EvaluateWaymo(*frames, {}), "OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1").fn[0], 2);
+}
+
 TEST(WaymoObjectsTest, ANumberThatIsNotFiniteIsRefusedWithItsPlace) {
   waymo::Objects objects = TwoObjects();
   objects.mutable_objects(1)->mutable_object()->mutable_box()->set_length(std::numeric_limits<double>::quiet_NaN());
@@ -347,7 +369,8 @@ TEST(WaymoObjectsTest, HostileFilesAreScoredOrRefusedInOneLine) {
     const auto frames = ReadWaymoEvalFrames(truths.path(), found.path());
     if (!frames.ok()) {
       ++refused;
-      ASSERT_THAT(frames, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("objects.bin: object ")));
+      ASSERT_THAT(frames, StatusIs(absl::StatusCode::kInvalidArgument,
+                                   AnyOf(HasSubstr("objects.bin: object "), HasSubstr("objects.bin: no frame of it"))));
       ASSERT_THAT(frames.status().message(), IsOneLine());
       return;
     }

@@ -8,9 +8,13 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "base/file.h"
+#include "base/frame_progress.h"
 #include "base/program.h"
+#include "base/report_error.h"
 #include "base/status.h"
 #include "base/text.h"
 #include "core/detector_config.h"
@@ -18,6 +22,7 @@
 #include "core/pcdet_config.h"
 #include "core/torch_checkpoint.h"
 #include "data/nuscenes_dataset.h"
+#include "eval/metrics_table.h"
 #include "models/device.h"
 #include "models/torch_status.h"
 #include "nlohmann/json.hpp"
@@ -30,15 +35,19 @@
 namespace kd {
 namespace {
 
-// kdctl's exit code for bad input, as RunProgram's.
-constexpr int kDoesNotFit = 2;
-
 struct EvaluateFlags {
-  std::string weights, format = "kitti", root, split = "val", detections_out;
+  std::string weights, format = "kitti", root, split = "val", detections_out, output = "json";
   bool fov_crop = true;
   uint32_t sweeps = kNuscenesSweeps;
   float intensity_scale = 1;
 };
+
+// Tells how far it is.
+absl::StatusOr<Evaluation> EvaluateTold(DetectorModelImpl& model, const Dataset& dataset, const v1::Data& data,
+                                        const std::vector<std::string>& samples, const std::string& detections_out) {
+  FrameProgress progress("scored", samples.size());
+  return Evaluate(model, dataset, data, samples, detections_out, [&progress] { progress.Done(); });
+}
 
 absl::Status RunEvaluate(const EvaluateFlags& flags) {
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
@@ -55,11 +64,35 @@ absl::Status RunEvaluate(const EvaluateFlags& flags) {
   KD_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(data));
   KD_ASSIGN_OR_RETURN(const std::vector<std::string> samples, dataset->Split(flags.split));
   KD_ASSIGN_OR_RETURN(const Evaluation evaluation,
-                      Evaluate(*loaded.module, *dataset, data, samples, flags.detections_out));
+                      EvaluateTold(*loaded.module, *dataset, data, samples, flags.detections_out));
+  if (flags.output == "table") {
+    std::cout << absl::StrFormat("weights %s\nframes  %d of %s\n\n", loaded.digest, samples.size(), flags.split)
+              << MetricsToTable(evaluation.metrics) << std::flush;
+    return absl::OkStatus();
+  }
   const nlohmann::ordered_json json = {
       {"weights", loaded.digest}, {"frames", samples.size()}, {"metrics", evaluation.metrics}};
   std::cout << json.dump(1) << std::endl;
   return absl::OkStatus();
+}
+
+// What kdctl eval model becomes.
+ExitCode EvaluateWeights(const EvaluateFlags& flags) {
+  const absl::Status status = CatchTorch("kd-worker", [&flags] { return RunEvaluate(flags); });
+  if (status.ok()) return kExitOk;
+  switch (status.code()) {
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kDataLoss:
+      return ReportError(status, absl::StrCat("mend the file that is named, or take its frame out of the split; ",
+                                              "kdctl data check --data ", flags.root, " --format ", flags.format,
+                                              " --split ", flags.split, " --frames 0 finds all such"));
+    case absl::StatusCode::kFailedPrecondition:
+      return ReportError(status, "name a split that has labels with --split");
+    case absl::StatusCode::kResourceExhausted:
+      return ReportError(status, "make room in memory or on the disk and run it again");
+    default:
+      return ReportError(status, "kdctl eval model --help");
+  }
 }
 
 absl::Status RunTrainAlone(const std::string& pair_path, const std::string& folder, const std::string& teacher_address,
@@ -81,29 +114,26 @@ struct ImportFlags {
 };
 
 // Why nothing is written, and the way out.
-void ReportMisfit(const ImportFlags& flags, const ImportedTeacher& teacher) {
-  const char* const which = flags.config.empty() ? "--model" : "--cfg";
+ExitCode ReportMisfit(const ImportFlags& flags, const ImportedTeacher& teacher) {
+  const std::string remedy = absl::StrCat("change ", flags.config.empty() ? "--model" : "--cfg",
+                                          " or the checkpoint as the report says (-o json lists every tensor)");
   if (teacher.report.matched == 0) {
-    std::cerr << "error: no tensor of " << flags.weights << " fits; "
-              << (flags.allow_missing.empty() ? "nothing was written"
-                                              : "--allow-missing would write an untrained teacher")
-              << "\ndo: change " << which << " or the checkpoint as the report says (-o json lists every tensor)"
-              << std::endl;
-    return;
+    return ReportError(
+        absl::InvalidArgumentError(absl::StrCat(
+            "no tensor of ", flags.weights, " fits; ",
+            flags.allow_missing.empty() ? "nothing was written" : "--allow-missing would write an untrained teacher")),
+        remedy);
   }
-  std::cerr << "error: " << flags.weights << " does not fit the detector";
+  std::string problem = absl::StrCat(flags.weights, " does not fit the detector");
   if (!flags.allow_missing.empty()) {
-    std::cerr << " beyond what --allow-missing names: " << OneLine(Shorten(teacher.refused[0], 120));
-    if (teacher.refused.size() > 1) std::cerr << " and " << teacher.refused.size() - 1 << " more";
+    absl::StrAppend(&problem, " beyond what --allow-missing names: ", Shorten(teacher.refused[0], 120));
+    if (teacher.refused.size() > 1) absl::StrAppend(&problem, " and ", teacher.refused.size() - 1, " more");
   }
-  std::cerr << "; nothing was written\ndo: change " << which
-            << " or the checkpoint as the report says (-o json lists every tensor), or name with --allow-missing what "
-               "may start untrained"
-            << std::endl;
+  return ReportError(absl::InvalidArgumentError(absl::StrCat(problem, "; nothing was written")),
+                     absl::StrCat(remedy, ", or name with --allow-missing what may start untrained"));
 }
 
-// False: the weights do not fit; that is what the report says, not an error of the program.
-absl::StatusOr<bool> RunImport(const ImportFlags& flags) {
+absl::StatusOr<ExitCode> RunImport(const ImportFlags& flags) {
   KD_ASSIGN_OR_RETURN(const v1::Detector detector, flags.config.empty() ? BuiltInDetector(flags.model)
                                                                         : ReadPcdetConfig(flags.config, flags.section));
   KD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(flags.weights));
@@ -114,8 +144,7 @@ absl::StatusOr<bool> RunImport(const ImportFlags& flags) {
   std::cout << (flags.output == "json" ? StateReportToJson(teacher.report) + "\n" : StateReportToText(teacher.report))
             << std::flush;
   if (teacher.file.empty()) {
-    ReportMisfit(flags, teacher);
-    return false;
+    return ReportMisfit(flags, teacher);
   }
   if (const size_t untrained = teacher.report.missing.size() + teacher.report.mismatched.size(); untrained > 0) {
     std::cerr << "warning: " << untrained << " of " << teacher.report.wanted << " tensors start untrained" << std::endl;
@@ -125,8 +154,15 @@ absl::StatusOr<bool> RunImport(const ImportFlags& flags) {
   KD_RETURN_IF_ERROR(CreateFolders(path.parent_path().string()));
   KD_RETURN_IF_ERROR(WriteFileAtomically(path.string(), teacher.file));
   std::cerr << "wrote a teacher for job files: teacher: {weights: " << path.string() << "}\nnext: kdctl eval model "
-            << path.string() << " --data ROOT --format FORMAT" << std::endl;
-  return true;
+            << path.string() << " --data ROOT" << std::endl;
+  return kExitOk;
+}
+
+// What kdctl teacher import becomes.
+ExitCode Import(const ImportFlags& flags) {
+  const absl::StatusOr<ExitCode> code = CatchTorch("kd-worker", [&flags] { return RunImport(flags); });
+  if (code.ok()) return *code;
+  return ReportError(code.status(), "name a checkpoint with --weights, and a place that can be written with --out");
 }
 
 int Main(int argc, char** argv) {
@@ -141,7 +177,7 @@ int Main(int argc, char** argv) {
 
   EvaluateFlags evaluate;
   CLI::App* evaluate_command =
-      app.add_subcommand("evaluate", "Score a weights file on a split; metrics go to stdout as JSON");
+      app.add_subcommand("evaluate", "Score a weights file on a split; kdctl eval model calls it");
   evaluate_command->add_option("--weights", evaluate.weights, "model.safetensors")->required();
   evaluate_command->add_option("--data", evaluate.root, "Folder of the data set")->required();
   evaluate_command->add_option("--split", evaluate.split, "Name of a file in ImageSets");
@@ -158,9 +194,11 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(0.001, 1e6));
   evaluate_command->add_option("--detections-out", evaluate.detections_out,
                                "Also write result files here (KITTI, nuScenes, Waymo)");
+  evaluate_command->add_option("--output", evaluate.output, "table or json")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"table", "json"}));
 
   ImportFlags import;
-  bool fits = true;
   CLI::App* import_command = app.add_subcommand(
       "import", "Turn weights of OpenPCDet's into a teacher's weights file; kdctl teacher import calls it");
   import_command->add_option("--cfg", import.config, "OpenPCDet's configuration file");
@@ -187,15 +225,17 @@ int Main(int argc, char** argv) {
   train_command->add_option("--job", fleet.job, "The job's id")->required();
   train_command->add_option("--generation", fleet.generation, "Which start of the job's workers this is")->required();
   train_command->add_option("--rank", fleet.rank, "Number of this worker, from 0")->required();
-  const int code = RunProgram(app, argc, argv, [&] {
-    return CatchTorch("kd-worker", [&]() -> absl::Status {
-      if (import_command->parsed()) return Take(RunImport(import), &fits);
-      if (evaluate_command->parsed()) return RunEvaluate(evaluate);
-      if (alone_command->parsed()) return RunTrainAlone(pair_path, folder, teacher_address, registry_url);
-      return RunFleetWorker(fleet);
+  ExitCode called = kExitOk;
+  const int code = RunProgram(app, argc, argv, [&]() -> absl::Status {
+    if (evaluate_command->parsed()) called = EvaluateWeights(evaluate);
+    if (import_command->parsed()) called = Import(import);
+    if (evaluate_command->parsed() || import_command->parsed()) return absl::OkStatus();
+    return CatchTorch("kd-worker", [&] {
+      return alone_command->parsed() ? RunTrainAlone(pair_path, folder, teacher_address, registry_url)
+                                     : RunFleetWorker(fleet);
     });
   });
-  return fits ? code : kDoesNotFit;
+  return code == kExitOk ? called : code;
 }
 
 }  // namespace

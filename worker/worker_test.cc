@@ -349,8 +349,11 @@ TEST_F(WorkerTest, EvaluationWritesResultFilesThatScoreTheSame) {
   auto student = Train(Options(Job(), "evaluated"));
   ASSERT_THAT(student, IsOk());
   const std::vector<std::string> samples = *dataset_->Split("val");
-  const auto evaluation = Evaluate(**student, *dataset_, Job().data(), samples, *folder_ / "results");
+  size_t frames = 0;
+  const auto evaluation =
+      Evaluate(**student, *dataset_, Job().data(), samples, *folder_ / "results", [&frames] { ++frames; });
   ASSERT_THAT(evaluation, IsOk());
+  EXPECT_EQ(frames, samples.size());
   EXPECT_GE(evaluation->metrics.at("center_distance/mAP"), 0);
   for (const std::string& sample : samples)
     EXPECT_TRUE(std::filesystem::exists(*folder_ / ("results/" + sample + ".txt")));

@@ -10,6 +10,13 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     kd::RequireRefusal(frames.status(), {absl::StatusCode::kInvalidArgument});
     return 0;
   }
+  const auto is_empty = [](const kd::WaymoEvalFrame& frame) { return frame.detections.empty(); };
+  const auto is_shared = [](const kd::WaymoEvalFrame& frame) {
+    return !frame.detections.empty() && !frame.ground_truths.empty();
+  };
+  kd::Require(
+      std::all_of(frames->begin(), frames->end(), is_empty) || std::any_of(frames->begin(), frames->end(), is_shared),
+      "detections are of frames that have ground truths");
   kd::WaymoEvalOptions options;
   options.breakdowns.clear();
   for (const std::string& name : kd::WaymoBreakdownNames())
