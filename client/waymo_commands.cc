@@ -37,8 +37,11 @@ int EvalWaymo(const EvalFlags& flags) {
   const auto frames = ReadWaymoEvalFrames(flags.ground_truths, flags.detections);
   if (!frames.ok()) {
     return ReportError(frames.status(),
-                       "give --ground-truths and --detections files of the same frames, each of them a serialized "
-                       "Objects message");
+                       "give --ground-truths and --detections files that hold a serialized Objects message");
+  }
+  if (ShareNoFrame(*frames)) {
+    Say(absl::StrCat("warning: no frame of ", flags.detections, " is in ", flags.ground_truths,
+                     ", so every score is 0; are they of one split?"));
   }
   const std::vector<WaymoScore> scores = EvaluateWaymo(*frames, options);
   std::cout << (flags.output == "json" ? WaymoScoresToJson(scores) + "\n" : WaymoScoresToTable(scores));

@@ -16,7 +16,6 @@
 #include "absl/strings/str_join.h"
 #include "base/file.h"
 #include "base/status.h"
-#include "base/text.h"
 #include "data/waymo.pb.h"
 #include "eval/assignment.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -460,6 +459,13 @@ std::vector<WaymoScore> EvaluateWaymo(const std::vector<WaymoEvalFrame>& frames,
   return scores;
 }
 
+bool ShareNoFrame(const std::vector<WaymoEvalFrame>& frames) {
+  const auto is_detected = [](const WaymoEvalFrame& frame) { return !frame.detections.empty(); };
+  return std::any_of(frames.begin(), frames.end(), is_detected) &&
+         std::none_of(frames.begin(), frames.end(),
+                      [&](const WaymoEvalFrame& frame) { return is_detected(frame) && !frame.ground_truths.empty(); });
+}
+
 absl::StatusOr<std::vector<WaymoEvalFrame>> ReadWaymoEvalFrames(const std::string& ground_truths_file,
                                                                 const std::string& detections_file) {
   std::map<std::pair<std::string, int64_t>, WaymoEvalFrame> frames;
@@ -471,17 +477,6 @@ absl::StatusOr<std::vector<WaymoEvalFrame>> ReadWaymoEvalFrames(const std::strin
     return Convert(message,
                    frames[{message.context_name(), message.frame_timestamp_micros()}].detections.emplace_back());
   }));
-  const auto is_detected = [](const auto& entry) { return !entry.second.detections.empty(); };
-  const auto detected = std::find_if(frames.begin(), frames.end(), is_detected);
-  const auto is_shared = [](const auto& entry) {
-    return !entry.second.detections.empty() && !entry.second.ground_truths.empty();
-  };
-  if (detected != frames.end() && std::none_of(frames.begin(), frames.end(), is_shared)) {
-    const auto& [context, timestamp] = detected->first;
-    return absl::InvalidArgumentError(absl::StrCat(detections_file, ": no frame of it is in ", ground_truths_file,
-                                                   ", not context ", Quoted(context), " at ", timestamp,
-                                                   " for one; take the ground truths of the split that was detected"));
-  }
   std::vector<WaymoEvalFrame> result;
   result.reserve(frames.size());
   for (auto& [key, frame] : frames) result.push_back(std::move(frame));

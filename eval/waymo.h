@@ -67,10 +67,13 @@ std::vector<WaymoScore> EvaluateWaymo(const std::vector<WaymoEvalFrame>& frames,
 // Reads two files of serialized Objects messages; a frame is what has one context name and time stamp in either. A file
 // without any detection is one of a detector that found nothing.
 // NOT_FOUND and other codes of the files. INVALID_ARGUMENT: no Objects message, or a number that is not finite or
-// beyond any road; names file and object (from 0). INVALID_ARGUMENT, too: there are detections, and none in a frame
-// that has ground truths: the files are of two splits.
+// beyond any road; names file and object (from 0).
 absl::StatusOr<std::vector<WaymoEvalFrame>> ReadWaymoEvalFrames(const std::string& ground_truths_file,
                                                                 const std::string& detections_file);
+
+// Whether there are detections, but none in a frame that has ground truths: mostly, files of two splits. All scores are
+// 0 then, as the official tool's.
+bool ShareNoFrame(const std::vector<WaymoEvalFrame>& frames);
 
 // The detections of a frame as bytes of an Objects message. The bytes of frame after frame are one message, the file
 // that ReadWaymoEvalFrames() and Waymo's own tools take.
