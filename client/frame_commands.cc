@@ -87,8 +87,8 @@ absl::StatusOr<std::string> CheckModel(const std::string& weights, const ModelFl
                                 .format = flags.format,
                                 .classes = {detector->class_names().begin(), detector->class_names().end()},
                                 .point_columns = detector->num_point_features(),
-                                .intensity_scale = flags.intensity_scale,
-                                .sweeps = flags.sweeps}));
+                                .sweeps = flags.sweeps,
+                                .intensity_scale = flags.intensity_scale}));
   KD_RETURN_IF_ERROR(CheckDetectorData(weights, *detector, opened.data));
   KD_RETURN_IF_ERROR(opened.dataset->Split(flags.split).status());
   KD_RETURN_IF_ERROR(NewScorer(opened.data, *opened.dataset, flags.detections_out).status());
