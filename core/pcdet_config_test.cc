@@ -262,7 +262,7 @@ TEST_F(PcdetConfigTest, SecondStagesOtherThanTheBuiltInOnesAreRefusedByTheirSett
            {"pv_rcnn.yaml", "VoxelBackBone8x", "UNetV2", "UNetV2 is supported under ROI_HEAD PartA2FCHead alone"},
            {"part_a2.yaml", "POOL_SIZE: 12", "POOL_SIZE: 0", "roi_head.pool_size must be at least 1"},
            {"part_a2.yaml", "POOL_SIZE: 12", "POOL_SIZE: 1000", "roi_head.pool_size is 1000"},
-           {"part_a2.yaml", "NMS_POST_MAXSIZE: 100\n", "NMS_POST_MAXSIZE: 2000\n",
+           {"part_a2.yaml", "NMS_POST_MAXSIZE: 100,", "NMS_POST_MAXSIZE: 2000,",
             "nms_post_maxsize times pool_size cubed is 3456000"},
            {"part_a2.yaml", "NAME: UNetV2", "NAME: UNetV2\n    last_pad: 1", "last_pad other than 0"},
            {"part_a2.yaml", "  POINT_HEAD:", "  PFE: {NAME: VoxelSetAbstraction}\n  POINT_HEAD:", "behind a PFE"},
