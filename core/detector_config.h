@@ -23,9 +23,9 @@ namespace kd {
 // teacher of three classes). NOT_FOUND with the known names.
 absl::StatusOr<v1::Detector> BuiltInDetector(absl::string_view name);
 
-// The student's detector: `base` (teacher's or built-in), then pair.student.detector's set fields, then
-// pair.student.compress. Widths are floor(w * c), at least 1; resolution r makes voxels 1/r as large in x and y.
-// INVALID_ARGUMENT: as ValidateDetector's.
+// The student's detector: `base` (teacher's or built-in), then pair.student.detector's set fields, then those of
+// compress: widths are floor(w * c), at least 1; resolution r makes voxels 1/r as large in x and y. Errors are
+// ValidateDetector's.
 absl::StatusOr<v1::Detector> MakeStudentDetector(const v1::Detector& base, const v1::StudentSpec& student);
 
 // INVALID_ARGUMENT: lists of unequal length, empty range, a range that is no whole number of voxels, or along x and y
