@@ -99,6 +99,8 @@ int EvalModel(const ModelFlags& flags) {
   std::string file = flags.weights;
   if (std::error_code unknown; std::filesystem::is_directory(file, unknown)) file += "/model.safetensors";
   const absl::StatusOr<std::string> format = CheckModel(file, flags);
+  if (absl::IsFailedPrecondition(format.status()))
+    return ReportError(format.status(), "name a split that has labels with --split, or --detections-out FOLDER");
   if (!format.ok()) {
     return ReportError(format.status(),
                        "name a model.safetensors or a folder that kdctl pull made, a data set with --data and --split, "

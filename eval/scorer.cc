@@ -172,6 +172,7 @@ class NuscenesScorer : public CenterDistanceScorer {
     if (!detections_folder_.empty()) {
       KD_RETURN_IF_ERROR(WriteNuscenesSubmission(detections_folder_ + "/submission.json", tables_, samples_));
     }
+    if (tables_.annotations().empty()) return std::map<std::string, double>();
     KD_ASSIGN_OR_RETURN(const NuscenesScores scores, EvaluateNuscenes(tables_, samples_));
     std::map<std::string, double> metrics = CenterDistances();
     metrics["nuscenes/NDS"] = 100 * scores.nds;
@@ -230,6 +231,11 @@ absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const Da
           absl::StrCat("format ", data.format(), " has no result files; evaluate without --detections-out"));
     }
     KD_RETURN_IF_ERROR(CreateFolders(detections_folder));
+  }
+  if (nuscenes != nullptr && nuscenes->tables().annotations().empty() && detections_folder.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(nuscenes->tables().root(), "/", nuscenes->tables().version(),
+                     " has no annotations to score against; write a submission with --detections-out"));
   }
   if (data.format() == "kitti") return std::make_unique<KittiScorer>(data, detections_folder);
   if (data.format() == "waymo") return std::make_unique<WaymoScorer>(data, dataset, detections_folder);

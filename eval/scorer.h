@@ -35,7 +35,8 @@ class Scorer {
 
 // With a folder, result files are written into it: SAMPLE.txt of KITTI, submission.json of nuScenes, detections.bin (a
 // serialized Objects message) of Waymo.
-// INVALID_ARGUMENT: a folder for a format that has no such files.
+// INVALID_ARGUMENT: a folder for a format that has no such files. FAILED_PRECONDITION: tables of nuScenes without
+// annotations and no folder; with one, their submission is written and nothing is scored.
 // `dataset` is of `data` and must outlive the scorer.
 absl::StatusOr<std::unique_ptr<Scorer>> NewScorer(const v1::Data& data, const Dataset& dataset,
                                                   const std::string& detections_folder);

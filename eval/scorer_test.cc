@@ -2,9 +2,12 @@
 
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_matchers.h"
 #include "base/testing.h"
 #include "data/nuscenes_dataset.h"
@@ -141,6 +144,38 @@ TEST(NuscenesScorerTest, TheLabelsThemselvesScoreFullyAndTheirSubmissionScoresTh
   EXPECT_NEAR(cars.errors[1], 0, 1e-4) << "scale";
   EXPECT_NEAR(cars.errors[2], 0, 1e-4) << "radians of orientation";
   EXPECT_NEAR(cars.errors[3], 0, 1e-3) << "metres a second";
+}
+
+// As v1.0-test has none.
+TEST(NuscenesScorerTest, WithoutAnnotationsASubmissionIsWrittenAndNothingScored) {
+  TemporaryFolder root, folder;
+  std::filesystem::copy(SourceDir() + "/tests/golden/nuscenes/n01_small/v1.0-mini", root.path() + "/v1.0-mini");
+  for (const char* table : {"sample_annotation", "instance"})
+    ASSERT_THAT(WriteFileAtomically(absl::StrCat(root.path(), "/v1.0-mini/", table, ".json"), "[]"), IsOk());
+  const auto dataset = NuscenesDataset::Open(root.path(), "v1.0-mini", {"car"});
+  ASSERT_THAT(dataset, IsOk());
+  v1::Data data;
+  data.set_format("nuscenes");
+  data.add_class_names("car");
+  EXPECT_THAT(NewScorer(data, **dataset, "").status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("has no annotations to score")));
+  auto scorer = NewScorer(data, **dataset, folder.path());
+  ASSERT_THAT(scorer, IsOk());
+  const NuscenesTables& tables = (*dataset)->tables();
+  const auto samples = tables.SplitSamples("mini_val");
+  ASSERT_THAT(samples, IsOk());
+  for (const int32_t sample : *samples) {
+    Frame frame;
+    frame.sample = FormatNuscenesToken(tables.samples()[sample].token);
+    const Detection car{.box = {.x = 10, .dx = 4, .dy = 2, .dz = 1.5f}, .label = 0, .score = 0.5f};
+    ASSERT_THAT((*scorer)->Add(frame, {car}), IsOk());
+  }
+  const auto metrics = (*scorer)->Finish();
+  ASSERT_THAT(metrics, IsOk());
+  EXPECT_TRUE(metrics->empty());
+  const auto submission = ReadNuscenesSubmission(folder.path() + "/submission.json", tables, *samples);
+  ASSERT_THAT(submission, IsOk());
+  EXPECT_EQ(submission->size(), samples->size());
 }
 
 TEST(ScorerTest, RefusesResultFilesWhereTheFormatHasNone) {
