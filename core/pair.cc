@@ -286,12 +286,11 @@ absl::Status ValidateClasses(absl::string_view path, const google::protobuf::Rep
   std::set<absl::string_view> seen;
   for (const std::string& name : names) {
     if (name.empty() || name.find(' ') != std::string::npos) {
-      return Invalid(path,
-                     absl::StrCat("holds \"", name,
-                                  "\", which no label file can name; use the labels' own words, for example Car"));
+      return Invalid(path, absl::StrCat("holds ", Quoted(name),
+                                        ", which no label file can name; use the labels' own words, for example Car"));
     }
     if (!seen.insert(name).second)
-      return Invalid(path, absl::StrCat("holds \"", name, "\" twice; name every class once"));
+      return Invalid(path, absl::StrCat("holds ", Quoted(name), " twice; name every class once"));
   }
   return absl::OkStatus();
 }
@@ -445,8 +444,8 @@ absl::Status CheckDetectorData(absl::string_view path, const v1::Detector& detec
 
 absl::Status ValidatePair(const v1::Pair& pair) {
   if (pair.api_version() != "kd/v1")
-    return Invalid("apiVersion", absl::StrCat("is \"", pair.api_version(), "\", expected kd/v1"));
-  if (pair.kind() != "Pair") return Invalid("kind", absl::StrCat("is \"", pair.kind(), "\", expected Pair"));
+    return Invalid("apiVersion", absl::StrCat("is ", Quoted(pair.api_version()), ", expected kd/v1"));
+  if (pair.kind() != "Pair") return Invalid("kind", absl::StrCat("is ", Quoted(pair.kind()), ", expected Pair"));
   if (!IsJobName(pair.metadata().name())) {
     return Invalid(
         "metadata.name",
